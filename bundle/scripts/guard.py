@@ -1,0 +1,146 @@
+"""The first step of every run: refuses what can't be meant, keeps two runs apart, says what is about to happen."""
+
+import difflib
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from pydoc import locate
+
+import monai.bundle
+from filelock import FileLock, Timeout
+from torch import nn
+
+from monai.bundle import ConfigComponent, ConfigParser
+from monai.transforms import Compose, RandomizableTrait
+from scripts.checkpoint import is_main_process
+from scripts.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+locks: list[FileLock] = []  # held until the process ends
+
+
+def start(
+    output_dir: str,
+    log_name: str,
+    class_names: Sequence[str],
+    network: nn.Module,
+    spatial_size: Sequence[int],
+    main_process: bool = True,
+) -> None:
+    """Checks the command line and the knobs, locks the output folder, opens the log file.
+
+    Args:
+        output_dir: folder of everything the run writes but its checkpoints.
+        log_name: name of the log file in it, without ending; two runs of one name can't share a folder.
+        class_names: at least two different names, background first.
+        network: asked whether it can take `spatial_size`.
+        spatial_size: size of the network's input.
+        main_process: False in all but one process of a distributed run; those neither lock nor log.
+    """
+    refuse_unknown_ids(sys.argv[1:])
+    if isinstance(class_names, str) or len(set(class_names)) != len(class_names) or len(class_names) < 2:
+        raise UserError(
+            f"class_names is {class_names!r}: expected a list of two or more different names, background first, "
+            "as in --class_names \"['background','prostate']\""
+        )
+    if hasattr(network, "check_size"):
+        try:
+            network.check_size(spatial_size)
+        except ValueError as error:
+            raise UserError(f"spatial_size: {error}") from error
+    if not main_process:
+        return
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f".{log_name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{folder}: another {log_name} run is at work in it; wait for it or give another --output_dir") from error
+    locks.append(lock)
+    file = logging.FileHandler(folder / f"{log_name}.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(file)
+    logger.info("Research use only: not for diagnosis or treatment.")
+
+
+def announce_cache(preprocessing: Compose, data: dict, splits: Sequence[str], cache_rate: float) -> None:
+    """Says what the cached cases will take in memory, measured on the first of them."""
+    if not data[splits[0]]:
+        raise UserError(f"no {splits[0]} cases in the datalist; expected one or more")
+    if not is_main_process():
+        return
+    deterministic = Compose(preprocessing.transforms[: preprocessing.get_index_of_first(is_random)])
+    item = deterministic(data[splits[0]][0])
+    size = sum(item[key].numel() * item[key].element_size() for key in ("image", "label"))
+    count = sum(int(len(data[split]) * cache_rate) for split in splits)
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+    shapes = " x ".join(str(n) for n in item["image"].shape[1:])
+    logger.info(
+        f"cache: {count} cases of {shapes}, {size / 2**20:.1f} MiB each, {count * size / 2**30:.2f} GiB in all"
+        + (f"; {free / 2**30:.1f} GiB are free" if free else "")
+    )
+
+
+def refuse_unknown_ids(arguments: Sequence[str]) -> None:
+    """Refuses an override that no shipped configuration knows: MONAI itself would accept and ignore it.
+
+    Args:
+        arguments: a command line, without the program; checked only where it is one of `monai.bundle run`.
+    """
+    if "run" not in arguments[:1]:
+        return
+    own = set(inspect.signature(monai.bundle.run).parameters)
+    given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
+    given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
+    for position, word in enumerate(arguments):
+        if word.startswith("--args_file"):
+            path = word.partition("=")[2] or arguments[position + 1]
+            given += ConfigParser.load_config_file(path)
+    known, components = known_ids()
+    for name in given:
+        plain = name.lstrip("+").replace("#", "::")
+        if plain in own or plain in known or is_argument(plain, components):
+            continue
+        nearest = difflib.get_close_matches(plain, [*known, *own], n=1, cutoff=0)[0]
+        raise UserError(f"--{name}: no configuration of this bundle knows this id; did you mean --{nearest}?")
+
+
+def known_ids() -> tuple[set[str], dict[str, str]]:
+    """Ids of all shipped configurations, deep ones spelt `a::b`, and the target of those that are components."""
+    known: set[str] = set()
+    components: dict[str, str] = {}
+
+    def walk(node: object, name: str) -> None:
+        if name:
+            known.add(name)
+        children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, child in children:
+            if key == "_target_" and isinstance(child, str):
+                components[name] = child
+            walk(child, f"{name}::{key}" if name else str(key))
+
+    for file in sorted(CONFIGS.glob("*.json")):
+        if file.name != "metadata.json":
+            content = json.loads(file.read_text(encoding="utf-8"))
+            walk({key.lstrip("+"): value for key, value in content.items()}, "")
+    return known, components
+
+
+def is_argument(name: str, components: dict[str, str]) -> bool:
+    """Whether `a::b` names an argument that component `a` takes though no configuration sets it."""
+    parent, _, argument = name.rpartition("::")
+    if parent not in components:
+        return False
+    target = locate(ConfigComponent({"_target_": components[parent]}).resolve_module_name())
+    return argument in inspect.signature(target).parameters
+
+
+def is_random(transform: object) -> bool:
+    return isinstance(transform, RandomizableTrait)

@@ -1,0 +1,57 @@
+"""Tiny phantoms and tiny runs of the shipped configurations, shared by all tests."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on busy machines
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from monai.bundle import ConfigWorkflow
+from scripts import phantom
+
+ROOT = Path(__file__).parent.parent
+BUNDLE = ROOT / "bundle"
+CONFIGS = BUNDLE / "configs"
+TINY = {"spatial_size": [32, 32, 16], "features": 4, "num_workers": 0, "cache_workers": 1}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors gain nothing from threads; a result does not depend on the machine's cores either."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_command_line(monkeypatch):
+    """The guard reads the command line: pytest's own is not one of the bundle's."""
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory) -> Path:
+    """Five patients with two scans each, in HipMRI's layout."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    phantom.generate(folder, patients=5, scans=2, size=(32, 32, 16), seed=0)
+    return folder
+
+
+def workflow(kind: str, files: list[str], **overrides) -> ConfigWorkflow:
+    """A shipped configuration, merged with its patches, as `monai.bundle run` would make it."""
+    paths = [str(CONFIGS / file) for file in files]
+    given = {"bundle_root": str(BUNDLE), **TINY, **{key: str(v) if isinstance(v, Path) else v for key, v in overrides.items()}}
+    run_id = {"train": "training", "evaluate": "evaluating", "infer": "inference"}[kind]
+    return ConfigWorkflow(
+        config_file=paths, workflow_type="infer" if kind == "infer" else "train", run_id=run_id, logging_file=False, **given
+    )
+
+
+def run(kind: str, files: list[str], **overrides) -> ConfigWorkflow:
+    made = workflow(kind, files, **overrides)
+    made.initialize()
+    made.run()
+    made.finalize()
+    return made
