@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on busy machines
 
+import logging
 import sys
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True)
-def own_command_line(monkeypatch):
-    """The guard reads the command line: pytest's own is not one of the bundle's."""
+def as_a_bundle_run_starts(monkeypatch):
+    """No command line of pytest's for the guard to read, and the log level of logging.conf."""
     monkeypatch.setattr(sys, "argv", ["pytest"])
+    logging.getLogger().setLevel(logging.INFO)
+    logging.getLogger("ignite").setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
@@ -42,10 +45,18 @@ def phantoms(tmp_path_factory) -> Path:
 def workflow(kind: str, files: list[str], **overrides) -> ConfigWorkflow:
     """A shipped configuration, merged with its patches, as `monai.bundle run` would make it."""
     paths = [str(CONFIGS / file) for file in files]
-    given = {"bundle_root": str(BUNDLE), **TINY, **{key: str(v) if isinstance(v, Path) else v for key, v in overrides.items()}}
+    given = {
+        "bundle_root": str(BUNDLE),
+        **TINY,
+        **{key: str(v) if isinstance(v, Path) else v for key, v in overrides.items()},
+    }
     run_id = {"train": "training", "evaluate": "evaluating", "infer": "inference"}[kind]
     return ConfigWorkflow(
-        config_file=paths, workflow_type="infer" if kind == "infer" else "train", run_id=run_id, logging_file=False, **given
+        config_file=paths,
+        workflow_type="infer" if kind == "infer" else "train",
+        run_id=run_id,
+        logging_file=False,
+        **given,
     )
 
 

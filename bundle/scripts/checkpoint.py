@@ -90,9 +90,7 @@ class Checkpoints:
             write_checkpoint(model, self.dir / "model.pt")
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         scaler = trainer.scaler.state_dict() if trainer.scaler is not None else {}
-        write_checkpoint(
-            {**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}, self.dir / "last.pt"
-        )
+        write_checkpoint({**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}, self.dir / "last.pt")
 
     def finish(self, trainer: Engine) -> None:
         if is_main_process():
@@ -128,9 +126,13 @@ def read_checkpoint(file: Path) -> dict:
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a file that is not, or not wholly, a checkpoint
-        raise UserError(f"{file}: not a readable checkpoint ({type(error).__name__}); fetch or train it again") from error
-    if not isinstance(saved, dict) or "model" not in saved:
-        raise UserError(f"{file}: holds no key 'model'; expected a checkpoint that this bundle's training wrote")
+        raise UserError(
+            f"{file}: not a readable checkpoint ({type(error).__name__}); fetch or train it again"
+        ) from error
+    if not isinstance(saved, dict) or not isinstance(saved.get("model"), dict):
+        raise UserError(
+            f"{file}: holds no weights under the key 'model'; expected a checkpoint that this bundle's training wrote"
+        )
     return saved
 
 
@@ -139,7 +141,9 @@ def compare_classes(saved: dict, class_names: list[str], file: Path) -> None:
     if trained is None:
         logger.warning(f"{file}: carries no class names; they are taken on trust")
     elif list(trained) != list(class_names):
-        raise UserError(f'{file}: trained for the classes {trained}, asked for {list(class_names)}; say --class_names "{trained}"')
+        raise UserError(
+            f'{file}: trained for the classes {trained}, asked for {list(class_names)}; say --class_names "{trained}"'
+        )
 
 
 def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:

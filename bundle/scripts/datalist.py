@@ -10,7 +10,16 @@ from pathlib import Path
 import fire
 
 from scripts.errors import UserError
-from scripts.layouts import dataset_classes, dataset_description, find_images, find_pairs, read_json, scan_key
+from scripts.layouts import (
+    case_name,
+    dataset_classes,
+    dataset_description,
+    find_images,
+    find_pairs,
+    index,
+    read_json,
+    scan_key,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +70,9 @@ def make(
 def assign(patients: list[str], validation: float, test: float, folds: int, seed: int, where: str) -> dict:
     """Split and fold of every patient; a share above 0 gets one patient at least, training never less than one."""
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise UserError(f"validation {validation} and test {test}: expected shares from 0 to 1 that leave some to train")
+        raise UserError(
+            f"validation {validation} and test {test}: expected shares from 0 to 1 that leave some to train"
+        )
     if folds < 0 or folds == 1:
         raise UserError(f"folds is {folds}: expected 0 for one split, or 2 and more")
     if len(patients) < max(2, folds + (test > 0) if folds else 2):
@@ -96,7 +107,10 @@ def read(path: str | Path, base: str | Path | None = None) -> dict:
     root = Path(base or content.get("dataset_dir") or path.parent)
     listed: dict[Path, str] = {}
     for split in SPLITS:
-        content[split] = [complete(entry, split, path, root) for entry in content.get(split, [])]
+        entries = content.get(split, [])
+        if not isinstance(entries, list):
+            raise UserError(f"{path}: {split} is a {type(entries).__name__}, expected a list of entries")
+        content[split] = [complete(entry, split, path, root) for entry in entries]
         for entry in content[split]:
             image = Path(entry["image"])
             if image in listed:
@@ -110,6 +124,8 @@ def read(path: str | Path, base: str | Path | None = None) -> dict:
 
 def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
     """An entry with absolute paths and a patient; a test entry may be a bare path or lack its label."""
+    if not isinstance(entry, str | dict):
+        raise UserError(f"{path}: found {entry!r} under {split}, expected an object with image and label paths")
     entry = {"image": entry} if isinstance(entry, str) else dict(entry)
     needed = ("image",) if split == "test" else ("image", "label")
     for key in needed:
@@ -136,7 +152,7 @@ def refuse_leaks(content: dict, path: Path) -> None:
             side = (split, entry.get("fold"))
             known_side, known_image = side_of.setdefault(str(entry["patient"]), (side, entry["image"]))
             if known_side != side:
-                named = ["%s%s" % (s, "" if f is None else f" fold {f}") for s, f in (known_side, side)]
+                named = [s if f is None else f"{s} fold {f}" for s, f in (known_side, side)]
                 raise UserError(
                     f"{path}: patient {entry['patient']} is in {named[0]} ({Path(known_image).name}) and in {named[1]} "
                     f"({Path(entry['image']).name}); put all scans of a patient on one side"
@@ -208,6 +224,7 @@ def images(source: str, split: str = "test") -> list[dict]:
         entries = read(source).get(split)
         if not entries:
             raise UserError(f"{source}: nothing under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")
+        index((Path(entry["image"]) for entry in entries), case_name)
         return [{"image": entry["image"]} for entry in entries]
     return [{"image": str(path)} for path in find_images(source)]
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from pydoc import locate
 
-import monai.bundle
 from filelock import FileLock, Timeout
 from torch import nn
 
+import monai.bundle
 from monai.bundle import ConfigComponent, ConfigParser
 from monai.transforms import Compose, RandomizableTrait
 from scripts.checkpoint import is_main_process
@@ -22,7 +22,7 @@ from scripts.errors import UserError
 logger = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-locks: list[FileLock] = []  # held until the process ends
+held: list = []  # the lock and the log file of the run in progress
 
 
 def start(
@@ -43,6 +43,7 @@ def start(
         spatial_size: size of the network's input.
         main_process: False in all but one process of a distributed run; those neither lock nor log.
     """
+    finish()  # what an earlier run in this process left, if an error ended it
     refuse_unknown_ids(sys.argv[1:])
     if isinstance(class_names, str) or len(set(class_names)) != len(class_names) or len(class_names) < 2:
         raise UserError(
@@ -62,12 +63,25 @@ def start(
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(f"{folder}: another {log_name} run is at work in it; wait for it or give another --output_dir") from error
-    locks.append(lock)
+        raise UserError(
+            f"{folder}: another {log_name} run is at work in it; wait for it or give another --output_dir"
+        ) from error
     file = logging.FileHandler(folder / f"{log_name}.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     logging.getLogger().addHandler(file)
+    held.extend((lock, file))
     logger.info("Research use only: not for diagnosis or treatment.")
+
+
+def finish() -> None:
+    """Releases the lock and closes the log file; the end of the process does so too."""
+    while held:
+        part = held.pop()
+        if isinstance(part, FileLock):
+            part.release()
+        else:
+            logging.getLogger().removeHandler(part)
+            part.close()
 
 
 def announce_cache(preprocessing: Compose, data: dict, splits: Sequence[str], cache_rate: float) -> None:

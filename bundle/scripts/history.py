@@ -8,11 +8,11 @@ import time
 from pathlib import Path
 
 import ignite.distributed as idist
-import matplotlib
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 
 from scripts.checkpoint import is_main_process, set_aside
+from scripts.pictures import colour
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class History:
         self.rows = state["rows"]
 
     def attach(self, trainer: Engine) -> None:
-        trainer.add_event_handler(Events.STARTED, self.begin)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self.begin)  # not at STARTED: the rows may be resumed then
         trainer.add_event_handler(Events.EPOCH_STARTED, self.begin_epoch)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
@@ -87,8 +87,9 @@ class History:
         left = (epochs - row["epoch"]) * sum(recent) / len(recent)
         dice = " ".join(f"{name} {text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
         logger.info(
-            f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, Dice training {text(row['train_mean_dice'])} "
-            f"validation {text(row['val_mean_dice'])} ({dice}), {row['seconds']:.1f} s, {duration(left)} left"
+            f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, "
+            f"Dice training {text(row['train_mean_dice'])} validation {text(row['val_mean_dice'])} ({dice}), "
+            f"{row['seconds']:.1f} s, {duration(left)} left"
         )
 
     def write_csv(self) -> None:
@@ -109,13 +110,14 @@ def draw(rows: list[dict], classes: list[str], file: Path) -> None:
     marker = "o" if len(rows) < 20 else None
     loss_axis.plot(epochs, [row["train_loss"] for row in rows], color="black", marker=marker, markersize=3)
     loss_axis.set_title("training loss")
-    colours = matplotlib.colormaps["tab10"]
-    for i, name in enumerate(classes[1:]):
+    for value, name in enumerate(classes[1:], start=1):
         for side, style, size in (("train", "--", 0), ("val", "-", 3 if marker else 0)):
-            known = [(row["epoch"], row[f"{side}_dice_{name}"]) for row in rows if row[f"{side}_dice_{name}"] is not None]
+            known = [
+                (row["epoch"], row[f"{side}_dice_{name}"]) for row in rows if row[f"{side}_dice_{name}"] is not None
+            ]
             label = name if side == "val" else None
             xs, ys = zip(*known) if known else ((), ())
-            dice_axis.plot(xs, ys, style, color=colours(i % 10), label=label, marker="o", markersize=size)
+            dice_axis.plot(xs, ys, style, color=colour(value), label=label, marker="o", markersize=size)
     dice_axis.set(title="Dice: validation solid, training dashed", ylim=(0, 1))
     dice_axis.legend(loc="lower right", fontsize="small")
     rate_axis.plot(epochs, [row["learning_rate"] for row in rows], color="black", marker=marker, markersize=3)

@@ -47,10 +47,11 @@ class ImprovedUNet(nn.Module):
     Class maps of the three finest levels are summed coarse to fine, upscaled by linear interpolation.
 
     The default, variant "text", differs from the paper in this: context modules convolve, normalise, activate in this
-    order (the paper's are pre-activated: convolution last); a 4x4x4 transposed convolution upsamples (the paper: nearest neighbour, then
-    a 3x3x3 module); the 3x3x3 convolution of a localisation module halves the channels (the paper: the 1x1x1); and the
-    network ends in logits, because softmax belongs to the loss and to the post-processing. Variant "paper" undoes the
-    first three. At 1 -> 6 channels and 16 features they have 9,892,034 and 9,465,666 parameters.
+    order (the paper's are pre-activated: convolution last); a 4x4x4 transposed convolution upsamples (the paper:
+    nearest neighbour, then a 3x3x3 module); the 3x3x3 convolution of a localisation module halves the channels (the
+    paper: the 1x1x1); and the network ends in logits, because softmax belongs to the loss and to the post-processing.
+    Variant "paper" undoes the first three. At 1 -> 6 channels and 16 features they have 9,892,034 and 9,465,666
+    parameters.
 
     Args:
         spatial_dims: 2 or 3.
@@ -139,7 +140,7 @@ class ImprovedUNet(nn.Module):
     def decode(self, skips: list[torch.Tensor]) -> torch.Tensor:
         """Back up to the input's grid, collecting what the segmentation layers read on the way."""
         x = skips[-1]
-        read: list[torch.Tensor] = []
+        read: list[torch.Tensor] = [x]  # with three levels the coarsest itself is the third to be read
         for depth, (upsample, localise) in enumerate(zip(self.upsamplings, self.localisations)):
             joined = torch.cat([upsample(x), skips[-2 - depth]], dim=1)
             if not torch.jit.is_scripting() and self.recomputes():

@@ -71,8 +71,9 @@ def find_images(source: str | Path) -> list[Path]:
             raise UserError(f"{source}: expected a NIfTI file (.nii, .nii.gz), a folder of them or a datalist (.json)")
         return [source]
     root = existing_folder(source)
-    inside = folders(root, "semantic_MRs") or [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
-    images = [path for path in files(inside[:1] or [root]) if not case_name(path).endswith("_seg")]
+    decathlon = [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
+    inside = folders(root, "semantic_MRs") or decathlon[:1] or [root]
+    images = [path for path in files(inside) if not case_name(path).endswith("_seg")]
     if not images:
         raise UserError(f"{root}: {nothing_found(root)}; expected NIfTI images (.nii, .nii.gz)")
     index(images, case_name)  # two of one name would overwrite each other's result
@@ -131,7 +132,8 @@ def folders(root: Path, prefix: str) -> list[Path]:
 
 
 def files(roots: Iterable[Path]) -> list[Path]:
-    return sorted(path for root in roots for path in root.rglob("*") if path.is_file() and is_nifti(path))
+    found = {path for root in roots for path in root.rglob("*")}  # once each: one root may lie in another
+    return sorted(path for path in found if path.is_file() and is_nifti(path))
 
 
 def index(paths: Iterable[Path], key) -> dict:
@@ -140,7 +142,7 @@ def index(paths: Iterable[Path], key) -> dict:
     for path in paths:
         name = key(path)
         if name in found:
-            shown = "patient %s, week %s" % name if isinstance(name, tuple) else f"name {name}"
+            shown = f"patient {name[0]}, week {name[1]}" if isinstance(name, tuple) else f"name {name}"
             raise UserError(f"{path}: the same {shown} as {found[name]}; expected one file of each, move one away")
         found[name] = path
     return found
@@ -165,11 +167,13 @@ def scan_key_or_refuse(path: Path) -> tuple[str, int | None]:
 
 def decathlon_key(path: Path) -> str:
     """Name of the case; the channel number that nnU-Net appends (`_0000`) is dropped, a second channel refused."""
-    channel = re.search(r"_(\d{4})$", case_name(path))
-    if channel and int(channel[1]) > 0 and path.with_name(path.name.replace(channel[0], "_0000")).exists():
+    name = case_name(path)
+    channel = re.search(r"_(\d{4})$", name)
+    if not channel or any((path.parent.parent / "labelsTr" / f"{name}{end}").exists() for end in (".nii.gz", ".nii")):
+        return name
+    if int(channel[1]) > 0 and path.with_name(path.name.replace(channel[0], "_0000")).exists():
         raise UserError(f"{path}: a second channel; expected images of one channel, keep the _0000 files only")
-    has_label = any((path.parent.parent / "labelsTr" / f"{case_name(path)}{end}").exists() for end in (".nii.gz", ".nii"))
-    return case_name(path)[:-5] if channel and not has_label else case_name(path)
+    return name[:-5]
 
 
 def decathlon_list(root: Path) -> list[tuple[Path, Path]] | None:

@@ -13,7 +13,7 @@ from matplotlib.patches import Patch
 from torch.utils.tensorboard import SummaryWriter
 
 # Okabe and Ito's palette, told apart with any colour vision; background is not drawn.
-COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#0072B2"]
+COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442"]
 PLANES = ("sagittal", "coronal", "axial")  # the plane across each axis of a volume in RAS order
 EDGES = {"sagittal": ("P", "A"), "coronal": ("R", "L"), "axial": ("R", "L")}
 
@@ -43,8 +43,12 @@ def overlay(
     image, spacing = upright(image, affine)
     maps = {name: upright(labels, affine)[0] for name, labels in label_maps.items()}
     where = telling_slices(next(iter(maps.values())))
-    figure = Figure(figsize=(3.6 * (1 + len(maps)), 9.4), layout="constrained", facecolor="white")
-    axes = figure.subplots(3, 1 + len(maps), squeeze=False)
+    extent = image.shape * spacing
+    heights = [extent[1], extent[2], extent[2]]  # of the axial, coronal and sagittal row, in mm
+    width = 3.6 * (1 + len(maps))
+    size = (width, 3.6 * sum(heights) / max(extent[:2]) + 1.8)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    axes = figure.subplots(3, 1 + len(maps), squeeze=False, height_ratios=heights)
     low, high = np.percentile(image, (1, 99.5))
     for row, axis in zip(axes, (2, 1, 0)):
         grey = np.clip((cut(image, axis, where[axis]) - low) / max(high - low, 1e-6), 0, 1)
@@ -99,10 +103,11 @@ def aspect(spacing: np.ndarray, axis: int) -> float:
     return float(up / across)
 
 
-def blend(rgb: np.ndarray, labels: np.ndarray, strength: float = 0.5) -> np.ndarray:
-    """Classes in their colour over a picture of grey values."""
+def blend(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Classes in their colour over a picture of grey values; one that fills a fifth of it is only hinted at."""
     for value in np.unique(labels[labels > 0]):
         mask = labels == value
+        strength = 0.2 if mask.mean() > 0.2 else 0.5
         rgb[mask] = (1 - strength) * rgb[mask] + strength * np.array(to_rgb(colour(int(value))))
     return rgb
 
@@ -120,7 +125,7 @@ class TensorBoardPictures:
     Args:
         log_dir: TensorBoard's folder.
         class_names: names of the values 0, 1, ...
-        interval: validations between two pictures, 1 or more.
+        interval: epochs between two pictures, 1 or more; epoch 1 has one in any case.
     """
 
     def __init__(self, log_dir: str, class_names: Sequence[str], interval: int = 1):

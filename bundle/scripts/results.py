@@ -3,6 +3,7 @@
 import csv
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,7 +66,9 @@ class Results:
         self.write_volumes()
         if self.pictures:
             volume = np.asarray(image.dataobj, dtype=np.float32).reshape(labels.shape)
-            overlay(volume, {"prediction": labels}, image.affine, self.class_names, self.dir / f"{case}_overlay.png", case)
+            overlay(
+                volume, {"prediction": labels}, image.affine, self.class_names, self.dir / f"{case}_overlay.png", case
+            )
 
     def write_volumes(self) -> None:
         partial = self.dir / ".partial" / "volumes.csv"
@@ -76,5 +79,5 @@ class Results:
         os.replace(partial, self.dir / "volumes.csv")
 
     def summarise(self) -> None:
-        (self.dir / ".partial").rmdir()
+        shutil.rmtree(self.dir / ".partial")  # with what a killed run may have left in it
         logger.info(f"{len(self.rows)} case(s) segmented: label maps, pictures and volumes.csv in {self.dir}")

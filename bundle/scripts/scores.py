@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class CaseScores:
-    """Writes `test_dice.csv`, one row a case and one column a class, and prints a summary.
+    """Writes `test_dice.csv`, one row a case and one column a class; prints a summary and keeps it beside it.
 
     An empty field means that the class is absent from the truth: there is nothing to score, and it does not count.
 
@@ -55,7 +55,9 @@ class CaseScores:
             for i in order:
                 values = ["" if np.isnan(score) else f"{score:.4f}" for score in scores[i]]
                 writer.writerow([names[i], scan_key(names[i])[0], *values])
-        for line in table([names[i] for i in order], scores[order], self.class_names):
+        lines = table([names[i] for i in order], scores[order], self.class_names)
+        self.file.with_name("test_summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        for line in lines:
             logger.info(line)
         logger.info(f"scores of every case: {self.file}")
 
