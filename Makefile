@@ -1,6 +1,7 @@
 # make demo     phantoms, training, evaluation, inference: from nothing to a segmentation
 # make test     the tests            make test-slow  those that take minutes
 # make lint     ruff                 make package    the zip file the model zoo wants
+# make figures  the demo's table and pictures, into the documents
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 # Waiting threads sleep: on a shared machine spinning ones can slow a step down twentyfold.
@@ -22,7 +23,7 @@ define step
 @began=$$(date +%s) && cd bundle && PATH="$(BIN):$$PATH" && eval "$$$(3)" && echo "== done in $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: demo test test-slow lint package clean
+.PHONY: demo test test-slow lint package figures clean
 .NOTPARALLEL:
 
 demo: demo/.trained
@@ -52,6 +53,9 @@ lint: .venv/.dev
 
 package: demo/.trained .venv/.dev
 	$(BIN)/python .ci/package.py --weights demo/models/model.pt --patch bundle/configs/demo.json --images demo/phantoms
+
+figures: demo
+	$(BIN)/python .ci/figures.py
 
 .venv/.runtime: requirements.txt
 	@printf '\n== make the environment .venv (a minute or more: it fetches PyTorch)\n'

@@ -33,7 +33,9 @@ def folders(phantoms, tmp_path_factory):
     """Both ways of training and evaluating: two cases to train on, three to validate and to test."""
     root = tmp_path_factory.mktemp("distributed")
     content = datalist.make(str(phantoms), validation=0.4, test=0.4)
-    datalist.write({**content, **{k: content[k][:n] for k, n in (("training", 2), ("validation", 3), ("test", 3))}}, root / "list.json")
+    for split, count in (("training", 2), ("validation", 3), ("test", 3)):
+        content[split] = content[split][:count]
+    datalist.write(content, root / "list.json")
     common = {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": root / "list.json"}
     paths = {name: {"output_dir": root / name, "ckpt_dir": root / name} for name in ("one", "two")}
     run("train", TRAIN, batch_size=2, **common, **paths["one"])

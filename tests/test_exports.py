@@ -49,7 +49,8 @@ def test_network_in_and_out(tmp_path):
     """The same check at the size of the tests, where it takes a moment."""
     meta = (BUNDLE / "configs" / "metadata.json").read_text().replace("[128, 128, 64]", "[32, 32, 32]")
     (tmp_path / "metadata.json").write_text(meta)
-    bundle.verify_net_in_out(net_id="network_def", meta_file=str(tmp_path / "metadata.json"), config_file=FILES["config_file"])
+    files = {**FILES, "meta_file": str(tmp_path / "metadata.json")}
+    bundle.verify_net_in_out(net_id="network_def", **files)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32, 16), (2, 1, 48, 32, 32)])

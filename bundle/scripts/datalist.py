@@ -221,7 +221,7 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
 def images(source: str, split: str = "test") -> list[dict]:
     """What inference reads: a file, a folder, or one split of a datalist, as a list of {"image"}."""
     if Path(source).suffix.lower() == ".json" and Path(source).is_file():
-        entries = read(source).get(split)
+        entries = read(source)[split] if split in SPLITS else None
         if not entries:
             raise UserError(f"{source}: nothing under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")
         index((Path(entry["image"]) for entry in entries), case_name)

@@ -86,8 +86,9 @@ def finish() -> None:
 
 def announce_cache(preprocessing: Compose, data: dict, splits: Sequence[str], cache_rate: float) -> None:
     """Says what the cached cases will take in memory, measured on the first of them."""
-    if not data[splits[0]]:
-        raise UserError(f"no {splits[0]} cases in the datalist; expected one or more")
+    for split in splits:
+        if not data[split]:
+            raise UserError(f"no {split} cases in the datalist; expected one or more, from patients of their own")
     if not is_main_process():
         return
     deterministic = Compose(preprocessing.transforms[: preprocessing.get_index_of_first(is_random)])
@@ -110,12 +111,12 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
     """
     if "run" not in arguments[:1]:
         return
-    own = set(inspect.signature(monai.bundle.run).parameters)
+    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
     given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
     given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
     for position, word in enumerate(arguments):
         if word.startswith("--args_file"):
-            path = word.partition("=")[2] or arguments[position + 1]
+            path = word.partition("=")[2] or next(iter(arguments[position + 1 :]), "")
             given += ConfigParser.load_config_file(path)
     known, components = known_ids()
     for name in given:

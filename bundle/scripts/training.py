@@ -1,5 +1,6 @@
 """Small handlers of the training loop: seeding, stopping on a bad loss, stopping early."""
 
+import math
 import random
 
 import ignite.distributed as idist
@@ -61,8 +62,12 @@ class StopEarly(EarlyStopping):
 
     def __init__(self, patience: int, evaluator: Engine, key_metric: str):
         self.active = patience > 0
-        super().__init__(max(1, patience), lambda _: evaluator.state.metrics[key_metric], trainer=evaluator)
-        self.evaluator = evaluator
+        super().__init__(max(1, patience), self.score, trainer=evaluator)
+        self.evaluator, self.key_metric = evaluator, key_metric
+
+    def score(self, _: Engine) -> float:
+        value = self.evaluator.state.metrics[self.key_metric]
+        return -1.0 if math.isnan(value) else value
 
     def attach(self, trainer: Engine) -> None:
         self.trainer = trainer

@@ -1,0 +1,89 @@
+"""Time of an epoch by the shipped trainer with all its handlers, over a bare PyTorch loop of the same work.
+
+    python benchmarks/epoch_overhead.py [--size 128 128 64] [--features 16] [--batches 4] [--repeats 5]
+
+Both train and validate on the same cached cases, with the same network, loss, optimiser and Dice metrics. Epochs
+alternate within one process, so that a busy machine slows both alike; the first of each is not counted.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+
+import torch
+from common import training
+from ignite.engine import Events
+
+from monai.data import decollate_batch
+from monai.metrics import DiceMetric
+
+
+def bare_epoch(network, optimizer, loss_function, schedule, loaders, post, classes) -> float:
+    """Seconds of one epoch: train, validate, and the Dice metrics that the configuration asks for."""
+    began = time.perf_counter()
+    for training_now, loader in zip((True, False), loaders):
+        metrics = [
+            DiceMetric(include_background=False, num_classes=classes),
+            DiceMetric(reduction="mean_batch", num_classes=classes),
+        ]
+        network.train(training_now)
+        for batch in loader:
+            with torch.set_grad_enabled(training_now):
+                pred = network(batch["image"])
+                if training_now:
+                    optimizer.zero_grad()
+                    loss = loss_function(pred, batch["label"])
+                    loss.backward()
+                    optimizer.step()
+                    loss.item()
+            items = [post(item) for item in decollate_batch({"pred": pred.detach(), "label": batch["label"]})]
+            for metric in metrics:
+                metric([item["pred"] for item in items], [item["label"] for item in items])
+        for metric in metrics:
+            metric.aggregate()
+    schedule.step()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=3, default=[128, 128, 64])
+    parser.add_argument("--features", type=int, default=16)
+    parser.add_argument("--batches", type=int, default=4, help="training batches of two an epoch")
+    parser.add_argument("--repeats", type=int, default=5)
+    given = parser.parse_args()
+    overrides = {"spatial_size": given.size, "features": given.features, "num_workers": 0, "show_progress": False}
+    overrides |= {"epochs": given.repeats + 1, "validation_share": 0.01, "test_share": 0}
+    with training(["train.json"], 2 * given.batches + 1, 1, tuple(given.size), **overrides) as made:
+        get = made.parser.get_parsed_content
+        trainer = get("train::trainer")
+        network = copy.deepcopy(get("network_def"))
+        optimizer = torch.optim.Adam(network.parameters(), lr=5e-4, weight_decay=1e-5)
+        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.985)
+        loaders = (get("train::dataloader"), get("validate::dataloader"))
+        post, classes = get("train::postprocessing"), len(get("class_names"))
+        fixed = (network, optimizer, get("loss"), schedule, loaders, post, classes)
+        times: dict[str, list[float]] = {"trainer": [], "bare": []}
+        clock = {"began": time.perf_counter()}
+
+        def stop_the_clock_and_run_the_other() -> None:
+            times["trainer"].append(time.perf_counter() - clock["began"])
+            times["bare"].append(bare_epoch(*fixed))
+            clock["began"] = time.perf_counter()
+
+        def attach_last() -> None:
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_the_clock_and_run_the_other)
+            clock["began"] = time.perf_counter()
+
+        trainer.add_event_handler(Events.STARTED, attach_last)
+        made.run()
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    print(f"epoch of {given.batches} batches of 2 at {given.size}, {given.features} features, {given.repeats} repeats")
+    for name, values in times.items():
+        print(f"{name:<8} median {medians[name]:.2f} s   ({', '.join(f'{v:.2f}' for v in values[1:])})")
+    print(f"ratio    {medians['trainer'] / medians['bare']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
