@@ -11,7 +11,7 @@ from helpers import refusal
 from ignite.engine import Engine, Events
 
 from scripts import checkpoint
-from scripts.checkpoint import Checkpoints, load_weights, set_aside, write_checkpoint
+from scripts.checkpoint import Checkpoints, load_weights, write
 from scripts.improved_unet import ImprovedUNet
 
 NAMES = ["background", "body"]
@@ -27,7 +27,7 @@ def saved(tmp_path):
     """A file as training writes it, and the network in it."""
     made = network()
     info = {"class_names": NAMES, "trained_on": "phantoms", "epoch": 7, "score": 0.8125}
-    write_checkpoint({"model": made.state_dict(), "info": info}, tmp_path / "model.pt")
+    write({"model": made.state_dict(), "info": info}, tmp_path / "model.pt")
     return tmp_path / "model.pt", made
 
 
@@ -37,7 +37,7 @@ def same(a, b) -> bool:
 
 def test_what_is_written_can_be_read(tmp_path):
     file = tmp_path / "new" / "folder" / "model.pt"
-    write_checkpoint({"model": {"w": torch.arange(3)}, "epoch": 2}, file)
+    write({"model": {"w": torch.arange(3)}, "epoch": 2}, file)
     content = checkpoint.read_checkpoint(file)
     assert content["epoch"] == 2 and torch.equal(content["model"]["w"], torch.arange(3))
     assert [path.name for path in file.parent.iterdir()] == ["model.pt"]
@@ -48,8 +48,8 @@ def test_a_write_that_fails_midway_leaves_the_old_file_whole(step, saved, monkey
     file, made = saved
     before = file.read_bytes()
 
-    def half(content, stream, *_):
-        stream.write(b"half of it")
+    def half(content, partial, *_):
+        partial.write_bytes(b"half of it")
         raise OSError("disk full")
 
     def failing(*_):
@@ -61,25 +61,12 @@ def test_a_write_that_fails_midway_leaves_the_old_file_whole(step, saved, monkey
         monkeypatch.setattr(os, "fsync", failing)
     for target in (file, file.with_name("last.pt")):
         with pytest.raises(OSError, match="disk full"):
-            write_checkpoint({"model": network(1).state_dict()}, target)
+            write({"model": network(1).state_dict()}, target)
     monkeypatch.undo()
     assert file.read_bytes() == before
     assert sorted(path.name for path in file.parent.glob("*.pt")) == ["model.pt"]  # hidden partial files end otherwise
-    write_checkpoint({"model": made.state_dict()}, file)
+    write({"model": made.state_dict()}, file)
     checkpoint.read_checkpoint(file)
-
-
-def test_set_aside_counts_up(tmp_path, caplog):
-    file = tmp_path / "model.pt"
-    set_aside(file)
-    assert list(tmp_path.iterdir()) == []
-    with caplog.at_level(logging.INFO):
-        for text in ("first", "second", "third"):
-            file.write_text(text)
-            set_aside(file)
-    kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert kept == {"model.1.pt": "first", "model.2.pt": "second", "model.3.pt": "third"}
-    assert "model.2.pt" in caplog.messages[1] and str(file) in caplog.messages[1]
 
 
 def test_weights_are_loaded_and_named(saved, caplog):

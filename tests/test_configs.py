@@ -81,6 +81,10 @@ def test_every_id_of_a_patch_is_used(patch):
         assert name in parser or re.search(rf"@{name}\b", everything), f"{patch}: nobody uses {name}"
 
 
+def test_phantoms_have_the_configured_classes():
+    assert list(phantom.CLASSES) == read("train.json")["class_names"]
+
+
 def test_metadata_repeats_the_configuration():
     meta, train = read("metadata.json"), read("train.json")
     image, pred = (meta["network_data_format"][k][v] for k, v in (("inputs", "image"), ("outputs", "pred")))

@@ -240,7 +240,7 @@ def test_prepare_writes_once_and_reads_after_that(dataset, tmp_path, monkeypatch
 
 
 def test_a_broken_write_leaves_no_list(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(datalist.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         prepare(str(tmp_path / "list.json"), str(dataset), NAMES)
     assert not (tmp_path / "list.json").exists()

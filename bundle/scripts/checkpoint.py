@@ -1,7 +1,6 @@
 """Saving and loading: the best model, the last state of a run, and what travels with the weights."""
 
 import logging
-import os
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ import torch.distributed as dist
 from ignite.engine import Engine, Events
 
 from scripts.errors import UserError
+from scripts.files import set_aside, whole
 
 logger = logging.getLogger(__name__)
 
@@ -87,10 +87,10 @@ class Checkpoints:
             return
         model = {"model": unwrapped(self.network).state_dict(), "info": {**self.info, **self.best}}
         if better:
-            write_checkpoint(model, self.dir / "model.pt")
+            write(model, self.dir / "model.pt")
         parts = {name: part.state_dict() for name, part in self.parts.items()}
         scaler = trainer.scaler.state_dict() if trainer.scaler is not None else {}
-        write_checkpoint({**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}, self.dir / "last.pt")
+        write({**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}, self.dir / "last.pt")
 
     def finish(self, trainer: Engine) -> None:
         if is_main_process():
@@ -156,25 +156,9 @@ def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:
         ) from error
 
 
-def write_checkpoint(content: dict, file: Path) -> None:
-    """Written beside its place, forced to disk, then renamed: a kill at any moment leaves a whole file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    with partial.open("wb") as stream:
-        torch.save(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)
-
-
-def set_aside(file: Path) -> None:
-    """Renames what an earlier run left, `model.pt` to `model.1.pt` and so on."""
-    if file.exists():
-        number = 1
-        while (kept := file.with_name(f"{file.stem}.{number}{file.suffix}")).exists():
-            number += 1
-        file.rename(kept)
-        logger.info(f"{file} of an earlier run is kept as {kept.name}")
+def write(content: dict, file: Path) -> None:
+    with whole(file) as partial:
+        torch.save(content, partial)
 
 
 def unwrapped(network: torch.nn.Module) -> torch.nn.Module:

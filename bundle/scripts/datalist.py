@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import fire
 
 from scripts.errors import UserError
+from scripts.files import whole
 from scripts.layouts import (
     case_name,
     dataset_classes,
@@ -160,11 +160,8 @@ def refuse_leaks(content: dict, path: Path) -> None:
 
 
 def write(content: dict, path: str | Path) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with whole(Path(path)) as partial:
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def prepare(

@@ -3,7 +3,6 @@
 import csv
 import logging
 import math
-import os
 import time
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 
-from scripts.checkpoint import is_main_process, set_aside
+from scripts.checkpoint import is_main_process
+from scripts.files import set_aside, whole
 from scripts.pictures import colour
 
 logger = logging.getLogger(__name__)
@@ -93,13 +93,10 @@ class History:
         )
 
     def write_csv(self) -> None:
-        partial = self.dir / ".history.csv.partial"
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with whole(self.dir / "history.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(partial, self.dir / "history.csv")
 
 
 def draw(rows: list[dict], classes: list[str], file: Path) -> None:
@@ -126,9 +123,8 @@ def draw(rows: list[dict], classes: list[str], file: Path) -> None:
         axis.set_xlabel("epoch")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    partial = file.with_name(f".{file.name}.partial")
-    figure.savefig(partial, dpi=80, format="png")
-    os.replace(partial, file)
+    with whole(file) as partial:
+        figure.savefig(partial, dpi=80, format="png")
 
 
 def text(value: float | None) -> str:

@@ -7,7 +7,6 @@ folders and under the names that the data list reader knows. The same arguments 
 import difflib
 import gzip
 import json
-import os
 from pathlib import Path
 
 import fire
@@ -17,6 +16,7 @@ from tqdm import tqdm
 
 from scripts.anatomy import draw_build, draw_filling, render
 from scripts.errors import UserError
+from scripts.files import whole
 from scripts.shapes import FIELD_MM, Waves, voxel_mm
 
 LAYOUTS = {  # image and label, below the output folder
@@ -114,7 +114,7 @@ def generate(output_dir, patients=8, scans=2, size=(64, 64, 32), seed=0, layout=
     for patient, week in tqdm(keys, desc="phantoms", unit="scan", disable=None):
         paths = [root / name.format(patient=patient, week=week) for name in LAYOUTS[layout]]
         for path, array in zip(paths, make_scan(patient, week, tuple(size), seed), strict=True):
-            write_atomically(path, nifti_bytes(array))
+            write(path, nifti_bytes(array))
         pairs.append(tuple(paths))
     if layout == "decathlon":
         write_json(root / "dataset.json", decathlon_listing(root, pairs))
@@ -157,15 +157,12 @@ def decathlon_listing(root, pairs):
 
 def write_json(path, content):
     """Writes JSON that a person can read."""
-    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+    write(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def write_atomically(path, content):
-    """Writes bytes so that a file of that name is always whole, even if the program is stopped."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+def write(path, content):
+    with whole(path) as partial:
+        partial.write_bytes(content)
 
 
 def _check(output_dir, size, layout, counts):

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from ignite.engine import Engine, Events
 
+from scripts.files import whole
 from scripts.layouts import case_name
 from scripts.pictures import overlay
 
@@ -52,16 +53,15 @@ class Results:
         image = nib.load(source)
         header = image.header.copy()
         header.set_data_dtype(np.uint8)
-        header.set_slope_inter(1, 0)
         header["descrip"] = DESCRIPTION
         header["cal_min"], header["cal_max"] = 0, len(self.class_names) - 1
-        whole = self.dir / ".partial" / f"{case}_seg.nii.gz"
-        nib.save(nib.Nifti1Image(labels.reshape(image.shape), image.affine, header), whole)
-        os.replace(whole, self.dir / f"{case}_seg.nii.gz")
+        ready = partial.with_name(f"{case}_seg.nii.gz")
+        nib.save(nib.Nifti1Image(labels.reshape(image.shape), image.affine, header), ready)
+        os.replace(ready, self.dir / ready.name)
         partial.unlink()
         counts = np.bincount(labels.ravel(), minlength=len(self.class_names))
         voxel_ml = abs(np.linalg.det(image.affine[:3, :3])) / 1000
-        volumes = {name: round(float(n * voxel_ml), 3) for name, n in zip(self.class_names[1:], counts[1:])}
+        volumes = {f"{name}_ml": round(float(n * voxel_ml), 3) for name, n in zip(self.class_names[1:], counts[1:])}
         self.rows.append({"case": case, **volumes})
         self.write_volumes()
         if self.pictures:
@@ -71,12 +71,10 @@ class Results:
             )
 
     def write_volumes(self) -> None:
-        partial = self.dir / ".partial" / "volumes.csv"
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["case", *(f"{name}_ml" for name in self.class_names[1:])])
+        with whole(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.rows[0])
             writer.writeheader()
-            writer.writerows({k if k == "case" else f"{k}_ml": v for k, v in row.items()} for row in self.rows)
-        os.replace(partial, self.dir / "volumes.csv")
+            writer.writerows(self.rows)
 
     def summarise(self) -> None:
         shutil.rmtree(self.dir / ".partial")  # with what a killed run may have left in it
