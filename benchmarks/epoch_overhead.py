@@ -1,6 +1,6 @@
 """Time of an epoch by the shipped trainer with all its handlers, over a bare PyTorch loop of the same work.
 
-    python benchmarks/epoch_overhead.py [--size 128 128 64] [--features 16] [--batches 4] [--repeats 5]
+    python benchmarks/epoch_overhead.py [--size 64 64 32] [--features 16] [--batches 8] [--repeats 5]
 
 Both train and validate on the same cached cases, with the same network, loss, optimiser and Dice metrics. Epochs
 alternate within one process, so that a busy machine slows both alike; the first of each is not counted.
@@ -48,9 +48,9 @@ def bare_epoch(network, optimizer, loss_function, schedule, loaders, post, class
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, nargs=3, default=[128, 128, 64])
+    parser.add_argument("--size", type=int, nargs=3, default=[64, 64, 32])
     parser.add_argument("--features", type=int, default=16)
-    parser.add_argument("--batches", type=int, default=4, help="training batches of two an epoch")
+    parser.add_argument("--batches", type=int, default=8, help="training batches of two an epoch")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     overrides = {"spatial_size": given.size, "features": given.features, "num_workers": 0, "show_progress": False}

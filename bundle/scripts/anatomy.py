@@ -65,7 +65,7 @@ def draw_build(rng):
         scale=rng.uniform(0.94, 1.06),  # of the whole pelvic frame
         degrees=rng.uniform((-8, -4, -5), (8, 4, 5)),  # tilt, roll, turn
         shift=rng.uniform((-14, -10, -26), (14, 14, 0)),  # of the pelvic frame in the field
-        bone=rng.uniform(0, 1.6),  # added to every bone's radius
+        bone=rng.uniform(1, 2.2),  # added to every bone's radius
         prostate_ml=rng.uniform(34, 60),
         prostate_shape=rng.uniform((1.05, 0.82, 0.92), (1.2, 0.95, 1.1)),
         prostate_shift=rng.uniform((-2, -1, -4), (2, 1, 3)),

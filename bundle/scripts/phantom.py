@@ -37,7 +37,7 @@ SIGNALS = {  # T2 weighted, relative to fat; air is 0
     "fat": 1.0,
     "muscle": 0.22,
     "skin": 0.3,
-    "marrow": 0.82,
+    "marrow": 0.65,
     "cortex": 0.05,
     "urine": 1.6,
     "bladder_wall": 0.3,
@@ -52,10 +52,10 @@ SIGNALS = {  # T2 weighted, relative to fat; air is 0
     "vessel": 0.08,
     "vein": 0.8,
 }
-SIGNAL_SPREAD = 0.05  # standard deviation of the log of a tissue's signal, between patients and again between scans
+SIGNAL_SPREAD = 0.04  # standard deviation of the log of a tissue's signal, between patients and again between scans
 GAIN = (350, 600)  # counts of fat: MR has no absolute scale
 BIAS = 0.3  # greatest relative change by the coil's sensitivity
-NOISE = 0.05  # standard deviation in either channel as a share of fat, at any voxel size
+NOISE = 0.04  # standard deviation in either channel as a share of fat, at any voxel size
 
 
 def make_scan(patient, week, size=(64, 64, 32), seed=0):

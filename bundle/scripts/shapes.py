@@ -103,7 +103,7 @@ class Canvas:
         shift = build.shift + filling.shift
         x, y, z = np.meshgrid(*axes_mm(size), indexing="ij", sparse=True)
         self.points = [
-            (dot(row, (x - shift[0], y - shift[1], z - shift[2])) + 4 * waves.on(size, turn, shift)).astype(np.float32)
+            (dot(row, (x - shift[0], y - shift[1], z - shift[2])) + 3 * waves.on(size, turn, shift)).astype(np.float32)
             for row, waves in zip(turn, build.warp, strict=True)
         ]
         self.grain, self.septa = build.grain.on(size, turn, shift), build.septa.on(size, turn, shift)
