@@ -8,7 +8,7 @@ BIN := $(CURDIR)/.venv/bin
 export OMP_WAIT_POLICY ?= PASSIVE
 
 # What the demo runs, as one would type it in bundle/.
-export MAKE_PHANTOMS = python -m scripts.phantom --output_dir ../demo/phantoms --patients 20 --scans 2 --size "(96,96,48)" --seed 0
+export MAKE_PHANTOMS = python -m scripts.phantom --output_dir ../demo/phantoms --patients 30 --scans 2 --size "(64,64,32)" --seed 0
 export TRAIN = python -m monai.bundle run training --config_file "['configs/train.json','configs/demo.json']" \
     --dataset_dir ../demo/phantoms --output_dir ../demo/run --ckpt_dir ../demo/models --resume True
 export EVALUATE = python -m monai.bundle run evaluating \

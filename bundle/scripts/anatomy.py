@@ -79,7 +79,7 @@ def draw_build(rng):
 def draw_filling(rng):
     """Draws what changes from scan to scan: bladder, rectum, bowel contents, set-up (mm, ml, degrees)."""
     return SimpleNamespace(
-        bladder_ml=np.exp(rng.uniform(np.log(85), np.log(400))),
+        bladder_ml=np.exp(rng.uniform(np.log(110), np.log(400))),
         bladder_shape=rng.uniform((0.95, 0.85, 0.85), (1.2, 1.0, 1.05)),
         rectum_radii=rng.uniform(12.6, 14.3) + rng.uniform(-0.8, 1, 7),
         rectum_lumen=rng.uniform(0.3, 0.8, 7),  # share of the radius that is content

@@ -43,7 +43,7 @@ SIGNALS = {  # T2 weighted, relative to fat; air is 0
     "bladder_wall": 0.3,
     "bowel_wall": 0.35,
     "stool": 0.45,
-    "fluid": 1.1,
+    "fluid": 0.9,
     "gas": 0.02,
     "capsule": 0.15,
     "peripheral_zone": 0.95,
