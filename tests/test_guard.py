@@ -138,6 +138,14 @@ def test_two_runs_do_not_share_a_folder(tmp_path, network):
     start(tmp_path / "a", network)
 
 
+def test_two_runs_do_not_share_their_checkpoints(tmp_path, network):
+    (tmp_path / "models").mkdir()
+    with FileLock(tmp_path / "models" / ".training.lock"):
+        message = refusal(start, tmp_path / "a", network, ckpt_dir=tmp_path / "models")
+        assert str(tmp_path / "models") in message and "--ckpt_dir" in message
+    start(tmp_path / "models", network, ckpt_dir=tmp_path / "models")  # one folder for both is no conflict
+
+
 @pytest.mark.parametrize("end", [guard.finish, None])
 def test_a_folder_is_locked_until_the_run_ends(end, tmp_path, network):
     """Finished, or ended by an error and followed by another run in this process."""

@@ -22,7 +22,7 @@ from scripts.errors import UserError
 logger = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-held: list = []  # the lock and the log file of the run in progress
+held: list = []  # the locks and the log file of the run in progress
 
 
 def start(
@@ -31,9 +31,10 @@ def start(
     class_names: Sequence[str],
     network: nn.Module,
     spatial_size: Sequence[int],
+    ckpt_dir: str | None = None,
     main_process: bool = True,
 ) -> None:
-    """Checks the command line and the knobs, locks the output folder, opens the log file.
+    """Checks the command line and the knobs, locks the folders the run writes to, opens the log file.
 
     Args:
         output_dir: folder of everything the run writes but its checkpoints.
@@ -41,6 +42,7 @@ def start(
         class_names: at least two different names, background first.
         network: asked whether it can take `spatial_size`.
         spatial_size: size of the network's input.
+        ckpt_dir: folder of the checkpoints, where the run writes any.
         main_process: False in all but one process of a distributed run; those neither lock nor log.
     """
     finish()  # what an earlier run in this process left, if an error ended it
@@ -57,24 +59,31 @@ def start(
             raise UserError(f"spatial_size: {error}") from error
     if not main_process:
         return
-    folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f".{log_name}.lock")
+    claim(output_dir, log_name, "output_dir")
+    if ckpt_dir is not None and Path(ckpt_dir).resolve() != Path(output_dir).resolve():
+        claim(ckpt_dir, log_name, "ckpt_dir")
+    file = logging.FileHandler(Path(output_dir) / f"{log_name}.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    logging.getLogger().addHandler(file)
+    held.append(file)
+    logger.info("Research use only: not for diagnosis or treatment.")
+
+
+def claim(folder: str, name: str, knob: str) -> None:
+    """Locks a folder until the run ends, however it ends; another run of that name in it is refused."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(Path(folder) / f".{name}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(
-            f"{folder}: another {log_name} run is at work in it; wait for it or give another --output_dir"
+            f"{folder}: another {name} run is at work in it; wait for it or give another --{knob}"
         ) from error
-    file = logging.FileHandler(folder / f"{log_name}.log", encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger().addHandler(file)
-    held.extend((lock, file))
-    logger.info("Research use only: not for diagnosis or treatment.")
+    held.append(lock)
 
 
 def finish() -> None:
-    """Releases the lock and closes the log file; the end of the process does so too."""
+    """Releases the locks and closes the log file; the end of the process does so too."""
     while held:
         part = held.pop()
         if isinstance(part, FileLock):
