@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from helpers import refusal, stubs
 
-from scripts import datalist
 from scripts.datalist import SPLITS, assign, images, main, make, prepare, read
 
 NAMES = ["background", "body", "bones"]
