@@ -42,12 +42,12 @@ def phantoms(tmp_path_factory) -> Path:
     return folder
 
 
-def workflow(kind: str, files: list[str], **overrides) -> ConfigWorkflow:
-    """A shipped configuration, merged with its patches, as `monai.bundle run` would make it."""
+def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> ConfigWorkflow:
+    """A shipped configuration, merged with its patches and made tiny, as `monai.bundle run` would make it."""
     paths = [str(CONFIGS / file) for file in files]
     given = {
         "bundle_root": str(BUNDLE),
-        **TINY,
+        **base,
         **{key: str(v) if isinstance(v, Path) else v for key, v in overrides.items()},
     }
     run_id = {"train": "training", "evaluate": "evaluating", "infer": "inference"}[kind]

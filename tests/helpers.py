@@ -1,5 +1,6 @@
 """Small things that several test files need."""
 
+import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,3 +25,9 @@ def stubs(root: Path, names: Iterable[str]) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     return root
+
+
+def rows(file: Path) -> list[dict]:
+    """The rows of a CSV file by column name."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

@@ -1,6 +1,5 @@
 """The shipped configurations: parity, properties, and tiny runs of every one of them."""
 
-import csv
 import json
 import logging
 import re
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import BUNDLE, CONFIGS, run, workflow
+from helpers import rows
 from ignite.engine import Events
 from scipy.ndimage import label
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -27,9 +27,10 @@ def read(name: str) -> dict:
     return json.loads((CONFIGS / name).read_text())
 
 
-def rows(path) -> list[dict]:
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def segment(trained, output_dir, **overrides):
+    """Inference on the test split of the trained fixture's own datalist."""
+    paths = {"dataset_dir": trained / "datalist.json", "ckpt_dir": trained / "models", "output_dir": output_dir}
+    run("infer", ["inference.json"], **paths, **overrides)
 
 
 @pytest.fixture(scope="module")
@@ -390,13 +391,7 @@ def test_evaluation_scores_the_test_split_on_the_original_grid(trained, phantoms
 def test_evaluation_agrees_with_the_files_that_inference_writes(trained, phantoms, tmp_path):
     """Dice from the label maps on disk and the truth on disk, by counting voxels, equals the evaluation's."""
     run("evaluate", EVALUATE, dataset_dir=phantoms, output_dir=trained, ckpt_dir=trained / "models")
-    run(
-        "infer",
-        ["inference.json"],
-        dataset_dir=trained / "datalist.json",
-        output_dir=tmp_path,
-        ckpt_dir=trained / "models",
-    )
+    segment(trained, tmp_path)
     labels = {
         datalist.case_name(e["image"]): phantoms / e["label"]
         for e in json.loads((trained / "datalist.json").read_text())["test"]
@@ -476,13 +471,7 @@ def test_sliding_window_and_clean_up(trained, phantoms, tmp_path):
 
 def test_inference_says_what_the_weights_were_trained_on(trained, phantoms, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
-        run(
-            "infer",
-            ["inference.json"],
-            dataset_dir=trained / "datalist.json",
-            output_dir=tmp_path,
-            ckpt_dir=trained / "models",
-        )
+        segment(trained, tmp_path)
     assert "not patients" in caplog.text and "Research use only" in caplog.text
 
 

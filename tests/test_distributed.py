@@ -1,11 +1,11 @@
 """Two processes under torchrun, without a GPU, against one: same data, same numbers, no case counted twice."""
 
-import csv
 import subprocess
 import sys
 
 import pytest
 from conftest import BUNDLE, TINY, run
+from helpers import rows
 
 from scripts import datalist
 
@@ -21,11 +21,6 @@ def torchrun(run_id, files, **overrides):
     done = subprocess.run([*command, *arguments], cwd=BUNDLE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
-
-
-def table(file) -> list[dict]:
-    with open(file, newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,7 @@ def folders(phantoms, tmp_path_factory):
 
 
 def test_training_follows_the_same_curve(folders):
-    one, two = table(folders / "one" / "history.csv"), table(folders / "two" / "history.csv")
+    one, two = rows(folders / "one" / "history.csv"), rows(folders / "two" / "history.csv")
     assert len(one) == len(two) == SAME_STEPS["epochs"]
     for a, b in zip(one, two):
         for key in a:
@@ -55,7 +50,7 @@ def test_training_follows_the_same_curve(folders):
 
 
 def test_every_case_is_scored_once_and_alike(folders):
-    one, two = (table(folders / name / "test_dice.csv") for name in ("one", "two"))
+    one, two = (rows(folders / name / "test_dice.csv") for name in ("one", "two"))
     assert [row["case"] for row in one] == [row["case"] for row in two] and len(one) == 3
     for a, b in zip(one, two):
         for key in list(a)[2:]:

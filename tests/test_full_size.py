@@ -4,41 +4,33 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import BUNDLE
+from conftest import run
 
-from monai.bundle import ConfigWorkflow
 from scripts import phantom
 from scripts.layouts import find_images
 
 pytestmark = pytest.mark.slow
 
 
-def run(config, run_id, **overrides):
-    torch.set_num_threads(2)
-    paths = {key: str(value) for key, value in overrides.items() if key.endswith(("dir", "list"))}
-    made = ConfigWorkflow(
-        config_file=str(BUNDLE / "configs" / config),
-        workflow_type=run_id,
-        run_id=run_id,
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        **{**overrides, **paths},
-    )
-    made.initialize()
-    made.run()
-    made.finalize()
-
-
 @pytest.mark.parametrize("layout", list(phantom.LAYOUTS))
 def test_one_epoch_and_inference_at_full_size(layout, tmp_path):
     """Training on 256x256x128, then inference on that size and on 256x256x144, each on its own grid."""
+    torch.set_num_threads(2)
     phantom.generate(tmp_path / "data", patients=3, scans=1, size=(256, 256, 128), seed=0, layout=layout)
     models = tmp_path / "models"
-    run("train.json", "training", dataset_dir=tmp_path / "data", output_dir=tmp_path / "out", ckpt_dir=models, epochs=1)
+    run(
+        "train",
+        ["train.json"],
+        base={},
+        dataset_dir=tmp_path / "data",
+        output_dir=tmp_path / "out",
+        ckpt_dir=models,
+        epochs=1,
+    )
     phantom.generate(tmp_path / "tall", patients=1, scans=1, size=(256, 256, 144), seed=1, layout=layout)
     for folder, shape in (("data", (256, 256, 128)), ("tall", (256, 256, 144))):
         results = tmp_path / f"{folder}_results"
-        run("inference.json", "inference", dataset_dir=tmp_path / folder, output_dir=results, ckpt_dir=models)
+        run("infer", ["inference.json"], base={}, dataset_dir=tmp_path / folder, output_dir=results, ckpt_dir=models)
         images = find_images(tmp_path / folder)
         assert images
         for image in images:

@@ -1,11 +1,11 @@
 """The record of a run: columns, values, gaps, the picture, and going on from an earlier part."""
 
-import csv
 import logging
 import math
 
 import pytest
 import torch
+from helpers import rows
 from ignite.engine import Engine, Events
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
@@ -54,15 +54,10 @@ def step(engine, batch):
     return [{"loss": loss}, {"loss": loss}]  # decollated: one entry per case, each with the loss of the batch
 
 
-def rows(folder):
-    with (folder / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_columns_and_values(tmp_path):
     run(tmp_path, 2)
     assert (tmp_path / "history.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
-    first, second = rows(tmp_path)
+    first, second = rows(tmp_path / "history.csv")
     assert 0 <= float(first.pop("seconds")) < 60
     given = ["1", "0.1", "2.5", "0.25", "1.0", "0.1235", "", "0.51", "1.0", "", "0.5"]
     assert list(first.values()) == given
@@ -76,8 +71,8 @@ def test_columns_and_values(tmp_path):
 
 def test_epochs_without_a_validation_have_gaps(tmp_path):
     run(tmp_path, 3, validated=(2,))
-    assert [row["val_mean_dice"] for row in rows(tmp_path)] == ["", "0.52", ""]
-    assert [row["train_mean_dice"] for row in rows(tmp_path)] == ["0.25"] * 3
+    assert [row["val_mean_dice"] for row in rows(tmp_path / "history.csv")] == ["", "0.52", ""]
+    assert [row["train_mean_dice"] for row in rows(tmp_path / "history.csv")] == ["0.25"] * 3
 
 
 def test_files(tmp_path):
@@ -99,14 +94,14 @@ def test_state_round_trip(tmp_path):
     torch.save(state, tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     run(tmp_path / "b", 4, state=state)
-    assert [row["epoch"] for row in rows(tmp_path / "b")] == ["1", "2", "3", "4"]
-    assert rows(tmp_path / "b")[:2] == rows(tmp_path / "a")
+    assert [row["epoch"] for row in rows(tmp_path / "b" / "history.csv")] == ["1", "2", "3", "4"]
+    assert rows(tmp_path / "b" / "history.csv")[:2] == rows(tmp_path / "a" / "history.csv")
 
 
 def test_a_resumed_run_goes_on_in_its_own_files(tmp_path):
     state = run(tmp_path, 2).state_dict()
     run(tmp_path, 3, state=state)
-    assert len(rows(tmp_path)) == 3
+    assert len(rows(tmp_path / "history.csv")) == 3
     assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "progress.png"]
 
 
@@ -114,7 +109,7 @@ def test_a_new_run_moves_the_old_record_aside(tmp_path):
     run(tmp_path, 2)
     before = (tmp_path / "history.csv").read_bytes()
     run(tmp_path, 1)
-    assert (tmp_path / "history.1.csv").read_bytes() == before and len(rows(tmp_path)) == 1
+    assert (tmp_path / "history.1.csv").read_bytes() == before and len(rows(tmp_path / "history.csv")) == 1
     names = ["history.1.csv", "history.csv", "progress.1.png", "progress.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 

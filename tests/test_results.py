@@ -1,12 +1,12 @@
 """What inference leaves: label maps with the input's own header, volumes in ml, no half-written files."""
 
-import csv
 import logging
 from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+from helpers import rows
 from ignite.engine import Engine
 from matplotlib.image import imread
 
@@ -60,11 +60,6 @@ def finish(folder, sources, pictures=False, made=None):
     return folder / "out"
 
 
-def rows(folder):
-    with (folder / "volumes.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 @pytest.mark.parametrize("qform, sform", [(1, 0), (0, 1), (1, 1), (2, 4), (0, 0)])
 @pytest.mark.parametrize("affine", [AFFINE, TILTED], ids=["straight", "tilted"])
 @pytest.mark.parametrize("units", [("mm", "sec"), ("unknown", "unknown")])
@@ -113,7 +108,7 @@ def test_a_trailing_axis_stays(tmp_path):
 def test_volumes_in_millilitres(affine, tmp_path):
     """A voxel has 1.5 x 1.25 x 2 mm = 3.75 microlitres."""
     given(tmp_path / "case.nii.gz", affine)
-    assert rows(finish(tmp_path, [tmp_path / "case.nii.gz"])) == [
+    assert rows(finish(tmp_path, [tmp_path / "case.nii.gz"]) / "volumes.csv") == [
         {"case": "case", "body_ml": "0.42", "prostate_ml": "0.03"}
     ]
 
@@ -121,7 +116,7 @@ def test_volumes_in_millilitres(affine, tmp_path):
 def test_a_class_that_is_not_there_has_no_volume(tmp_path):
     given(tmp_path / "case.nii.gz")
     made = np.minimum(labels(), 1)
-    assert rows(finish(tmp_path, [tmp_path / "case.nii.gz"], made=made))[0] == {
+    assert rows(finish(tmp_path, [tmp_path / "case.nii.gz"], made=made) / "volumes.csv")[0] == {
         "case": "case",
         "body_ml": "0.45",
         "prostate_ml": "0.0",
@@ -140,7 +135,7 @@ def test_several_cases(tmp_path, caplog):
         "c_seg.nii.gz",
         "volumes.csv",
     ]
-    assert [row["case"] for row in rows(out)] == ["b", "a", "c"]
+    assert [row["case"] for row in rows(out / "volumes.csv")] == ["b", "a", "c"]
     (line,) = [record.getMessage() for record in caplog.records if record.name == "scripts.results"]
     assert line.startswith("3 case(s) segmented") and str(out) in line
 

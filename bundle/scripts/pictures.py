@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch.utils.tensorboard import SummaryWriter
 
+from scripts.files import whole
+
 # Okabe and Ito's palette, told apart with any colour vision; background is not drawn.
 COLOURS = ["#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442"]
 PLANES = ("sagittal", "coronal", "axial")  # the plane across each axis of a volume in RAS order
@@ -70,7 +72,8 @@ def overlay(
     figure.suptitle(f"{title}\nresearch use only".strip(), fontsize=10)
     FigureCanvasAgg(figure)
     if file is not None:
-        figure.savefig(file, dpi=90, format="png")
+        with whole(file) as partial:
+            figure.savefig(partial, dpi=90, format="png")
     return figure
 
 

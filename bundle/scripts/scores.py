@@ -10,6 +10,7 @@ from ignite.engine import Engine, Events
 
 from monai.utils import string_list_all_gather
 from scripts.checkpoint import is_main_process
+from scripts.files import whole
 from scripts.layouts import case_name, scan_key
 
 logger = logging.getLogger(__name__)
@@ -48,15 +49,15 @@ class CaseScores:
         if not is_main_process():
             return
         order = np.argsort(names)
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self.file.open("w", newline="", encoding="utf-8") as file:
+        with whole(self.file) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", "patient", *self.class_names])
             for i in order:
                 values = ["" if np.isnan(score) else f"{score:.4f}" for score in scores[i]]
                 writer.writerow([names[i], scan_key(names[i])[0], *values])
         lines = table([names[i] for i in order], scores[order], self.class_names)
-        self.file.with_name("test_summary.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with whole(self.file.with_name("test_summary.txt")) as partial:
+            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
         for line in lines:
             logger.info(line)
         logger.info(f"scores of every case: {self.file}")
