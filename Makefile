@@ -27,11 +27,10 @@ endef
 .NOTPARALLEL:
 
 demo: demo/.trained
-	$(call step,score the patients that training has not seen,half a minute,EVALUATE)
-	$(call step,segment their images,half a minute,INFER)
-	@printf '\nDice on synthetic phantoms of patients not seen in training. Research use only.\n\n'
-	@cat demo/run/test_summary.txt
-	@printf '\npictures:  %s/demo/predictions/*_overlay.png\ncurves:    %s/demo/run/progress.png\n' "$(CURDIR)" "$(CURDIR)"
+	$(call step,segment the patients that training has not seen,half a minute,INFER)
+	$(call step,score them and write the report,half a minute,EVALUATE)
+	@printf '\nDice on synthetic phantoms of patients not seen in training. Research use only.\n'
+	@printf 'report:    %s/demo/run/report.html\npictures:  %s/demo/predictions/*_overlay.png\n' "$(CURDIR)" "$(CURDIR)"
 
 demo/.phantoms: .venv/.runtime
 	$(call step,make synthetic patients,half a minute,MAKE_PHANTOMS)

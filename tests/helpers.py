@@ -4,6 +4,8 @@ import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from scripts.errors import UserError
@@ -31,3 +33,19 @@ def rows(file: Path) -> list[dict]:
     """The rows of a CSV file by column name."""
     with file.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def measured(file: Path, measure: str = "Dice") -> dict[str, dict[str, float]]:
+    """One measure of a `metrics.csv`, by case and class; NaN where the field is empty."""
+    table: dict[str, dict[str, float]] = {}
+    for row in rows(file):
+        if row["measure"] == measure:
+            table.setdefault(row["case"], {})[row["class"]] = float(row["value"] or "nan")
+    return table
+
+
+def save_labels(path: Path, labels, affine=None, dtype=np.uint8) -> Path:
+    """A label map as NIfTI."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.asarray(labels).astype(dtype), np.eye(4) if affine is None else affine), path)
+    return path

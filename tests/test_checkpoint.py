@@ -15,6 +15,7 @@ from scripts.checkpoint import Checkpoints, load_weights, write
 from scripts.improved_unet import ImprovedUNet
 
 NAMES = ["background", "body"]
+RANGES = {"body": {"ml": [1.5, 2.5], "pieces": 1, "border": 0.0, "n": 2}}
 
 
 def network(seed=0, **arguments):
@@ -183,6 +184,7 @@ class Run:
             "dice",
             NAMES,
             "phantoms",
+            RANGES,
             states,
             resume,
         ).attach(self.trainer)
@@ -231,7 +233,8 @@ def test_the_best_epoch_is_kept(scores, best, tmp_path):
     Run(tmp_path, scores).go(3)
     after = Run(tmp_path / "again", scores).go(best)
     kept, last = load(tmp_path / "model.pt"), load(tmp_path / "last.pt")
-    expected = {"class_names": NAMES, "trained_on": "phantoms", "epoch": best, "score": scores[best - 1]}
+    expected = {"class_names": NAMES, "trained_on": "phantoms", "ranges": RANGES}
+    expected |= {"epoch": best, "score": scores[best - 1]}
     assert kept["info"] == expected and last["best"] == {"epoch": best, "score": scores[best - 1]}
     assert all(torch.equal(kept["model"][key], value) for key, value in after.network.state_dict().items())
     assert last["epoch"] == 3 and last["note"] == {"epochs": [1, 2, 3]}

@@ -1,8 +1,11 @@
 """The shipped configurations: parity, properties, and tiny runs of every one of them."""
 
+import gzip
+import hashlib
 import json
 import logging
 import re
+import shutil
 import sys
 
 import matplotlib.image
@@ -11,14 +14,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import BUNDLE, CONFIGS, run, workflow
-from helpers import rows
+from helpers import measured, rows
 from ignite.engine import Events
 from scipy.ndimage import label
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monai.bundle import ConfigParser
-from scripts import datalist, phantom
+from scripts import datalist, phantom, report
 from scripts.errors import UserError
+from scripts.measures import MEASURES
 
 EVALUATE = ["train.json", "evaluate.json"]
 
@@ -365,7 +369,8 @@ def test_own_classes_follow_everywhere(phantoms, tmp_path):
     assert made.parser.get_parsed_content("network_def").segmentations[0].out_channels == 2
     assert "val_dice_prostate" in rows(tmp_path / "out" / "history.csv")[0]
     run("evaluate", EVALUATE, **own, **folder)
-    assert list(rows(tmp_path / "out" / "test_dice.csv")[0]) == ["case", "patient", "background", "prostate"]
+    (scored,) = measured(tmp_path / "out" / "metrics.csv").values()
+    assert list(scored) == ["prostate"]
     run("infer", ["inference.json"], **own, output_dir=tmp_path / "pred", ckpt_dir=tmp_path / "models", pictures=False)
     assert list(rows(tmp_path / "pred" / "volumes.csv")[0]) == ["case", "prostate_ml"]
 
@@ -382,10 +387,30 @@ def test_evaluation_scores_the_test_split_on_the_original_grid(trained, phantoms
         ckpt_dir=trained / "models",
         spatial_size=[48, 48, 32],
     )
-    table = rows(trained / "test_dice.csv")
     listed = json.loads((trained / "datalist.json").read_text())["test"]
-    assert sorted(row["patient"] for row in table) == sorted(entry["patient"] for entry in listed)
-    assert "mean foreground" in (trained / "test_summary.txt").read_text()
+    written = json.loads((trained / "metrics.json").read_text())
+    assert [case["patient"] for case in written["metric_per_case"]] == sorted(entry["patient"] for entry in listed)
+    assert set(written["classes"]) == set(read("train.json")["class_names"][1:])
+    shown = dict(written["about"])
+    assert hashlib.sha256((trained / "models" / "model.pt").read_bytes()).hexdigest() in shown["Checkpoint"]
+    assert hashlib.sha256((trained / "datalist.json").read_bytes()).hexdigest() in shown["Data list"]
+    assert shown["Split"] == "test" and "not patients" in shown["Trained on"] and "s median" in shown["Time per case"]
+    text = (trained / "report.md").read_text()
+    assert "Research use only" in text and listed[0]["patient"] in text
+    page = (trained / "report.html").read_text()
+    assert "Training" in page and page.count("data:image/jpeg") > 20  # the curves too: history.csv is at hand
+
+
+@pytest.mark.parametrize("anonymise", [True, "a word"])
+def test_no_file_of_an_anonymous_report_holds_a_name(anonymise, trained, phantoms, tmp_path):
+    given = {"dataset_dir": phantoms, "ckpt_dir": trained / "models", "anonymise": anonymise}
+    run("evaluate", EVALUATE, **given, output_dir=tmp_path / "scores", datalist=trained / "datalist.json")
+    run("infer", ["inference.json"], **given, output_dir=tmp_path / "maps")
+    files = [path for folder in ("scores", "maps") for path in (tmp_path / folder).iterdir() if path.suffix != ".lock"]
+    assert len(files) > 4 + 3 + 2 * 10
+    for file in files:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        assert b"Case_0" not in content and "Case_0" not in file.name, file.name
 
 
 def test_evaluation_agrees_with_the_files_that_inference_writes(trained, phantoms, tmp_path):
@@ -397,12 +422,30 @@ def test_evaluation_agrees_with_the_files_that_inference_writes(trained, phantom
         for e in json.loads((trained / "datalist.json").read_text())["test"]
     }
     names = read("train.json")["class_names"]
-    for row in rows(trained / "test_dice.csv"):
-        truth = np.asarray(nib.load(labels[row["case"]]).dataobj)
-        found = np.asarray(nib.load(tmp_path / f"{row['case']}_seg.nii.gz").dataobj)
-        for value, name in enumerate(names):
+    scored = measured(trained / "metrics.csv")
+    assert sorted(scored) == sorted(labels)
+    for case, dice in scored.items():
+        truth = np.asarray(nib.load(labels[case]).dataobj)
+        found = np.asarray(nib.load(tmp_path / f"{case}_seg.nii.gz").dataobj)
+        for value, name in enumerate(names[1:], start=1):
             both, either = np.sum((truth == value) & (found == value)), np.sum(truth == value) + np.sum(found == value)
-            assert float(row[name]) == pytest.approx(2 * both / either, abs=1e-4), name
+            assert dice[name] == pytest.approx(2 * both / either, abs=1e-4), name
+
+
+def test_a_report_from_the_files_equals_the_evaluations(trained, phantoms, tmp_path):
+    """Scored in the workflow or from the label maps that inference wrote: every measure of every case is the same."""
+    run("evaluate", EVALUATE, dataset_dir=phantoms, output_dir=trained, ckpt_dir=trained / "models")
+    segment(trained, tmp_path / "maps", pictures=False)
+    listed = json.loads((trained / "datalist.json").read_text())["test"]
+    for entry in listed:
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        shutil.copy(phantoms / entry["label"], tmp_path / "truth")
+    report.evaluate(tmp_path / "truth", tmp_path / "maps", tmp_path / "scores", read("train.json")["class_names"])
+    for measure in MEASURES:
+        own, other = (measured(folder / "metrics.csv", measure) for folder in (trained, tmp_path / "scores"))
+        assert list(own) == list(other) and own
+        for case in own:
+            assert own[case] == pytest.approx(other[case], rel=1e-4, abs=1e-4, nan_ok=True), (measure, case)
 
 
 def oblique(shape=(36, 30, 20)) -> np.ndarray:

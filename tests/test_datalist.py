@@ -8,6 +8,7 @@ import pytest
 from helpers import refusal, stubs
 
 from scripts.datalist import SPLITS, assign, images, main, make, prepare, read
+from scripts.layouts import scan_key
 
 NAMES = ["background", "body", "bones"]
 
@@ -233,7 +234,10 @@ def test_prepare_writes_once_and_reads_after_that(dataset, tmp_path, monkeypatch
     before = path.read_bytes()
     assert prepare(str(path), str(dataset), NAMES, seed=2) == first
     assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["list.json"]
-    assert set(first) == {*SPLITS, "description"}
+    assert set(first) == {*SPLITS, "patients", "description"}
+    assert {entry["image"]: scan_key(entry["image"])[0] for split in SPLITS for entry in first[split]} == first[
+        "patients"
+    ]
     entries = [entry for split in SPLITS for entry in first[split]]
     assert all(set(entry) == {"image", "label"} and Path(entry["image"]).is_file() for entry in entries)
 

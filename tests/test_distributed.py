@@ -5,7 +5,7 @@ import sys
 
 import pytest
 from conftest import BUNDLE, TINY, run
-from helpers import rows
+from helpers import measured, rows
 
 from scripts import datalist
 
@@ -50,8 +50,7 @@ def test_training_follows_the_same_curve(folders):
 
 
 def test_every_case_is_scored_once_and_alike(folders):
-    one, two = (rows(folders / name / "test_dice.csv") for name in ("one", "two"))
-    assert [row["case"] for row in one] == [row["case"] for row in two] and len(one) == 3
-    for a, b in zip(one, two):
-        for key in list(a)[2:]:
-            assert float(a[key]) == pytest.approx(float(b[key]), abs=5e-3), key
+    one, two = (measured(folders / name / "metrics.csv") for name in ("one", "two"))
+    assert list(one) == list(two) and len(one) == 3
+    for case in one:
+        assert one[case] == pytest.approx(two[case], abs=5e-3), case

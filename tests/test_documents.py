@@ -1,5 +1,6 @@
 """What the documents say is what a run or a file says."""
 
+import importlib.util
 import json
 import re
 
@@ -9,17 +10,35 @@ from conftest import BUNDLE, CONFIGS, ROOT
 DOCUMENTS = [ROOT / "README.md", BUNDLE / "docs" / "README.md"]
 
 
+@pytest.fixture(scope="module")
+def figures():
+    """The script that writes the documents' table, and the demo's metrics that it kept."""
+    spec = importlib.util.spec_from_file_location("figures", ROOT / ".ci" / "figures.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script, json.loads((BUNDLE / "docs" / "demo_metrics.json").read_text())
+
+
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
-def test_the_table_is_the_demos(file):
-    summary = (BUNDLE / "docs" / "demo_summary.txt").read_text()
-    assert f"```\n{summary}```" in file.read_text()
+def test_the_table_is_the_demos(file, figures):
+    script, metrics = figures
+    assert f"\n\n{script.table(metrics)}\n\n" in file.read_text()
 
 
-def test_the_mean_is_the_tables_and_the_demo_is_worth_showing():
-    _, background, *classes, mean = (BUNDLE / "docs" / "demo_summary.txt").read_text().splitlines()
-    assert f"`make demo` | mean Dice of 5 classes | - | {mean.split()[-1]} |" in (ROOT / "README.md").read_text()
-    assert float(mean.split()[-1]) >= 0.9 and background.startswith("background")
-    assert len(classes) == 5 and all(float(line.split()[2]) >= 0.8 for line in classes)
+def test_the_mean_is_the_tables_and_the_demo_is_worth_showing(figures):
+    script, metrics = figures
+    mean, (low, high) = metrics["foreground"]["mean"], metrics["foreground"]["ci"]
+    row = f"`make demo` | mean Dice of 5 classes | - | {mean:.3f} ({low:.3f} to {high:.3f}) |"
+    assert row in (ROOT / "README.md").read_text()
+    assert low < mean < high and mean >= 0.9 and len(metrics["classes"]) == 5
+    for name, found in metrics["classes"].items():
+        assert found["measures"]["Dice"]["mean"] >= 0.8 and found["missed"] == 0, name
+    assert len(metrics["patients"]) == 4 and metrics["foreground"]["n"] == 8
+
+
+def test_pictures_are_small():
+    pictures = [*(BUNDLE / "docs").glob("*.png")]
+    assert len(pictures) >= 3 and all(picture.stat().st_size < 600_000 for picture in pictures)
 
 
 @pytest.mark.parametrize("file", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda file: str(file.relative_to(ROOT)))
@@ -49,7 +68,7 @@ def test_every_knob_that_is_named_exists(file):
         "config_file",
         "meta_file",
     }
-    foreign |= {"filepath", "ckpt_file", "key_in_ckpt", "network_def::checkpointing"}
+    foreign |= {"truth", "prediction", "images", "filepath", "ckpt_file", "key_in_ckpt", "network_def::checkpointing"}
     named = set(re.findall(r"--([\w:]+)", file.read_text()))
     assert named <= known | foreign
 

@@ -1,18 +1,22 @@
 """What inference leaves: label maps with the input's own header, volumes in ml, no half-written files."""
 
+import gzip
+import json
 import logging
 from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import rows
+import torch
+from helpers import measured, rows
 from ignite.engine import Engine
 from matplotlib.image import imread
 
 from scripts.results import Results
 
 NAMES = ["background", "body", "prostate"]
+FOR_ALL = ("volumes.csv", "metrics.csv", "metrics.json", "report.html", "report.md")
 SHAPE = (5, 6, 7)
 AFFINE = np.array([[-1.5, 0, 0, 40], [0, -1.25, 0, 30], [0, 0, 2, -20], [0, 0, 0, 1.0]])
 TILTED = nib.affines.from_matvec(
@@ -40,9 +44,13 @@ def given(path, affine=AFFINE, qform=1, sform=1, units=("mm", "sec"), shape=SHAP
     return nib.load(path)
 
 
-def finish(folder, sources, pictures=False, made=None):
+def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=False):
     """What the engine does: SaveImaged writes to .partial, then the handler sees the case."""
-    results = Results(str(folder / "out"), NAMES, pictures)
+    weights = folder / "model.pt"
+    network = torch.nn.Conv3d(1, 3, 1)
+    torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "ranges": ranges}}, weights)
+    device = torch.device("cpu")
+    results = Results(str(folder / "out"), NAMES, network, str(weights), device, "input", pictures, anonymise)
     partial = folder / "out" / ".partial"
     partial.mkdir(parents=True, exist_ok=True)
 
@@ -129,12 +137,7 @@ def test_several_cases(tmp_path, caplog):
         given(source)
     with caplog.at_level(logging.INFO):
         out = finish(tmp_path, sources)
-    assert sorted(path.name for path in out.iterdir()) == [
-        "a_seg.nii.gz",
-        "b_seg.nii.gz",
-        "c_seg.nii.gz",
-        "volumes.csv",
-    ]
+    assert {path.name for path in out.iterdir()} == {"a_seg.nii.gz", "b_seg.nii.gz", "c_seg.nii.gz", *FOR_ALL}
     assert [row["case"] for row in rows(out / "volumes.csv")] == ["b", "a", "c"]
     (line,) = [record.getMessage() for record in caplog.records if record.name == "scripts.results"]
     assert line.startswith("3 case(s) segmented") and str(out) in line
@@ -143,7 +146,7 @@ def test_several_cases(tmp_path, caplog):
 def test_pictures_if_asked_for(tmp_path):
     given(tmp_path / "case.nii.gz")
     out = finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True)
-    assert sorted(path.name for path in out.iterdir()) == ["case_overlay.png", "case_seg.nii.gz", "volumes.csv"]
+    assert {path.name for path in out.iterdir()} == {"case_overlay.png", "case_seg.nii.gz", *FOR_ALL}
     assert min(imread(out / "case_overlay.png").shape[:2]) > 300
 
 
@@ -152,7 +155,7 @@ def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path):
     (tmp_path / "out" / ".partial").mkdir(parents=True)
     (tmp_path / "out" / ".partial" / "other_seg.nii").write_bytes(b"half")
     out = finish(tmp_path, [tmp_path / "case.nii.gz"])
-    assert sorted(path.name for path in out.iterdir()) == ["case_seg.nii.gz", "volumes.csv"]
+    assert {path.name for path in out.iterdir()} == {"case_seg.nii.gz", *FOR_ALL}
 
 
 def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch):
@@ -169,3 +172,39 @@ def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         finish(tmp_path, [tmp_path / "case.nii.gz"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".partial"]
+
+
+RANGES = {
+    "body": {"ml": [0.3, 0.5], "pieces": 1, "border": 1.0, "n": 9},
+    "prostate": {"ml": [0.1, 0.2], "pieces": 1, "border": 0.0, "n": 9},
+}
+
+
+def test_the_report_compares_with_the_training_data(tmp_path, caplog):
+    """The prostate has 0.03 ml, a third of the smallest that training saw; the body is as usual."""
+    given(tmp_path / "case.nii.gz")
+    with caplog.at_level(logging.INFO):
+        out = finish(tmp_path, [tmp_path / "case.nii.gz"], ranges=RANGES)
+    written = json.loads((out / "metrics.json").read_text())
+    (case,) = written["metric_per_case"]
+    assert case["warnings"] == ["prostate: 0.0 ml, 0.1 to 0.2 ml in the training data"]
+    assert not written["has_truth"] and "1 with warnings" in caplog.text
+    assert measured(out / "metrics.csv", "predicted_ml") == {"case": {"body": 0.42, "prostate": 0.03}}
+    for name in ("report.html", "report.md"):
+        text = (out / name).read_text()
+        assert case["warnings"][0] in text and "Dice" not in text and "phantoms" in text
+
+
+def test_codes_take_the_place_of_names(tmp_path):
+    """In names of files, in their content, and in the fields of the header that may hold a patient's name."""
+    private = {"db_name": b"DOE^JOHN", "aux_file": b"DOE^JOHN", "intent_name": b"DOE^JOHN", "descrip": b"DOE^JOHN"}
+    source = given(tmp_path / "DOE_Week3.nii.gz", **private)
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JOHN"))
+    nib.save(source, tmp_path / "DOE_Week3.nii.gz")
+    out = finish(tmp_path, [tmp_path / "DOE_Week3.nii.gz"], pictures=True, anonymise="word")
+    names = {path.name for path in out.iterdir()}
+    assert len(names) == 2 + len(FOR_ALL) and not any("DOE" in name for name in names)
+    for file in out.iterdir():
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        assert b"DOE" not in content, file.name
+    assert len({name.split("_")[0] for name in names if name.startswith("P")}) == 1

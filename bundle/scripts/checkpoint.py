@@ -28,19 +28,31 @@ class Checkpoints:
         key_metric: name of the metric to maximise.
         class_names: kept with the weights, compared when they are loaded.
         trained_on: one line on the training data, kept with the weights.
+        ranges: what the training labels span (`scripts.plausibility.ranges`), kept with the weights.
         states: further objects with `state_dict` and `load_state_dict`, by name.
         resume: go on from `last.pt` where there is one.
     """
 
     def __init__(
-        self, ckpt_dir, network, optimizer, lr_scheduler, evaluator, key_metric, class_names, trained_on, states, resume
+        self,
+        ckpt_dir,
+        network,
+        optimizer,
+        lr_scheduler,
+        evaluator,
+        key_metric,
+        class_names,
+        trained_on,
+        ranges,
+        states,
+        resume,
     ):
         self.dir = Path(ckpt_dir)
         self.network = network
         self.parts = {"optimizer": optimizer, "lr_scheduler": lr_scheduler, **states}
         self.evaluator = evaluator
         self.key_metric = key_metric
-        self.info = {"class_names": list(class_names), "trained_on": str(trained_on)}
+        self.info = {"class_names": list(class_names), "trained_on": str(trained_on), "ranges": ranges}
         self.resume = resume
         self.best = {"epoch": 0, "score": -1.0}
 

@@ -183,7 +183,7 @@ def prepare(
         options: `validation`, `test`, `folds` and `seed` of `make`.
 
     Returns:
-        `training`, `validation` and `test`, lists of {"image", "label"}, and `description`.
+        `training`, `validation` and `test`, lists of {"image", "label"}; `patients`, by image; `description`.
     """
     if not Path(datalist).is_file():
         if not create:
@@ -201,7 +201,8 @@ def prepare(
     logger.info("datalist: " + ", ".join(f"{len(content[split])} {split}" for split in SPLITS) + f" cases, {datalist}")
     keys = ("image", "label")
     lists = {split: [{k: e[k] for k in keys if k in e} for e in content[split]] for split in SPLITS}
-    return {**lists, "description": content.get("description") or Path(datalist).name}
+    patients = {e["image"]: str(e["patient"]) for split in SPLITS for e in content[split]}
+    return {**lists, "patients": patients, "description": content.get("description") or Path(datalist).name}
 
 
 def choose_fold(content: dict, fold: int | None, path: str) -> None:

@@ -113,11 +113,11 @@ def read_json(path: Path) -> dict:
     return content
 
 
-def existing_folder(path: str | Path) -> Path:
+def existing_folder(path: str | Path, knob: str = "dataset_dir") -> Path:
     root = Path(path)
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"{root}: dataset_dir {found}, expected a folder; name yours with --dataset_dir DIR")
+        raise UserError(f"{root}: {knob} {found}, expected a folder; name yours with --{knob} DIR")
     return root
 
 

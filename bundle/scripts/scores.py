@@ -1,83 +1,119 @@
-"""Dice per class and case on the original grid: a CSV file and a table."""
+"""Scores every case of an evaluation on its own grid, and ends it with the report."""
 
-import csv
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import ignite.distributed as idist
 import numpy as np
+import torch
 from ignite.engine import Engine, Events
 
-from monai.utils import string_list_all_gather
+from scripts import about, cases
 from scripts.checkpoint import is_main_process
-from scripts.files import whole
-from scripts.layouts import case_name, scan_key
+from scripts.label_maps import round_labels
+from scripts.report_files import build, write
+from scripts.summary import lines
 
 logger = logging.getLogger(__name__)
 
 
 class CaseScores:
-    """Writes `test_dice.csv`, one row a case and one column a class; prints a summary and keeps it beside it.
-
-    An empty field means that the class is absent from the truth: there is nothing to score, and it does not count.
+    """Measures each case as it is predicted; at the end writes the report, and the table of it to the log.
 
     Args:
-        output_dir: folder of the file.
+        output_dir: folder of the report; a `history.csv` in it gives the page its curves.
         class_names: names of the values 0, 1, ...
-        metric: name of a metric of the evaluator that keeps its details, of shape (cases, classes).
+        network: what predicts.
+        weights: file its weights came from.
+        data: of `scripts.datalist.prepare`: knows which image is whose.
+        datalist: file of the data list.
+        split: which part of it is evaluated.
+        device: that the network runs on.
+        tolerance_mm: surfaces nearer than this agree, for the surface Dice.
+        anonymise: True or a secret word: codes in place of the names of cases and patients.
     """
 
-    def __init__(self, output_dir: str, class_names: Sequence[str], metric: str):
-        self.file = Path(output_dir) / "test_dice.csv"
+    def __init__(
+        self,
+        output_dir: str,
+        class_names: Sequence[str],
+        network: torch.nn.Module,
+        weights: str,
+        data: dict,
+        datalist: str,
+        split: str,
+        device: torch.device,
+        tolerance_mm: float = 2.0,
+        anonymise: bool | str = False,
+    ):
+        self.dir = Path(output_dir)
         self.class_names = list(class_names)
-        self.metric = metric
+        self.network, self.weights, self.device = network, weights, device
+        self.patients = data["patients"]
+        self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {about.digest(datalist)}"]]
+        self.source.append(["Split", split])
+        self.tolerance_mm, self.anonymise = float(tolerance_mm), anonymise
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add_names)
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self.begin_case)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
 
     def begin(self) -> None:
-        self.names: list[str] = []
+        self.records: list[dict] = []
 
-    def add_names(self, engine: Engine) -> None:
-        self.names += [case_name(item["pred"].meta["filename_or_obj"]) for item in engine.state.output]
+    def begin_case(self) -> None:
+        self.started = time.perf_counter()
 
-    def finish(self, engine: Engine) -> None:
-        names = string_list_all_gather(self.names)
-        scores = engine.state.metric_details[self.metric].cpu().numpy()
+    def add(self, engine: Engine) -> None:
+        seconds = (time.perf_counter() - self.started) / len(engine.state.output)
+        for item in engine.state.output:
+            prediction = item["pred"][0].cpu().numpy().astype(np.uint8)
+            truth = round_labels(
+                item["label"][0].cpu().numpy(), item["label"].meta["filename_or_obj"], self.class_names
+            )
+            file = item["pred"].meta["filename_or_obj"]
+            self.records.append(
+                cases.examine(
+                    file,
+                    prediction,
+                    truth,
+                    item["label"].affine.cpu().numpy(),
+                    self.class_names,
+                    image=cases.read_image(file),
+                    patient=self.patients.get(file),
+                    tolerance_mm=self.tolerance_mm,
+                    seconds=seconds,
+                )
+            )
+
+    def finish(self) -> None:
+        records = [record for part in gather(self.records) for record in part]
         if not is_main_process():
             return
-        order = np.argsort(names)
-        with whole(self.file) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["case", "patient", *self.class_names])
-            for i in order:
-                values = ["" if np.isnan(score) else f"{score:.4f}" for score in scores[i]]
-                writer.writerow([names[i], scan_key(names[i])[0], *values])
-        lines = table([names[i] for i in order], scores[order], self.class_names)
-        with whole(self.file.with_name("test_summary.txt")) as partial:
-            partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        for line in lines:
-            logger.info(line)
-        logger.info(f"scores of every case: {self.file}")
-
-
-def table(names: Sequence[str], scores: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Lines of a summary: cases scored, mean, standard deviation, median and the worst case of every class."""
-    width = max(len(name) for name in (*class_names, "mean foreground"))
-    lines = [f"{'Dice':<{width}} {'n':>4} {'mean':>7} {'sd':>7} {'median':>7}   worst"]
-    for name, column in zip(class_names, scores.T):
-        known = column[~np.isnan(column)]
-        if not len(known):
-            lines.append(f"{name:<{width}}    0       -       -       -   absent from every case")
-            continue
-        worst = int(np.nanargmin(column))
-        spread = known.std(ddof=1) if len(known) > 1 else 0.0
-        lines.append(
-            f"{name:<{width}} {len(known):>4} {known.mean():>7.4f} {spread:>7.4f} {np.median(known):>7.4f}   "
-            f"{column[worst]:.4f} {names[worst]}"
+        model, info = about.of_model(self.network, self.weights)
+        content = build(
+            records,
+            self.class_names,
+            [*model, *self.source, *about.of_run(self.device, [record["seconds"] for record in records])],
+            tolerance_mm=self.tolerance_mm,
+            history=self.dir / "history.csv",
+            trained_on=info.get("trained_on", ""),
+            anonymise=self.anonymise,
         )
-    means = [np.nanmean(column) for column in scores.T[1:] if not np.isnan(column).all()]
-    lines.append(f"{'mean foreground':<{width}} {len(names):>4} {np.mean(means) if means else float('nan'):>7.4f}")
-    return lines
+        file = write(content, self.dir)
+        for line in lines(content):
+            logger.info(line)
+        logger.info(f"report: {file}")
+
+
+def gather(records: list[dict]) -> list[list[dict]]:
+    """The records of every process, in all of them."""
+    if idist.get_world_size() == 1:
+        return [records]
+    parts: list = [None] * idist.get_world_size()
+    torch.distributed.all_gather_object(parts, records)
+    return parts

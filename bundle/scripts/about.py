@@ -1,0 +1,54 @@
+"""What a report was made from: model, weights, data, versions, device. A reader must be able to make it again."""
+
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import monai
+from scripts.checkpoint import read_checkpoint
+
+METADATA = Path(__file__).parent.parent / "configs" / "metadata.json"
+
+
+def digest(file: str | Path) -> str:
+    """The sha256 of a file, as `sha256sum` prints it."""
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def of_model(network: torch.nn.Module, weights: str | Path) -> tuple[list[list[str]], dict]:
+    """Lines on network and weights, and what travels with the weights."""
+    info = read_checkpoint(Path(weights)).get("info", {})
+    parameters = sum(p.numel() for p in network.parameters())
+    epoch = f", epoch {info['epoch']}, validation Dice {info['score']:.4f}" if "score" in info else ""
+    lines = [
+        ["Model", f"{type(network).__name__}, {parameters:,} parameters"],
+        ["Trained on", f"{info.get('trained_on', 'unknown data')}{epoch}"],
+        ["Checkpoint", f"{weights}, sha256 {digest(weights)}"],
+    ]
+    return lines, info
+
+
+def of_run(device: str | torch.device, seconds: Sequence[float]) -> list[list[str]]:
+    """Lines on when and where: date, versions, device, time per case."""
+    version = json.loads(METADATA.read_text(encoding="utf-8"))["version"] if METADATA.is_file() else "unknown"
+    device = torch.device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    lines = [
+        ["Date", time.strftime("%Y-%m-%d %H:%M %Z")],
+        [
+            "Versions",
+            f"bundle {version}, MONAI {monai.__version__}, PyTorch {torch.__version__}, NumPy {np.__version__}, "
+            f"Python {platform.python_version()}",
+        ],
+        ["Device", name],
+    ]
+    if seconds:
+        middle, longest = np.median(seconds), max(seconds)
+        lines.append(["Time per case", f"{middle:.2f} s median, {longest:.2f} s longest (read, network, resample)"])
+    return lines

@@ -1,0 +1,152 @@
+"""Reports on label maps that lie on disk, of any tool, and comparisons of reports.
+
+python -m scripts.report evaluate --truth DIR --prediction DIR --output_dir DIR --class_names "['background',...]"
+python -m scripts.report compare A B --output_dir DIR
+python -m scripts.report code NAME --anonymise WORD
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import fire
+import nibabel as nib
+from tqdm import tqdm
+
+from scripts import about, cases, comparison, datalist, page
+from scripts.codes import case_code
+from scripts.errors import UserError
+from scripts.files import whole
+from scripts.label_maps import label_key, pair, read_labels, refuse_other_grid
+from scripts.layouts import case_name, files, read_json, scan_key
+from scripts.report_files import build, write
+from scripts.summary import lines
+
+
+def evaluate(
+    truth: str,
+    prediction: str,
+    output_dir: str,
+    class_names: Sequence[str],
+    images: str | None = None,
+    datalist_file: str | None = None,
+    tolerance_mm: float = 2.0,
+    anonymise: bool | str = False,
+    workers: int = 0,
+) -> None:
+    """Scores label maps of any tool that lie on disk, and writes the report.
+
+    Files are paired by name (`_seg` at the end apart) or by patient and week. What can't be scored is named, one line
+    a file; the rest is scored all the same, and the exit status is 1.
+
+    Args:
+        truth: folder of NIfTI label maps.
+        prediction: folder of NIfTI label maps.
+        output_dir: folder of the report.
+        class_names: names of the values 0, 1, ..., background first.
+        images: folder of the images, for the pictures.
+        datalist_file: a datalist, where it knows better than the names which scans are of one patient.
+        tolerance_mm: surfaces nearer than this agree, for the surface Dice.
+        anonymise: replaces the names of cases and patients by codes; a word makes them impossible to guess.
+        workers: threads; 0 for one a core.
+    """
+    class_names = check_class_names(class_names)
+    pairs, problems = pair(truth, prediction)
+    image_of = {label_key(path): path for path in files([Path(images)])} if images else {}
+    patient_of = patients_of(datalist_file) if datalist_file else {}
+
+    def score(couple: tuple[Path, Path]) -> dict | str:
+        try:
+            expected, expected_affine = read_labels(couple[0], class_names)
+            found, affine = read_labels(couple[1], class_names)
+            refuse_other_grid(couple[1], found, affine, (expected, expected_affine), couple[0].name)
+            key = label_key(couple[0])
+            image = None
+            if key in image_of:
+                image = cases.read_image(image_of[key])
+                refuse_other_grid(
+                    image_of[key], image, nib.load(image_of[key]).affine, (expected, expected_affine), couple[0].name
+                )
+            return cases.examine(
+                re.sub(r"_seg$", "", case_name(couple[1])),
+                found,
+                expected,
+                expected_affine,
+                class_names,
+                image=image,
+                patient=patient_of.get(key),
+                tolerance_mm=float(tolerance_mm),
+            ) | {"prediction_file": str(couple[1]), "reference_file": str(couple[0])}
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        results = list(tqdm(pool.map(score, pairs), total=len(pairs), desc="evaluation", unit="case", disable=None))
+    records = [result for result in results if isinstance(result, dict)]
+    problems += [result for result in results if isinstance(result, str)]
+    for line in problems:
+        print(line, file=sys.stderr)
+    if not records:
+        raise UserError(f"{prediction}: not one case could be scored; see the lines above")
+    origin = [
+        ["Prediction", str(prediction)],
+        ["Truth", str(truth)],
+        ["Cases", f"{len(records)} scored, {len(problems)} file(s) left out"],
+        *about.of_run("cpu", []),
+    ]
+    content = build(
+        records, class_names, origin, tolerance_mm=float(tolerance_mm), problems=problems, anonymise=anonymise
+    )
+    file = write(content, output_dir)
+    print("\n".join(lines(content)))
+    print(f"report: {file}")
+    if problems:
+        raise UserError(f"{len(problems)} file(s) left out, {len(records)} case(s) scored; see the lines above")
+
+
+def check_class_names(names: Sequence[str]) -> list[str]:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not 1 < len(set(map(str, names))) == len(names):
+        raise UserError(
+            f"class_names is {names!r}: expected a list of two or more different names, background first, "
+            "as in --class_names \"['background','prostate']\""
+        )
+    return [str(name) for name in names]
+
+
+def patients_of(file: str) -> dict[str, str]:
+    """Patient by the key of an image, as a datalist knows it."""
+    content = read_json(Path(file))
+    entries = [e for split in datalist.SPLITS for e in content.get(split, []) if isinstance(e, dict) and "image" in e]
+    return {label_key(e["image"]): str(e.get("patient") or scan_key(e["image"])[0]) for e in entries}
+
+
+def compare(*runs: str, output_dir: str) -> None:
+    """Puts two or more runs side by side: `comparison.html`, `.md` and `.json`.
+
+    Args:
+        runs: `metrics.json` of each, or the folder that holds it; the first is what the others are compared with.
+        output_dir: folder of the comparison.
+    """
+    content = comparison.compare([str(run) for run in runs])
+    for name, text in (
+        ("comparison.json", json.dumps(content, indent=2) + "\n"),
+        ("comparison.md", page.comparison_markdown(content)),
+        ("comparison.html", page.comparison_html(content)),
+    ):
+        with whole(Path(output_dir) / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    print(page.comparison_markdown(content))
+    print(f"comparison: {Path(output_dir) / 'comparison.html'}")
+
+
+def code(name: str, anonymise: str = "", patient: str = "") -> str:
+    """The code that a case has in a report made with this word."""
+    return case_code(str(name), str(patient) or scan_key(str(name))[0], str(anonymise))
+
+
+if __name__ == "__main__":
+    fire.Fire({"evaluate": evaluate, "compare": compare, "code": code})
