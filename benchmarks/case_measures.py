@@ -35,7 +35,7 @@ def three_metrics(truth: np.ndarray, prediction: np.ndarray, spacing: list[float
     maps = [one_hot(torch.from_numpy(labels.astype(np.int64))[None, None], count) for labels in (prediction, truth)]
     compute_hausdorff_distance(*maps, percentile=95, spacing=spacing)
     compute_average_surface_distance(*maps, symmetric=True, spacing=spacing)
-    compute_surface_dice(*maps, class_thresholds=[2.0] * (count - 1), spacing=spacing)
+    compute_surface_dice(*maps, class_thresholds=[2.0] * (count - 1), spacing=spacing, use_subvoxels=True)
 
 
 def main() -> None:

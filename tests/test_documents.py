@@ -69,7 +69,7 @@ def test_every_knob_that_is_named_exists(file):
         "meta_file",
     }
     foreign |= {"truth", "prediction", "images", "filepath", "ckpt_file", "key_in_ckpt", "network_def::checkpointing"}
-    named = set(re.findall(r"--([\w:]+)", file.read_text()))
+    named = set(re.findall(r"(?<![-|])--([a-z][\w:]*)", file.read_text()))
     assert named <= known | foreign
 
 

@@ -41,7 +41,7 @@ def points(cases: list[dict], name: str, hue: str, measures: dict) -> str:
             xs = [x for x, result in scored if finite(result[key])]
             ys = [result[key] for _, result in scored if finite(result[key])]
             axis.plot(xs, ys, "o", color=hue, ms=size, mec=INK, mew=0.4, gid=gid)
-        highest = max(distance.get_ylim()[1], 1.0)
+        highest = 1.06 * max(distance.get_ylim()[1], 1.0)  # room for half a marker
         distance.set_ylim(-0.04 * highest, highest)
         dice.plot(missed, [0] * len(missed), linestyle="none", gid="dice-missed", **MISSED)
         top = distance.get_xaxis_transform()  # on the upper edge, whatever the distances are

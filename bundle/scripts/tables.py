@@ -62,16 +62,15 @@ def per_class(content: dict) -> dict:
     foreground = content["foreground"]
     shown = [*dice.values(), *([foreground] if foreground else [])]
     naive = any(stats["ci_naive"] and stats["ci_naive"] != stats["ci"] for stats in shown)
-    head = ["Class", "Scans", "Missed", "Absent", "False alarms", "Mean", "SD", "Median", "95 % interval, by patients"]
-    head += ["If scans were independent"] * naive + ["Worst case", "Its Dice"]
+    head = ["Class", "Mean", "95 % interval, by patients", *["If scans were independent"] * naive, "SD", "Median"]
+    head += ["Scans", "Missed", "Absent", "False alarms", "Worst case", "Its Dice"]
     rows = []
     for name, stats in [*dice.items(), *([(ALL, foreground)] if foreground else [])]:
         found = classes.get(name) if name in dice else None
+        row = [name, number(stats["mean"]), interval(stats["ci"]), *[interval(stats["ci_naive"])] * naive]
+        row += [number(stats[key]) for key in ("sd", "median")]
         counts = [str(found["n"]), str(found["missed"]), str(found["absent"]), alarms(found)] if found else None
-        row = [name, *(counts or [str(stats["n"]), DASH, DASH, DASH])]
-        row += [number(stats[key]) for key in ("mean", "sd", "median")] + [interval(stats["ci"])]
-        row += [interval(stats["ci_naive"])] * naive
-        rows.append(row + worst(stats))
+        rows.append([*row, *(counts or [str(stats["n"]), DASH, DASH, DASH]), *worst(stats)])
     return table("Dice of every class", head, [(None, rows)], text=(0, len(head) - 2))
 
 
