@@ -162,6 +162,14 @@ def test_an_image_on_another_grid_is_named(folders):
     assert "images" in written["problems"][0] and "found shape (16, 13, 12)" in written["problems"][0]
 
 
+def test_an_image_that_is_not_whole_is_named(folders):
+    file = folders / "images" / "Case_006_Week0_LFOV.nii.gz"
+    file.write_bytes(file.read_bytes()[:-60])
+    refusal(evaluate, folders, images=str(folders / "images"))
+    (problem,) = json.loads((folders / "out" / "metrics.json").read_text())["problems"]
+    assert problem.startswith(f"{file}: not readable")
+
+
 def test_patients_of_a_data_list(folders):
     """Names of another kind say nothing of patients; a list does, and the interval follows it."""
     for kind in ("truth", "pred"):

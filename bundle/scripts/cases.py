@@ -1,15 +1,12 @@
 """All that a report says of one case: measures, volumes, warnings, pictures."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
 
 from scripts import plausibility
 from scripts.codes import case_code, patient_code
-from scripts.label_maps import squeeze
 from scripts.layouts import case_name, scan_key
 from scripts.measures import measure
 from scripts.strips import strips
@@ -60,11 +57,6 @@ def examine(
         record["measures"] = measure(truth, prediction, spacing, class_names, tolerance_mm, voxel_ml)
     record["pictures"] = strips(image, truth, prediction, affine, class_names) if pictures else {}
     return record
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """The voxels of an image as float32, without a fourth axis of length 1."""
-    return squeeze(np.asarray(nib.load(path).dataobj, dtype=np.float32), path)
 
 
 def anonymous(record: dict, word: str) -> dict:

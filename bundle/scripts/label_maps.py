@@ -19,14 +19,19 @@ def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarra
     Raises:
         UserError: not readable to the end, not one volume, values that are no class.
     """
+    values, affine = read_volume(path)
+    return round_labels(values, path, class_names), affine
+
+
+def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """The one volume of a file, and its affine."""
     try:
         image = nib.load(path)
         values = np.asanyarray(image.dataobj)
     except Exception as error:  # nibabel, gzip and zlib raise many kinds for a file that is not whole
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
         raise UserError(f"{path}: not readable ({reason}); expected a whole NIfTI file, write it again") from error
-    labels = round_labels(squeeze(values, path), path, class_names)
-    return labels, image.affine
+    return squeeze(values, path), image.affine
 
 
 def squeeze(values: np.ndarray, path: str | Path) -> np.ndarray:

@@ -14,14 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import fire
-import nibabel as nib
 from tqdm import tqdm
 
 from scripts import about, cases, comparison, datalist, page
 from scripts.codes import case_code
 from scripts.errors import UserError
 from scripts.files import whole
-from scripts.label_maps import label_key, pair, read_labels, refuse_other_grid
+from scripts.label_maps import label_key, pair, read_labels, read_volume, refuse_other_grid
 from scripts.layouts import case_name, files, read_json, scan_key
 from scripts.report_files import build, write
 from scripts.summary import lines
@@ -59,33 +58,15 @@ def evaluate(
     image_of = {label_key(path): path for path in files([Path(images)])} if images else {}
     patient_of = patients_of(datalist_file) if datalist_file else {}
 
-    def score(couple: tuple[Path, Path]) -> dict | str:
+    def attempt(couple: tuple[Path, Path]) -> dict | str:
+        key = label_key(couple[0])
         try:
-            expected, expected_affine = read_labels(couple[0], class_names)
-            found, affine = read_labels(couple[1], class_names)
-            refuse_other_grid(couple[1], found, affine, (expected, expected_affine), couple[0].name)
-            key = label_key(couple[0])
-            image = None
-            if key in image_of:
-                image = cases.read_image(image_of[key])
-                refuse_other_grid(
-                    image_of[key], image, nib.load(image_of[key]).affine, (expected, expected_affine), couple[0].name
-                )
-            return cases.examine(
-                re.sub(r"_seg$", "", case_name(couple[1])),
-                found,
-                expected,
-                expected_affine,
-                class_names,
-                image=image,
-                patient=patient_of.get(key),
-                tolerance_mm=float(tolerance_mm),
-            ) | {"prediction_file": str(couple[1]), "reference_file": str(couple[0])}
+            return score(*couple, class_names, image_of.get(key), patient_of.get(key), float(tolerance_mm))
         except UserError as error:
             return str(error)
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        results = list(tqdm(pool.map(score, pairs), total=len(pairs), desc="evaluation", unit="case", disable=None))
+        results = list(tqdm(pool.map(attempt, pairs), total=len(pairs), desc="evaluation", unit="case", disable=None))
     records = [result for result in results if isinstance(result, dict)]
     problems += [result for result in results if isinstance(result, str)]
     for line in problems:
@@ -106,6 +87,32 @@ def evaluate(
     print(f"report: {file}")
     if problems:
         raise UserError(f"{len(problems)} file(s) left out, {len(records)} case(s) scored; see the lines above")
+
+
+def score(
+    truth: Path,
+    prediction: Path,
+    class_names: Sequence[str],
+    image: Path | None,
+    patient: str | None,
+    tolerance_mm: float,
+) -> dict:
+    """The record of one case on disk.
+
+    Raises:
+        UserError: a file that can't be read or lies on another grid than the truth.
+    """
+    expected = read_labels(truth, class_names)
+    found, affine = read_labels(prediction, class_names)
+    refuse_other_grid(prediction, found, affine, expected, truth.name)
+    volume = None
+    if image is not None:
+        volume, affine = read_volume(image)
+        refuse_other_grid(image, volume, affine, expected, truth.name)
+    name = re.sub(r"_seg$", "", case_name(prediction))
+    options = {"image": volume, "patient": patient, "tolerance_mm": tolerance_mm}
+    record = cases.examine(name, found, *expected, class_names, **options)
+    return record | {"prediction_file": str(prediction), "reference_file": str(truth)}
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from scripts import about, cases
 from scripts.codes import case_code, secret
 from scripts.files import whole
+from scripts.label_maps import read_volume
 from scripts.layouts import case_name, scan_key
 from scripts.pictures import overlay
 from scripts.report_files import build, write
@@ -94,7 +95,7 @@ class Results:
         nib.save(nib.Nifti1Image(labels.reshape(image.shape), image.affine, header), ready)
         os.replace(ready, self.dir / ready.name)
         partial.unlink()
-        volume = cases.read_image(source) if self.pictures else None
+        volume = read_volume(source)[0] if self.pictures else None
         labels = labels.reshape(image.shape[:3])
         record = cases.examine(
             case,

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from scripts import about, cases
 from scripts.checkpoint import is_main_process
-from scripts.label_maps import round_labels
+from scripts.label_maps import read_volume, round_labels
 from scripts.report_files import build, write
 from scripts.summary import lines
 
@@ -83,7 +83,7 @@ class CaseScores:
                     truth,
                     item["label"].affine.cpu().numpy(),
                     self.class_names,
-                    image=cases.read_image(file),
+                    image=read_volume(file)[0],
                     patient=self.patients.get(file),
                     tolerance_mm=self.tolerance_mm,
                     seconds=seconds,
