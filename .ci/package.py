@@ -43,6 +43,9 @@ def collect(weights: Path, patch: Path | None, target: Path) -> None:
         else:
             shutil.copyfile(file, copy)
     shutil.copyfile(weights, target / "models" / "model.pt")
+    beside = weights.with_name(f"{weights.name}.sha256")
+    if beside.is_file() and weights.name == "model.pt":
+        shutil.copyfile(beside, target / "models" / "model.pt.sha256")
 
 
 def pack(folder: Path, file: Path) -> None:

@@ -20,7 +20,7 @@ from scipy.ndimage import label
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from monai.bundle import ConfigParser
-from scripts import datalist, phantom, report
+from scripts import datalist, guard, phantom, report
 from scripts.errors import UserError
 from scripts.measures import MEASURES
 
@@ -60,11 +60,17 @@ def test_evaluate_and_inference_share(key):
     assert read("evaluate.json")[key] == read("inference.json")[key]
 
 
-@pytest.mark.parametrize(
-    "key", ["imports", "rank", "main_process", "device", "validate::sampler", "initialize", "finalize"]
-)
+@pytest.mark.parametrize("key", ["imports", "rank", "main_process", "device", "validate::sampler", "initialize"])
 def test_multi_gpu_patches_share(key):
     assert read("multi_gpu_train.json")[key] == read("multi_gpu_evaluate.json")[key]
+
+
+def test_the_status_is_given_last():
+    """After locks, log file and process group: what was done is done."""
+    train, evaluate, inference = (read(f"{name}.json")["finalize"] for name in ("train", "evaluate", "inference"))
+    assert evaluate == inference == [*train, "$@journal.leave()"]
+    several = [read(f"multi_gpu_{name}.json")["finalize"] for name in ("train", "evaluate")]
+    assert several[1] == [*several[0], "$@journal.leave()"] and several[0][:1] == train
 
 
 def test_train_and_validate_have_the_same_members():
@@ -83,7 +89,9 @@ def test_every_id_of_a_patch_is_used(patch):
         if name.startswith("_desc") or name in ("imports", "initialize", "finalize", "evaluating", "run"):
             continue
         parser = ConfigParser({**bases[0], **read("evaluate.json")} if "::" in name else bases[0])
-        assert name in parser or re.search(rf"@{name}\b", everything), f"{patch}: nobody uses {name}"
+        assert (
+            name in parser or guard.is_argument(name, guard.known_ids()[1]) or re.search(rf"@{name}\b", everything)
+        ), f"{patch}: nobody uses {name}"
 
 
 def test_phantoms_have_the_configured_classes():
@@ -345,8 +353,9 @@ def test_early_stop(phantoms, tmp_path):
 def test_infinite_loss_stops_in_one_line_and_keeps_the_weights(phantoms, tmp_path):
     folder = {"output_dir": tmp_path, "ckpt_dir": tmp_path}
     run("train", ["train.json"], dataset_dir=phantoms, epochs=1, **folder)
+    given = {"dataset_dir": phantoms, "epochs": 2, "resume": True, "loss::lambda_ce": float("inf")}
     with pytest.raises(UserError, match="loss is nan|loss is inf") as error:
-        run("train", ["train.json"], dataset_dir=phantoms, epochs=2, resume=True, ce_weight=float("inf"), **folder)
+        run("train", ["train.json"], **given, **folder)
     assert "\n" not in str(error.value)
     saved = torch.load(tmp_path / "last.pt", weights_only=True)
     assert saved["epoch"] == 1 and all(torch.isfinite(value).all() for value in saved["model"].values())
@@ -406,7 +415,7 @@ def test_no_file_of_an_anonymous_report_holds_a_name(anonymise, trained, phantom
     given = {"dataset_dir": phantoms, "ckpt_dir": trained / "models", "anonymise": anonymise}
     run("evaluate", EVALUATE, **given, output_dir=tmp_path / "scores", datalist=trained / "datalist.json")
     run("infer", ["inference.json"], **given, output_dir=tmp_path / "maps")
-    files = [path for folder in ("scores", "maps") for path in (tmp_path / folder).iterdir() if path.suffix != ".lock"]
+    files = [path for folder in ("scores", "maps") for path in (tmp_path / folder).rglob("*") if path.is_file()]
     assert len(files) > 4 + 3 + 2 * 10
     for file in files:
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()

@@ -1,6 +1,10 @@
+import errno
 import logging
+import os
+import stat
 
 import pytest
+from helpers import refusal
 
 from scripts.files import set_aside, whole
 
@@ -28,3 +32,44 @@ def test_set_aside_counts_up(tmp_path, caplog):
     kept = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert kept == {"model.1.pt": "first", "model.2.pt": "second", "model.3.pt": "third"}
     assert "model.2.pt" in caplog.messages[1] and str(file) in caplog.messages[1]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("needed, words", [(None, "could not be written"), (12345, "12,345 bytes are needed")])
+def test_a_full_disk_is_told_in_one_line(needed, words, code, tmp_path):
+    file = tmp_path / "file.txt"
+    file.write_text("first")
+
+    def write():
+        with whole(file, needed) as partial:
+            partial.write_text("sec")
+            raise OSError(code, os.strerror(code))
+
+    message = refusal(write)
+    assert str(file) in message and words in message and os.strerror(code) in message and "are free" in message
+    assert file.read_text() == "first" and [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_another_error_of_the_disk_is_no_full_one(tmp_path):
+    with pytest.raises(PermissionError), whole(tmp_path / "file.txt"):
+        raise PermissionError(errno.EACCES, "denied")
+
+
+def test_data_and_name_are_forced_to_disk_in_this_order(tmp_path, monkeypatch):
+    """First what the file holds, then its new name; else a power cut may leave the name without the data."""
+    steps = []
+    real = {name: getattr(os, name) for name in ("fsync", "replace")}
+
+    def fsync(handle):
+        steps.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "data")
+        return real["fsync"](handle)
+
+    def replace(source, target):
+        steps.append("rename")
+        return real["replace"](source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", replace)
+    with whole(tmp_path / "file.txt") as partial:
+        partial.write_text("text")
+    assert steps == ["data", "rename", "folder"]

@@ -13,10 +13,11 @@ from helpers import measured, rows
 from ignite.engine import Engine
 from matplotlib.image import imread
 
+from scripts.journal import Journal
 from scripts.results import Results
 
 NAMES = ["background", "body", "prostate"]
-FOR_ALL = ("volumes.csv", "metrics.csv", "metrics.json", "report.html", "report.md")
+FOR_ALL = ("volumes.csv", "run.json", "metrics.csv", "metrics.json", "report.html", "report.md")
 SHAPE = (5, 6, 7)
 AFFINE = np.array([[-1.5, 0, 0, 40], [0, -1.25, 0, 30], [0, 0, 2, -20], [0, 0, 0, 1.0]])
 TILTED = nib.affines.from_matvec(
@@ -44,17 +45,22 @@ def given(path, affine=AFFINE, qform=1, sform=1, units=("mm", "sec"), shape=SHAP
     return nib.load(path)
 
 
-def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=False):
+def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=False, resume=False):
     """What the engine does: SaveImaged writes to .partial, then the handler sees the case."""
     weights = folder / "model.pt"
     network = torch.nn.Conv3d(1, 3, 1)
     torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "ranges": ranges}}, weights)
-    device = torch.device("cpu")
-    results = Results(str(folder / "out"), NAMES, network, str(weights), device, "input", pictures, anonymise)
+    journal = Journal(str(folder / "out"), str(weights), anonymise=anonymise, resume=resume)
+    journal.begin()
+    results = Results(str(folder / "out"), NAMES, journal, network, torch.device("cpu"), "input", pictures, anonymise)
     partial = folder / "out" / ".partial"
-    partial.mkdir(parents=True, exist_ok=True)
 
     def step(engine, source):
+        if resume:
+            engine.state.batch = {"source": [str(source)], "kept": [True]}
+            return []
+        partial.mkdir(parents=True, exist_ok=True)
+        engine.state.batch = [{"source": str(source), "digest": "abc"}]
         name = source.name.split(".")[0]
         nib.save(
             nib.Nifti1Image((labels() if made is None else made).astype(np.float32), np.eye(4)),
@@ -158,20 +164,36 @@ def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path):
     assert {path.name for path in out.iterdir()} == {"case_seg.nii.gz", *FOR_ALL}
 
 
-def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch):
-    given(tmp_path / "case.nii.gz")
+def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch, caplog):
+    """Nor does it stop the next case."""
+    for name in ("a", "b"):
+        given(tmp_path / f"{name}.nii.gz")
 
     def half(image, path):
-        if str(path).endswith(".gz"):
+        if str(path).endswith("a_seg.nii.gz"):
             path.write_bytes(b"half")
             raise OSError("disk full")
         save(image, path)
 
     save = nib.save
     monkeypatch.setattr(nib, "save", half)
-    with pytest.raises(OSError, match="disk full"):
-        finish(tmp_path, [tmp_path / "case.nii.gz"])
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".partial"]
+    out = finish(tmp_path, [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
+    assert {path.name for path in out.iterdir()} == {"b_seg.nii.gz", *FOR_ALL}
+    assert f"{tmp_path / 'a.nii.gz'}: OSError: disk full; skipped" in caplog.text
+    fates = {case["image"]: case["fate"] for case in json.loads((out / "run.json").read_text())["cases"]}
+    assert fates == {str(tmp_path / "a.nii.gz"): "failed", str(tmp_path / "b.nii.gz"): "done"}
+    assert "disk full" in (out / "report.html").read_text()
+
+
+def test_a_run_that_goes_on_reports_on_all_cases(tmp_path):
+    """The second time nothing is predicted; maps stay as they are, volumes and report are whole."""
+    given(tmp_path / "case.nii.gz")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"])
+    before = {name: (out / name).read_text() for name in ("volumes.csv", "metrics.csv")}
+    stamp = (out / "case_seg.nii.gz").stat().st_mtime_ns
+    finish(tmp_path, [tmp_path / "case.nii.gz"], resume=True)
+    assert {name: (out / name).read_text() for name in before} == before
+    assert (out / "case_seg.nii.gz").stat().st_mtime_ns == stamp
 
 
 RANGES = {

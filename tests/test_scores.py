@@ -11,13 +11,14 @@ from helpers import measured, save_labels
 from ignite.engine import Engine
 
 from monai.data import MetaTensor
+from scripts.journal import Journal
 from scripts.scores import CaseScores
 
 NAMES = ["background", "body", "prostate"]
 CASES = ["Case_004_Week0", "Case_004_Week1", "Case_012_Week3"]
 
 
-def maps():
+def maps() -> list[tuple]:
     """Truth and prediction of three cases: half of the body found; prostate missed; prostate where there is none."""
     truth = np.zeros((6, 6, 6), np.uint8)
     truth[1:5, 1:5, 1:5] = 1
@@ -39,6 +40,7 @@ def evaluate(folder, order=(0, 1, 2), batch=1, **options):
     affine = torch.from_numpy(nib.load(files[0]).affine)
 
     def step(engine, numbers):
+        engine.state.batch = [{"source": str(files[i]), "digest": "abc"} for i in numbers]
         return [
             {
                 "label": MetaTensor(maps()[i][0][None], meta={"filename_or_obj": "truth.nii"}, affine=affine),
@@ -48,11 +50,13 @@ def evaluate(folder, order=(0, 1, 2), batch=1, **options):
         ]
 
     engine = Engine(step)
+    journal = Journal(str(folder / "out"), str(weights))
+    journal.begin()
     handler = CaseScores(
         str(folder / "out"),
         NAMES,
+        journal,
         network,
-        str(weights),
         {"patients": {str(files[2]): "the same man"}, "description": "three cubes"},
         str(listed),
         "test",
@@ -110,6 +114,17 @@ def test_a_tolerance_of_ones_own(tmp_path):
         dice = measured(out / "metrics.csv", "surface_dice")[CASES[0]]["body"]
         assert (dice == 1) == (tolerance == 5) and dice > 0
         assert f"within {tolerance:g} mm" in (out / "report.md").read_text()
+
+
+def test_a_case_that_can_not_be_measured_is_named_and_the_others_are_scored(tmp_path, monkeypatch):
+    """A truth with a label that no class has."""
+    good = maps()
+    monkeypatch.setattr("test_scores.maps", lambda: [good[0], (good[1][0] * 4, good[1][1]), good[2]])
+    out, _ = evaluate(tmp_path)
+    assert list(measured(out / "metrics.csv")) == [CASES[0], CASES[2]]
+    (failed,) = [case for case in json.loads((out / "run.json").read_text())["cases"] if case["fate"] == "failed"]
+    assert CASES[1] in failed["image"] and "found label 8; expected 0 to 2" in failed["reason"]
+    assert "found label 8" in (out / "report.html").read_text()
 
 
 def test_a_second_run_starts_anew(tmp_path):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from helpers import refusal
 from ignite.engine import Engine, Events
+from torch.utils.data import RandomSampler
 
-from monai.data import CacheDataset, DataLoader
+from monai.data import CacheDataset, DataLoader, Dataset
 from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
-from scripts.training import SeedEachEpoch, StopEarly, StopOnBadLoss
+from scripts.training import Recorder, SeedEachEpoch, StopEarly, StopOnBadLoss
 
 
 def draws(seed, epochs=2, start=0, workers=0):
@@ -93,6 +95,47 @@ def test_a_bad_loss_ends_the_run_before_it_reaches_the_weights(bad, at, weight):
     assert network.weight.item() == pytest.approx(weight)
 
 
+@pytest.mark.parametrize("workers, batch_size", [(0, 1), (0, 2), (2, 2), (1, 3)])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_the_cases_of_the_bad_batch_are_named(epoch, batch_size, workers):
+    """By the images that the step itself saw, shuffled, over several epochs, the last batch a small one."""
+    data = [{"image": f"image{i}", "value": float(i)} for i in range(7)]
+    loader = DataLoader(
+        Dataset(data, lambda item: {"value": item["value"]}), batch_size=batch_size, shuffle=True, num_workers=workers
+    )
+    stop, found = StopOnBadLoss(), []
+
+    def step(engine, batch):
+        engine.state.output = {"loss": torch.tensor(0.0)}
+        found.append((stop.cases(engine), [f"image{value:.0f}" for value in batch["value"].tolist()]))
+
+    engine = Engine(step)
+    engine.register_events(IterationEvents.LOSS_COMPLETED)
+    engine.data_loader = loader
+    stop.attach(engine)
+    engine.load_state_dict({"epoch": epoch - 1, "epoch_length": len(loader), "max_epochs": epoch + 1})
+    engine.run(loader, max_epochs=epoch + 1)
+    assert len(found) == 2 * len(loader)
+    assert all(named == seen for named, seen in found)
+    assert sorted(sum((named for named, _ in found), [])) == sorted(2 * [item["image"] for item in data])
+
+
+def test_a_bad_loss_without_known_cases_is_told_all_the_same():
+    """A data set without a list of files, as in the tests above, names none."""
+    made, _ = trainer(float("nan"), at=2)
+    message = refusal(made.run)
+    assert " on " not in message.split("expected")[0] and "iteration 2" in message
+
+
+def test_recording_changes_nothing_of_what_is_drawn():
+    torch.manual_seed(5)
+    plain = list(RandomSampler(range(20)))
+    torch.manual_seed(5)
+    recorder = Recorder(RandomSampler(range(20)))
+    assert list(recorder) == plain == recorder.drawn and len(recorder) == 20
+    assert list(recorder) == recorder.drawn != plain  # the next epoch starts anew
+
+
 def test_a_bad_loss_is_found_among_accumulated_ones():
     made, network = trainer(float("nan"), at=2, accumulation=4)
     assert "iteration 2" in refusal(made.run)
@@ -147,3 +190,19 @@ def test_the_count_survives_a_resume():
     assert stopped_after([0.45, 0.3, 0.2, 0.1], patience=3, earlier=state)[0] == 2
     assert stopped_after([0.45, 0.3, 0.2, 0.1], patience=3)[0] == 4
     assert stopped_after([0.6, 0.3, 0.2, 0.1], patience=3, earlier=state)[0] == 4
+
+
+def test_a_run_that_had_stopped_early_does_not_start_again():
+    """Killed after its last epoch was saved and before it ended."""
+    scores = [0.5, 0.4, 0.3, 0.9]
+    _, stop = stopped_after(scores, patience=2)
+    state = dict(stop.state_dict())
+    engine, evaluator = Engine(lambda *_: None), Engine(lambda *_: None)
+    again = StopEarly(2, evaluator, "dice")
+    again.attach(engine)
+    engine.add_event_handler(Events.STARTED, lambda: again.load_state_dict(state))
+    epochs = []
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda: epochs.append(engine.state.epoch))
+    engine.run([0], max_epochs=4)
+    assert epochs == []
+    assert stopped_after([0.6, 0.4], patience=3, earlier=state)[0] == 2  # more patience, and it goes on

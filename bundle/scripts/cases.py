@@ -60,7 +60,9 @@ def examine(
 
 
 def anonymous(record: dict, word: str) -> dict:
-    """The record with codes in place of the names of case and patient."""
+    """The record with codes in place of the names of case and patient; one that has them already stays as it is."""
+    if record.get("coded"):
+        return record
     code = case_code(record["case"], record["patient"], word)
     kept = {key: value for key, value in record.items() if key not in ("prediction_file", "reference_file")}
-    return {**kept, "case": code, "patient": patient_code(record["patient"], word)}
+    return {**kept, "coded": True, "case": code, "patient": patient_code(record["patient"], word)}

@@ -1,4 +1,4 @@
-"""Saving and loading: the best model, the last state of a run, and what travels with the weights."""
+"""Saving and loading: the best model, the last states of a run, and what travels with the weights."""
 
 import logging
 from pathlib import Path
@@ -7,20 +7,24 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
+from scripts.checkpoint_files import digest_file, digests, read_checkpoint, set_aside, settle, write
 from scripts.errors import UserError
-from scripts.files import set_aside, whole
+from scripts.fingerprint import changes, fingerprint
 
 logger = logging.getLogger(__name__)
+
+STATES = ("last.pt", "last.previous.pt")  # the newer one first
 
 
 class Checkpoints:
     """Keeps `model.pt` (the best network) and `last.pt` (all that a run needs to go on), and resumes from the latter.
 
     It is attached to the trainer after the schedule, the validation and the history, so that a saved epoch is a whole
-    one. What an earlier run left in the folder is moved aside, never overwritten, unless this run goes on from it.
+    one. The state before the last stays as `last.previous.pt`; a run resumes from the newer one that is whole. What an
+    earlier run left in the folder is moved aside, never overwritten, unless this run goes on from it.
 
     Args:
-        ckpt_dir: folder of both files.
+        ckpt_dir: folder of these files.
         network: saved under the key `model`.
         optimizer: its state is kept in `last.pt`.
         lr_scheduler: likewise.
@@ -30,7 +34,10 @@ class Checkpoints:
         trained_on: one line on the training data, kept with the weights.
         ranges: what the training labels span (`scripts.plausibility.ranges`), kept with the weights.
         states: further objects with `state_dict` and `load_state_dict`, by name.
-        resume: go on from `last.pt` where there is one.
+        resume: go on from the last state where there is one.
+        settings: the knobs that shape the training, by name; a resumed run must have the same.
+        data: likewise the cases, with lists `training` and `validation`.
+        resume_changed: go on though settings or data are others now.
     """
 
     def __init__(
@@ -46,6 +53,9 @@ class Checkpoints:
         ranges,
         states,
         resume,
+        settings=None,
+        data=None,
+        resume_changed=False,
     ):
         self.dir = Path(ckpt_dir)
         self.network = network
@@ -54,7 +64,13 @@ class Checkpoints:
         self.key_metric = key_metric
         self.info = {"class_names": list(class_names), "trained_on": str(trained_on), "ranges": ranges}
         self.resume = resume
+        self.settings = dict(settings or {})
+        processes = {"processes": dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1}
+        self.fingerprint = fingerprint(unwrapped(network), data or {}, {**self.settings, **processes})
+        self.resume_changed = resume_changed
         self.best = {"epoch": 0, "score": -1.0}
+        self.saved_epoch = 0  # the newest epoch on disk, 0 for none
+        self.resumed_from: Path | None = None
 
     def attach(self, trainer: Engine) -> None:
         trainer.add_event_handler(Events.STARTED, self.begin)
@@ -62,31 +78,69 @@ class Checkpoints:
         trainer.add_event_handler(Events.COMPLETED, self.finish)
 
     def begin(self, trainer: Engine) -> None:
-        last = self.dir / "last.pt"
-        if self.resume and last.is_file():
-            self.load(trainer, last)
+        found = [self.dir / name for name in STATES if (self.dir / name).is_file()]
+        if self.resume and found:
+            self.load(trainer, *newest_whole(found, ["info", "scaler", "best", "epoch", *self.parts]))
+            if is_main_process():
+                for name in ("model.pt", *STATES):
+                    settle(self.dir / name)
+                self.look_after_the_best()
         elif is_main_process():
             if self.resume:
-                logger.info(f"nothing to resume: no {last}, the run starts at epoch 1")
-            for name in ("model.pt", "last.pt"):
+                logger.info(f"nothing to resume: no {self.dir / STATES[0]}, the run starts at epoch 1")
+            for name in (*STATES, "model.pt"):
+                settle(self.dir / name)
                 set_aside(self.dir / name)
 
-    def load(self, trainer: Engine, last: Path) -> None:
+    def load(self, trainer: Engine, last: Path, saved: dict) -> None:
         """Restores weights, optimiser, schedule, history, best score and epoch."""
-        saved = read_checkpoint(last)
         compare_classes(saved, self.info["class_names"], last)
+        self.compare_run(saved, last)
         load_strictly(self.network, saved["model"], last)
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
         if saved["scaler"] and trainer.scaler is not None:
             trainer.scaler.load_state_dict(saved["scaler"])
         self.best = saved["best"]
-        trainer.state.epoch = saved["epoch"]
+        self.resumed_from = last
+        self.saved_epoch = trainer.state.epoch = saved["epoch"]
         trainer.state.iteration = saved["epoch"] * trainer.state.epoch_length
         logger.info(
             f"resumed from {last} after epoch {saved['epoch']}, "
             f"best {self.key_metric} {self.best['score']:.4f} at epoch {self.best['epoch']}"
         )
+
+    def compare_run(self, saved: dict, last: Path) -> None:
+        """Refuses to go on as another run than the one that was saved."""
+        if "fingerprint" not in saved:
+            logger.warning(f"{last}: does not say which settings and data it was trained with; they are taken on trust")
+            return
+        changed = changes(saved["fingerprint"], self.fingerprint)
+        if changed and not self.resume_changed:
+            raise UserError(
+                f"{last}: of another run: {'; '.join(changed)}. Give what was, say --resume_changed True to go on with "
+                "what is, or leave out --resume to start anew"
+            )
+        if changed:
+            logger.warning(
+                f"resumed with changes: {'; '.join(changed)}; the optimizer and the schedule keep the rates they had"
+            )
+
+    def look_after_the_best(self) -> None:
+        """Lets the next epoch become the best where the best one so far is lost."""
+        file = self.dir / "model.pt"
+        if self.best["epoch"] == 0:
+            return
+        try:
+            if not file.is_file():
+                raise UserError(f"{file}: not there")
+            read_checkpoint(file)
+        except UserError as error:
+            logger.warning(
+                f"the weights of epoch {self.best['epoch']} are lost, the best from here on is kept: {error}"
+            )
+            set_aside(file)
+            self.best = {"epoch": 0, "score": -1.0}
 
     def save(self, trainer: Engine) -> None:
         epoch = trainer.state.epoch
@@ -95,14 +149,19 @@ class Checkpoints:
         better = score > self.best["score"]  # never true for NaN
         if better:
             self.best = {"epoch": epoch, "score": score}
-        if not is_main_process():
-            return
-        model = {"model": unwrapped(self.network).state_dict(), "info": {**self.info, **self.best}}
-        if better:
-            write(model, self.dir / "model.pt")
-        parts = {name: part.state_dict() for name, part in self.parts.items()}
-        scaler = trainer.scaler.state_dict() if trainer.scaler is not None else {}
-        write({**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}, self.dir / "last.pt")
+        if is_main_process():
+            model = {"model": unwrapped(self.network).state_dict(), "info": {**self.info, **self.best}}
+            if better:
+                write(model, self.dir / "model.pt")
+            parts = {name: part.state_dict() for name, part in self.parts.items()}
+            scaler = trainer.scaler.state_dict() if trainer.scaler is not None else {}
+            state = {**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}
+            last, previous = (self.dir / name for name in STATES)
+            if self.resumed_from == previous:  # what lies at last.pt, if anything, must not replace a whole state
+                set_aside(last)
+                self.resumed_from = last
+            write({**state, "fingerprint": self.fingerprint}, last, previous)
+        self.saved_epoch = epoch
 
     def finish(self, trainer: Engine) -> None:
         if is_main_process():
@@ -112,11 +171,29 @@ class Checkpoints:
             )
 
 
+def newest_whole(files: list[Path], keys: list[str]) -> tuple[Path, dict]:
+    """The first of the files that can be read and holds all `keys`; says what is wrong with those before it."""
+    wrong = []
+    for file in files:
+        try:
+            saved = read_checkpoint(file)
+            missing = [key for key in keys if key not in saved]
+            if missing:
+                raise UserError(f"{file}: no state to resume from, it lacks {', '.join(missing)}")
+        except UserError as error:
+            wrong.append(str(error))
+            continue
+        for message in wrong:
+            logger.warning(f"{message}. Going on from {file.name}")
+        return file, saved
+    raise UserError(f"{' | '.join(wrong)} | no whole state to resume from; leave out --resume to start anew")
+
+
 def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) -> None:
     """Fills `network` from a checkpoint, strictly, and says what it was trained on.
 
     Raises:
-        UserError: no file there, not a checkpoint, other classes, another network.
+        UserError: no file there, not a whole checkpoint, other classes, another network.
     """
     file = Path(path)
     if not file.is_file():
@@ -125,6 +202,8 @@ def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) ->
             "configs/train.json --dataset_dir DIR`, or name a folder that holds a model.pt with --ckpt_dir"
         )
     saved = read_checkpoint(file)
+    if not digests(file):
+        logger.warning(f"{file}: no {digest_file(file).name} beside it; that it is whole is taken on trust")
     compare_classes(saved, class_names, file)
     load_strictly(network, saved["model"], file)
     info = saved.get("info", {})
@@ -132,20 +211,6 @@ def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) ->
         f"weights: {file}, trained on {info.get('trained_on', 'unknown data')}"
         + (f" (epoch {info['epoch']}, validation Dice {info['score']:.3f})" if "score" in info else "")
     )
-
-
-def read_checkpoint(file: Path) -> dict:
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not, or not wholly, a checkpoint
-        raise UserError(
-            f"{file}: not a readable checkpoint ({type(error).__name__}); fetch or train it again"
-        ) from error
-    if not isinstance(saved, dict) or not isinstance(saved.get("model"), dict):
-        raise UserError(
-            f"{file}: holds no weights under the key 'model'; expected a checkpoint that this bundle's training wrote"
-        )
-    return saved
 
 
 def compare_classes(saved: dict, class_names: list[str], file: Path) -> None:
@@ -166,11 +231,6 @@ def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:
             f"{file}: weights of another network ({str(error).splitlines()[1].strip()[:120]}); "
             "give the same patches and network settings as in its training"
         ) from error
-
-
-def write(content: dict, file: Path) -> None:
-    with whole(file) as partial:
-        torch.save(content, partial)
 
 
 def unwrapped(network: torch.nn.Module) -> torch.nn.Module:

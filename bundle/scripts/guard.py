@@ -18,10 +18,13 @@ from monai.bundle import ConfigComponent, ConfigParser
 from monai.transforms import Compose, RandomizableTrait
 from scripts.checkpoint import is_main_process
 from scripts.errors import UserError
+from scripts.knobs import check as check_knobs
+from scripts.skipping import reason, tracebacks
 
 logger = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+LEFT_BEHIND_S = 3  # for so long the workers of a killed run may hold its lock
 held: list = []  # the locks and the log file of the run in progress
 
 
@@ -33,6 +36,8 @@ def start(
     spatial_size: Sequence[int],
     ckpt_dir: str | None = None,
     main_process: bool = True,
+    knobs: Sequence[dict] = (),
+    debug: bool = False,
 ) -> None:
     """Checks the command line and the knobs, locks the folders the run writes to, opens the log file.
 
@@ -44,9 +49,13 @@ def start(
         spatial_size: size of the network's input.
         ckpt_dir: folder of the checkpoints, where the run writes any.
         main_process: False in all but one process of a distributed run; those neither lock nor log.
+        knobs: numbers and switches of the configuration by name, in one or more parts; type and range are checked.
+        debug: whether an error prints its whole traceback; it stands in the log file in any case.
     """
     finish()  # what an earlier run in this process left, if an error ended it
     refuse_unknown_ids(sys.argv[1:])
+    for values in (*knobs, {"spatial_size": spatial_size, "debug": debug}):
+        check_knobs(values)
     if isinstance(class_names, str) or len(set(class_names)) != len(class_names) or len(class_names) < 2:
         raise UserError(
             f"class_names is {class_names!r}: expected a list of two or more different names, background first, "
@@ -64,9 +73,22 @@ def start(
         claim(ckpt_dir, log_name, "ckpt_dir")
     file = logging.FileHandler(Path(output_dir) / f"{log_name}.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logging.getLogger().addHandler(file)
+    for listener in (logging.getLogger(), tracebacks):
+        listener.addHandler(file)
     held.append(file)
+    if sys.argv[1:2] == ["run"] and not debug:
+        sys.excepthook = tell
     logger.info("Research use only: not for diagnosis or treatment.")
+
+
+def tell(kind: type[BaseException], error: BaseException, trace) -> None:
+    """An error that nobody foresaw, in two lines; the rest of it is for the log file."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("stopped by Ctrl-C", file=sys.stderr)
+        return
+    file = next((part.baseFilename for part in held if isinstance(part, logging.FileHandler)), None)
+    print(reason(error), file=sys.stderr)
+    print(f"The traceback is in {file}; --debug True prints it.", file=sys.stderr)
 
 
 def claim(folder: str, name: str, knob: str) -> None:
@@ -74,7 +96,7 @@ def claim(folder: str, name: str, knob: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder) / f".{name}.lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LEFT_BEHIND_S)
     except Timeout as error:
         raise UserError(
             f"{folder}: another {name} run is at work in it; wait for it or give another --{knob}"
@@ -89,7 +111,8 @@ def finish() -> None:
         if isinstance(part, FileLock):
             part.release()
         else:
-            logging.getLogger().removeHandler(part)
+            for listener in (logging.getLogger(), tracebacks):
+                listener.removeHandler(part)
             part.close()
 
 

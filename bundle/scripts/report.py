@@ -16,7 +16,7 @@ from pathlib import Path
 import fire
 from tqdm import tqdm
 
-from scripts import about, cases, comparison, datalist, page
+from scripts import about, cases, comparison, datalist, knobs, page
 from scripts.codes import case_code
 from scripts.errors import UserError
 from scripts.files import whole
@@ -54,6 +54,7 @@ def evaluate(
         workers: threads; 0 for one a core.
     """
     class_names = check_class_names(class_names)
+    knobs.check({"tolerance_mm": tolerance_mm})
     pairs, problems = pair(truth, prediction)
     image_of = {label_key(path): path for path in files([Path(images)])} if images else {}
     patient_of = patients_of(datalist_file) if datalist_file else {}

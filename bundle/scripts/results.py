@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -15,11 +15,14 @@ from ignite.engine import Engine, Events
 
 from scripts import about, cases
 from scripts.codes import case_code, secret
+from scripts.errors import UserError
 from scripts.files import whole
-from scripts.label_maps import read_volume
+from scripts.journal import Journal
+from scripts.label_maps import read_labels, read_volume
 from scripts.layouts import case_name, scan_key
 from scripts.pictures import overlay
 from scripts.report_files import build, write
+from scripts.skipping import reason
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +39,8 @@ class Results:
     Args:
         output_dir: folder of the results; `.partial` below it is emptied case by case.
         class_names: names of the values 0, 1, ...
+        journal: knows the weights, and is told what becomes of every case.
         network: what predicts.
-        weights: file its weights came from.
         device: that the network runs on.
         source: what was segmented, for the report.
         pictures: whether to draw the overlays and the report's pictures.
@@ -48,8 +51,8 @@ class Results:
         self,
         output_dir: str,
         class_names: Sequence[str],
+        journal: Journal,
         network: torch.nn.Module,
-        weights: str,
         device: torch.device,
         source: str = "",
         pictures: bool = True,
@@ -57,9 +60,8 @@ class Results:
     ):
         self.dir = Path(output_dir)
         self.class_names = list(class_names)
-        self.network, self.weights, self.device, self.source = network, weights, device, source
+        self.journal, self.network, self.device, self.source = journal, network, device, source
         self.pictures, self.anonymise = pictures, anonymise
-        self.records: list[dict] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -68,51 +70,66 @@ class Results:
         engine.add_event_handler(Events.COMPLETED, self.summarise)
 
     def begin(self) -> None:
-        self.model, self.info = about.of_model(self.network, self.weights)
+        self.records: list[dict] = []
+        self.model, self.info = about.of_model(self.network, self.journal.weights)
 
     def begin_case(self) -> None:
+        shutil.rmtree(self.dir / ".partial", ignore_errors=True)  # what a killed run or a failed case has left in it
         self.started = time.perf_counter()
 
     def finish_cases(self, engine: Engine) -> None:
-        seconds = (time.perf_counter() - self.started) / len(engine.state.output)
-        for item in engine.state.output:
-            self.finish(Path(item["pred"].meta["filename_or_obj"]), seconds)
+        seconds = time.perf_counter() - self.started
+        batch = engine.state.batch
+        if "kept" in batch:
+            self.attempt(self.take_up, batch["source"][0])
+        elif engine.state.output:
+            self.attempt(self.finish, batch[0]["source"], batch[0]["digest"], seconds)
 
-    def finish(self, source: Path, seconds: float | None = None) -> None:
-        case, word = case_name(source), secret(self.anonymise)
-        shown = case if word is None else case_code(case, scan_key(case)[0], word)
-        partial = self.dir / ".partial" / f"{case}_seg.nii"
+    def attempt(self, call: Callable, source: str, *arguments) -> None:
+        try:
+            call(Path(source), *arguments)
+        except (Exception, UserError) as error:
+            self.journal.fail(source, reason(error))
+
+    def take_up(self, source: Path) -> None:
+        """Reports on a map that an earlier run has left."""
+        file = self.dir / self.journal.keep(str(source))
+        labels, affine = read_labels(file, self.class_names)
+        self.add(source, labels, affine, read_volume(source)[0] if self.pictures else None, None)
+
+    def finish(self, source: Path, digest: str, seconds: float) -> None:
+        case, shown = case_name(source), self.shown(source)
+        (partial,) = (self.dir / ".partial").iterdir()  # SaveImaged has ideas of its own on names like A.NII.GZ
         labels = np.asarray(nib.load(partial).dataobj).astype(np.uint8)
         image = nib.load(source)
         header = image.header.copy()
         header.set_data_dtype(np.uint8)
         header["descrip"] = DESCRIPTION
         header["cal_min"], header["cal_max"] = 0, len(self.class_names) - 1
-        if word is not None:  # what else may hold a name
+        if shown != case:  # what else may hold a name
             header["db_name"], header["aux_file"], header["intent_name"] = b"", b"", b""
             header.extensions.clear()
         ready = partial.with_name(f"{shown}_seg.nii.gz")
         nib.save(nib.Nifti1Image(labels.reshape(image.shape), image.affine, header), ready)
-        os.replace(ready, self.dir / ready.name)
-        partial.unlink()
         volume = read_volume(source)[0] if self.pictures else None
         labels = labels.reshape(image.shape[:3])
-        record = cases.examine(
-            case,
-            labels,
-            None,
-            image.affine,
-            self.class_names,
-            image=volume,
-            known=self.info.get("ranges"),
-            seconds=seconds,
-            pictures=self.pictures,
-        )
-        self.records.append({**record, "shown": shown})
-        self.write_volumes()
         if self.pictures:
             file = self.dir / f"{shown}_overlay.png"
             overlay(volume, {"prediction": labels}, image.affine, self.class_names, file, shown)
+        os.replace(ready, self.dir / ready.name)
+        partial.unlink()
+        self.add(source, labels, image.affine, volume, seconds)
+        self.journal.done(str(source), digest, ready.name, seconds)
+
+    def shown(self, source: Path) -> str:
+        word = secret(self.anonymise)
+        return case_name(source) if word is None else case_code(case_name(source), scan_key(source)[0], word)
+
+    def add(self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds) -> None:
+        options = {"known": self.info.get("ranges"), "seconds": seconds, "pictures": self.pictures}
+        record = cases.examine(case_name(source), labels, None, affine, self.class_names, image=volume, **options)
+        self.records.append({**record, "shown": self.shown(source)})
+        self.write_volumes()
 
     def write_volumes(self) -> None:
         """After every case, so that a run that is stopped leaves the volumes of what it has done."""
@@ -124,12 +141,19 @@ class Results:
                 writer.writerow([record["shown"], *volumes])
 
     def summarise(self) -> None:
-        shutil.rmtree(self.dir / ".partial")  # with what a killed run may have left in it
+        shutil.rmtree(self.dir / ".partial", ignore_errors=True)
+        if not self.records:
+            return
         content = build(
             self.records,
             self.class_names,
-            [*self.model, ["Input", self.source], *about.of_run(self.device, [r["seconds"] for r in self.records])],
+            [
+                *self.model,
+                ["Input", self.source],
+                *about.of_run(self.device, [r["seconds"] for r in self.records if r["seconds"]]),
+            ],
             has_truth=False,
+            problems=self.journal.failures(),
             trained_on=self.info.get("trained_on", ""),
             anonymise=self.anonymise,
         )

@@ -1,5 +1,6 @@
 """Scores every case of an evaluation on its own grid, and ends it with the report."""
 
+import json
 import logging
 import time
 from collections.abc import Sequence
@@ -10,10 +11,15 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from scripts import about, cases
+from scripts import about, cases, knobs
 from scripts.checkpoint import is_main_process
-from scripts.label_maps import read_volume, round_labels
+from scripts.codes import secret
+from scripts.errors import UserError
+from scripts.files import whole
+from scripts.journal import Journal
+from scripts.label_maps import read_volume, refuse_other_grid, round_labels
 from scripts.report_files import build, write
+from scripts.skipping import reason
 from scripts.summary import lines
 
 logger = logging.getLogger(__name__)
@@ -25,8 +31,8 @@ class CaseScores:
     Args:
         output_dir: folder of the report; a `history.csv` in it gives the page its curves.
         class_names: names of the values 0, 1, ...
+        journal: knows the weights, and is told what becomes of every case.
         network: what predicts.
-        weights: file its weights came from.
         data: of `scripts.datalist.prepare`: knows which image is whose.
         datalist: file of the data list.
         split: which part of it is evaluated.
@@ -39,8 +45,8 @@ class CaseScores:
         self,
         output_dir: str,
         class_names: Sequence[str],
+        journal: Journal,
         network: torch.nn.Module,
-        weights: str,
         data: dict,
         datalist: str,
         split: str,
@@ -50,10 +56,11 @@ class CaseScores:
     ):
         self.dir = Path(output_dir)
         self.class_names = list(class_names)
-        self.network, self.weights, self.device = network, weights, device
+        self.journal, self.network, self.device = journal, network, device
         self.patients = data["patients"]
         self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {about.digest(datalist)}"]]
         self.source.append(["Split", split])
+        knobs.check({"tolerance_mm": tolerance_mm})
         self.tolerance_mm, self.anonymise = float(tolerance_mm), anonymise
 
     def attach(self, engine: Engine) -> None:
@@ -69,37 +76,55 @@ class CaseScores:
         self.started = time.perf_counter()
 
     def add(self, engine: Engine) -> None:
-        seconds = (time.perf_counter() - self.started) / len(engine.state.output)
-        for item in engine.state.output:
-            prediction = item["pred"][0].cpu().numpy().astype(np.uint8)
-            truth = round_labels(
-                item["label"][0].cpu().numpy(), item["label"].meta["filename_or_obj"], self.class_names
-            )
-            file = item["pred"].meta["filename_or_obj"]
-            self.records.append(
-                cases.examine(
-                    file,
-                    prediction,
-                    truth,
-                    item["label"].affine.cpu().numpy(),
-                    self.class_names,
-                    image=read_volume(file)[0],
-                    patient=self.patients.get(file),
-                    tolerance_mm=self.tolerance_mm,
-                    seconds=seconds,
-                )
-            )
+        seconds = time.perf_counter() - self.started
+        batch = engine.state.batch
+        if "kept" in batch:
+            (source,) = batch["source"]
+            self.records.append(json.loads((self.dir / self.journal.keep(source)).read_text(encoding="utf-8")))
+        for item, origin in zip(engine.state.output, batch):
+            try:
+                record = self.measure(item, origin["source"], seconds)
+                self.journal.done(origin["source"], origin["digest"], self.store(record), seconds)
+                self.records.append(record)
+            except (Exception, UserError) as error:
+                self.journal.fail(origin["source"], reason(error))
+
+    def measure(self, item: dict, source: str, seconds: float) -> dict:
+        label = item["label"]
+        prediction = item["pred"][0].cpu().numpy().astype(np.uint8)
+        affine = label.affine.cpu().numpy()
+        truth = round_labels(label[0].cpu().numpy(), label.meta["filename_or_obj"], self.class_names)
+        image, image_affine = read_volume(source)
+        refuse_other_grid(label.meta["filename_or_obj"], truth, affine, (image, image_affine), Path(source).name)
+        options = {"patient": self.patients.get(source), "tolerance_mm": self.tolerance_mm, "seconds": seconds}
+        record = cases.examine(source, prediction, truth, affine, self.class_names, image=image, **options)
+        word = secret(self.anonymise)
+        return record if word is None else cases.anonymous(record, word)
+
+    def store(self, record: dict) -> str:
+        """Keeps the record for a run that goes on from this one; returns the file's name in the output folder."""
+        file = self.dir / ".cases" / f"{record['case']}.json"
+        with whole(file) as partial:
+            partial.write_text(json.dumps(record), encoding="utf-8")
+        return f".cases/{file.name}"
 
     def finish(self) -> None:
-        records = [record for part in gather(self.records) for record in part]
+        parts = gather((self.records, self.journal.cases))
+        records = [record for part, _ in parts for record in part]
+        for _, noted in parts:
+            self.journal.cases |= noted
         if not is_main_process():
             return
-        model, info = about.of_model(self.network, self.weights)
+        self.journal.write()
+        if not records:
+            return
+        model, info = about.of_model(self.network, self.journal.weights)
         content = build(
             records,
             self.class_names,
             [*model, *self.source, *about.of_run(self.device, [record["seconds"] for record in records])],
             tolerance_mm=self.tolerance_mm,
+            problems=self.journal.failures(),
             history=self.dir / "history.csv",
             trained_on=info.get("trained_on", ""),
             anonymise=self.anonymise,
@@ -110,10 +135,10 @@ class CaseScores:
         logger.info(f"report: {file}")
 
 
-def gather(records: list[dict]) -> list[list[dict]]:
-    """The records of every process, in all of them."""
+def gather(found: tuple) -> list[tuple]:
+    """What every process has found, in all of them."""
     if idist.get_world_size() == 1:
-        return [records]
+        return [found]
     parts: list = [None] * idist.get_world_size()
-    torch.distributed.all_gather_object(parts, records)
+    torch.distributed.all_gather_object(parts, found)
     return parts

@@ -1,0 +1,80 @@
+"""What the numbers at the top of the configurations may be: a wrong one is refused before anything is built."""
+
+import math
+
+from scripts.errors import UserError
+
+INF = math.inf
+WHOLE = {  # knob: smallest and largest value
+    "epochs": (1, INF),
+    "batch_size": (1, INF),
+    "accumulation_steps": (1, INF),
+    "features": (1, 1024),
+    "val_interval": (1, INF),
+    "picture_interval": (1, INF),
+    "early_stop_patience": (0, INF),
+    "seed": (0, 2**32 - 1),
+    "folds": (0, INF),
+    "fold": (0, INF),
+    "flip_axis": (0, 2),
+    "cache_workers": (0, INF),
+    "num_workers": (0, INF),
+}
+NUMBER = {
+    "dropout": (0, 1),
+    "learning_rate": (0, INF),
+    "lr_decay": (0, 1),
+    "weight_decay": (0, INF),
+    "ce_weight": (0, INF),
+    "rotate_range": (0, math.pi),
+    "flip_probability": (0, 1),
+    "noise_std": (0, INF),
+    "validation_share": (0, 1),
+    "test_share": (0, 1),
+    "cache_rate": (0, 1),
+    "window_overlap": (0, 1),
+    "tolerance_mm": (0, INF),
+}
+ABOVE_LOWEST = {"lr_decay"}  # 0 itself makes no sense
+BELOW_HIGHEST = {"dropout", "validation_share", "test_share", "window_overlap"}
+SWITCH = ("resume", "resume_changed", "amp", "keep_largest", "sliding_window", "pictures", "show_progress", "debug")
+OPTIONAL = ("fold",)
+
+
+def check(knobs: dict) -> None:
+    """Refuses the first knob whose type or range is wrong.
+
+    Args:
+        knobs: values by name; a name that no rule knows is let pass.
+    """
+    for name, value in knobs.items():
+        if value is None and name in OPTIONAL:
+            continue
+        if name in SWITCH and not isinstance(value, bool):
+            raise UserError(f"{name} is {value!r}: expected True or False, say --{name} True")
+        if name in WHOLE:
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            in_range(name, value, whole, "a whole number", WHOLE[name])
+        if name in NUMBER:
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            in_range(name, value, number, "a number", NUMBER[name])
+        if name == "spatial_size" and not is_size(value):
+            raise UserError(f'{name} is {value!r}: expected three whole numbers above 0, say --{name} "[128,128,64]"')
+
+
+def in_range(name: str, value, right_type: bool, kind: str, limits: tuple) -> None:
+    low, high = limits
+    fits = right_type and low <= value <= high
+    fits = fits and not (name in ABOVE_LOWEST and value == low) and not (name in BELOW_HIGHEST and value == high)
+    if not fits:
+        lower = f"above {low}" if name in ABOVE_LOWEST else f"from {low}"
+        upper = "" if high == INF else f" to below {high}" if name in BELOW_HIGHEST else f" to {high:.4g}"
+        raise UserError(f"{name} is {value!r}: expected {kind} {lower}{upper}; give another --{name}")
+
+
+def is_size(value) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) in (2, 3)
+        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
+    )

@@ -1,0 +1,86 @@
+"""One bad case does not take the others with it: it is reported and skipped, wherever it fails."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+from ignite.engine import Engine
+
+from monai.data import Dataset
+from scripts.about import digest
+from scripts.check import faults
+from scripts.errors import UserError
+from scripts.journal import Journal
+
+tracebacks = logging.getLogger("tracebacks")  # the guard has it written to the log file
+tracebacks.propagate = False  # and to nothing else
+tracebacks.addHandler(logging.NullHandler())
+
+
+class Cases(Dataset):
+    """A dataset that gives the reason in place of a case that can't be loaded, and a note for one that is done.
+
+    Args:
+        data: dictionaries with an `image` path.
+        transform: of MONAI.
+        journal: knows what is done.
+        class_names: names of the values 0, 1, ..., for cases that have a `truth`.
+    """
+
+    def __init__(self, data, transform, journal: Journal, class_names: Sequence[str]):
+        super().__init__(data, transform)
+        self.journal, self.class_names = journal, class_names
+
+    def __getitem__(self, index: int) -> dict:
+        image = str(self.data[index]["image"])
+        try:
+            found = digest(image)
+            if self.journal.is_done(image, found):
+                return {"source": image, "kept": True}
+            for line in faults(image, self.data[index].get("truth"), self.class_names):
+                raise UserError(line)
+            return {**super().__getitem__(index), "source": image, "digest": found}
+        except (Exception, UserError) as error:
+            return {"source": image, "failed": reason(error)}
+
+
+class Step:
+    """The evaluator's iteration, from the network to the last transform after it, one failure at a time.
+
+    Args:
+        journal: told what fails.
+    """
+
+    def __init__(self, journal: Journal):
+        self.journal = journal
+
+    def __call__(self, engine: Engine, batch: dict) -> list | dict:
+        self.began = time.perf_counter()
+        (image,) = batch["source"]
+        if "kept" in batch:
+            return []
+        if "failed" in batch:
+            self.journal.fail(image, batch["failed"][0])
+            return []
+        try:
+            return engine._iteration(engine, batch)
+        except (Exception, UserError) as error:
+            self.journal.fail(image, reason(error))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what the failed case held must not starve the next
+            return []
+
+
+def reason(error: BaseException) -> str:
+    """One line that says what went wrong at the bottom of it; the traceback goes to the log file."""
+    tracebacks.error("a case failed", exc_info=error)
+    root = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__
+    text = " ".join(str(root).split())[:300]
+    if isinstance(root, UserError):
+        return text
+    if isinstance(root, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
+        return f"out of memory ({text[:120]}); try --sliding_window True with a smaller --spatial_size"
+    return f"{type(root).__name__}: {text}" if text else type(root).__name__
