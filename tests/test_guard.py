@@ -3,10 +3,12 @@
 import json
 import logging
 import re
+import subprocess
 import sys
 
 import pytest
 import torch
+from conftest import BUNDLE
 from filelock import FileLock, Timeout
 from helpers import refusal
 
@@ -206,3 +208,41 @@ def test_free_memory_is_told_where_it_is_known(caplog):
         guard.announce_cache(Compose([]), {"test": [item]}, ["test"], 1.0)
     free = re.search(r"([\d.]+) GiB are free", caplog.messages[-1])
     assert bool(free) == hasattr(guard.os, "sysconf")
+
+
+def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
+    """As a command: the traceback stands in the log file, and on the screen only if asked for."""
+    given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_dir", tmp_path, "--num_workers", 0]
+    given += ["--config_file", "['configs/train.json','configs/demo.json']", "--loss::lambda_dice", "'much'"]
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", *map(str, given)]
+    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 1 and len(said) <= 3, said
+    assert "--debug True" in said[-1] and str(tmp_path / "training.log") in said[-1]
+    assert "Traceback" in (tmp_path / "training.log").read_text()
+
+
+def test_a_traceback_is_asked_for(monkeypatch, tmp_path):
+    class_names, network = ["background", "body"], torch.nn.Identity()
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run"])
+    for debug in (True, False):
+        monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+        guard.start(str(tmp_path), "training", class_names, network, [32, 32, 16], debug=debug)
+        guard.finish()
+        assert (sys.excepthook is guard.tell) == (not debug)
+
+
+def test_what_is_told_of_an_error(capsys, tmp_path):
+    guard.start(str(tmp_path), "training", ["background", "body"], torch.nn.Identity(), [32, 32, 16])
+    try:
+        raise RuntimeError("while doing a") from ValueError("the real reason")
+    except RuntimeError as error:
+        guard.tell(type(error), error, error.__traceback__)
+    guard.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        "ValueError: the real reason",
+        f"The traceback is in {tmp_path / 'training.log'}; --debug True prints it.",
+    ]
+    assert "while doing a" in (tmp_path / "training.log").read_text()
+    guard.tell(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"

@@ -1,8 +1,11 @@
 """One bad case among good ones: named, skipped, and the others as if it had not been there."""
 
+import gzip
 import json
 import logging
+import shutil
 
+import corpus
 import nibabel as nib
 import numpy as np
 import pytest
@@ -62,6 +65,29 @@ def mixed(phantoms, tmp_path):
         file.write_bytes(images[0].read_bytes())
         spoil(file, how)
     return tmp_path
+
+
+def test_fifty_cases_of_which_ten_are_bad(phantoms, trained, tmp_path, caplog):
+    """Forty maps, equal to the last bit to those of a run without the bad ones; ten lines; status 1."""
+    images = find_images(phantoms)
+    for folder in ("good", "mixed"):
+        (tmp_path / folder).mkdir()
+        for number in range(40):
+            shutil.copy(images[number % len(images)], tmp_path / folder / f"Case_{number:03d}_Week0.nii.gz")
+    wrong = [c for c in corpus.cases(tmp_path / "corpus") if not c.valid and c.wrong == c.image and c.image.is_file()]
+    for number, case in enumerate(wrong[:: len(wrong) // 10][:10]):
+        shutil.copy(case.image, tmp_path / "mixed" / f"Case_{number:03d}_Week5{''.join(case.image.suffixes[-2:])}")
+    common = {"ckpt_dir": trained / "models", "num_workers": 0, "pictures": False}
+    run("infer", ["inference.json"], dataset_dir=tmp_path / "good", output_dir=tmp_path / "a", **common)
+    with pytest.raises(UserError, match="10 of 50 cases failed") as ended:
+        run("infer", ["inference.json"], dataset_dir=tmp_path / "mixed", output_dir=tmp_path / "b", **common)
+    assert ended.value.code not in (0, None)
+    maps = [sorted(folder.glob("*_seg.nii.gz")) for folder in (tmp_path / "a", tmp_path / "b")]
+    assert len(maps[0]) == 40 and [f.name for f in maps[0]] == [f.name for f in maps[1]]
+    for one, other in zip(*maps):
+        assert gzip.decompress(one.read_bytes()) == gzip.decompress(other.read_bytes())
+    skipped = [r.getMessage() for r in caplog.records if r.getMessage().endswith("skipped")]
+    assert len(skipped) == 10 and all("_Week5" in line and len(line.splitlines()) == 1 for line in skipped)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -36,6 +36,7 @@ class Checkpoints:
         states: further objects with `state_dict` and `load_state_dict`, by name.
         resume: go on from the last state where there is one.
         settings: the knobs that shape the training, by name; a resumed run must have the same.
+        kinds: likewise what the training is built of, by name.
         data: likewise the cases, with lists `training` and `validation`.
         resume_changed: go on though settings or data are others now.
     """
@@ -54,6 +55,7 @@ class Checkpoints:
         states,
         resume,
         settings=None,
+        kinds=None,
         data=None,
         resume_changed=False,
     ):
@@ -66,7 +68,7 @@ class Checkpoints:
         self.resume = resume
         self.settings = dict(settings or {})
         processes = {"processes": dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1}
-        self.fingerprint = fingerprint(unwrapped(network), data or {}, {**self.settings, **processes})
+        self.fingerprint = fingerprint(unwrapped(network), data or {}, {**self.settings, **(kinds or {}), **processes})
         self.resume_changed = resume_changed
         self.best = {"epoch": 0, "score": -1.0}
         self.saved_epoch = 0  # the newest epoch on disk, 0 for none

@@ -1,0 +1,95 @@
+"""What the guards cost a healthy run: wall time with them over wall time without, side by side.
+
+    python benchmarks/guard_cost.py [--size 256 256 128] [--cases 3] [--repeats 3]
+
+Inference: with the check of every file and the digest of every input, over the same run without both. Training: what
+the digests and the previous state add to saving an epoch, as a share of an epoch of the shipped settings.
+"""
+
+import argparse
+import logging
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from common import BUNDLE, training
+
+from monai.bundle import ConfigWorkflow
+
+
+def inference(data: Path, models: Path, out: Path) -> float:
+    """Seconds from the first case to the last file."""
+    made = ConfigWorkflow(
+        str(BUNDLE / "configs" / "inference.json"),
+        workflow_type="infer",
+        run_id="inference",
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        dataset_dir=str(data),
+        ckpt_dir=str(models),
+        output_dir=str(out),
+        pictures=False,
+    )
+    made.initialize()
+    made.parser.get_parsed_content("evaluator")
+    began = time.perf_counter()
+    made.run()
+    made.finalize()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 128])
+    parser.add_argument("--cases", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    logging.disable(logging.INFO)
+    from scripts import checkpoint_files, phantom, skipping
+    from scripts.improved_unet import ImprovedUNet
+
+    checked, digested = skipping.faults, skipping.digest
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        phantom.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size))
+        names = list(phantom.CLASSES)
+        network = ImprovedUNet(out_channels=len(names), features=16, dropout=0.3)
+        checkpoint_files.write({"model": network.state_dict(), "info": {"class_names": names}}, root / "model.pt")
+        times: dict[str, list[float]] = {"with": [], "without": []}
+        for _ in range(given.repeats):
+            for kind, seconds in times.items():
+                skipping.faults = checked if kind == "with" else lambda *_: []
+                skipping.digest = digested if kind == "with" else lambda *_: ""
+                seconds.append(inference(root / "data", root, root / "out"))
+        per_case = {kind: median(seconds) / given.cases for kind, seconds in times.items()}
+        print(f"inference, {given.cases} cases of {given.size}, median of {given.repeats}")
+        print(f"  with guards {per_case['with']:.2f} s a case, without {per_case['without']:.2f} s, ", end="")
+        print(f"ratio {per_case['with'] / per_case['without']:.3f}")
+    with training(["train.json", "demo.json"], 8, 2, (64, 64, 32), features=16, epochs=1) as made:
+        state = {"model": made.parser.get_parsed_content("network").state_dict()}
+        trainer = made.parser.get_parsed_content("train::trainer")
+        began = time.perf_counter()
+        trainer.run()
+        epoch = time.perf_counter() - began
+        with tempfile.TemporaryDirectory() as folder:
+            saves: dict[str, list[float]] = {"with": [], "without": []}
+            for _ in range(2 * given.repeats + 1):
+                for kind, seconds in saves.items():
+                    began = time.perf_counter()
+                    if kind == "with":
+                        checkpoint_files.write(state, Path(folder) / "last.pt", Path(folder) / "last.previous.pt")
+                    else:
+                        torch.save(state, Path(folder) / "plain.pt")
+                    seconds.append(time.perf_counter() - began)
+    added = median(saves["with"]) - median(saves["without"])
+    print(
+        f"training, full width at 64x64x32, 12 cases: an epoch {epoch:.1f} s, a guarded save {added:.2f} s more, ",
+        end="",
+    )
+    print(f"{100 * added / epoch:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
