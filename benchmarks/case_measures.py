@@ -8,27 +8,16 @@ rough surface. The last column is the way without a shared set of distances: MON
 
 import argparse
 import resource
-import time
-from statistics import median
 
 import numpy as np
 import torch
-from common import BUNDLE  # noqa: F401  (puts the bundle on the path)
+from common import seconds
 
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from monai.networks.utils import one_hot
 from scripts import phantom
 from scripts.measures import measure
 from scripts.strips import strips
-
-
-def seconds(call, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return median(times)
 
 
 def three_metrics(truth: np.ndarray, prediction: np.ndarray, spacing: list[float], count: int) -> None:

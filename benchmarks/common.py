@@ -1,15 +1,27 @@
-"""What the benchmarks share: phantoms in a temporary folder and the shipped configurations."""
+"""What the benchmarks share: a clock, phantoms in a temporary folder and the shipped configurations."""
 
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
 sys.path.insert(0, str(BUNDLE))
+
+
+def seconds(call: Callable, repeats: int) -> float:
+    """Median wall time of a call."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return median(times)
 
 
 @contextmanager

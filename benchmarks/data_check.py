@@ -10,27 +10,16 @@ import argparse
 import multiprocessing
 import os
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from statistics import median
 
-import common  # noqa: F401  makes `scripts` importable
+from common import seconds
 
 from scripts import phantom
 from scripts.check import check, faults
 from scripts.volume_check import inspect
 
 DIFFERENT = 4  # pairs that are made
-
-
-def seconds(call, repeats: int) -> float:
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return median(times)
 
 
 def peaks(data: dict, names: list[str]) -> tuple[float, float]:

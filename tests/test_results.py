@@ -52,7 +52,7 @@ def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=Fa
     torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "ranges": ranges}}, weights)
     journal = Journal(str(folder / "out"), str(weights), anonymise=anonymise, resume=resume)
     journal.begin()
-    results = Results(str(folder / "out"), NAMES, journal, network, torch.device("cpu"), "input", pictures, anonymise)
+    results = Results(str(folder / "out"), NAMES, journal, network, torch.device("cpu"), "input", pictures)
     partial = folder / "out" / ".partial"
 
     def step(engine, source):

@@ -14,12 +14,11 @@ import torch
 from ignite.engine import Engine, Events
 
 from scripts import about, cases
-from scripts.codes import case_code, secret
 from scripts.errors import UserError
 from scripts.files import whole
 from scripts.journal import Journal
 from scripts.label_maps import read_labels, read_volume
-from scripts.layouts import case_name, scan_key
+from scripts.layouts import case_name
 from scripts.pictures import overlay
 from scripts.report_files import build, write
 from scripts.skipping import reason
@@ -39,12 +38,11 @@ class Results:
     Args:
         output_dir: folder of the results; `.partial` below it is emptied case by case.
         class_names: names of the values 0, 1, ...
-        journal: knows the weights, and is told what becomes of every case.
+        journal: knows the weights and what cases are called, in names of files too; told what becomes of each.
         network: what predicts.
         device: that the network runs on.
         source: what was segmented, for the report.
         pictures: whether to draw the overlays and the report's pictures.
-        anonymise: True or a secret word: codes in place of the names of cases and patients, in names of files too.
     """
 
     def __init__(
@@ -56,12 +54,11 @@ class Results:
         device: torch.device,
         source: str = "",
         pictures: bool = True,
-        anonymise: bool | str = False,
     ):
         self.dir = Path(output_dir)
         self.class_names = list(class_names)
         self.journal, self.network, self.device, self.source = journal, network, device, source
-        self.pictures, self.anonymise = pictures, anonymise
+        self.pictures = pictures
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -122,8 +119,7 @@ class Results:
         self.journal.done(str(source), digest, ready.name, seconds)
 
     def shown(self, source: Path) -> str:
-        word = secret(self.anonymise)
-        return case_name(source) if word is None else case_code(case_name(source), scan_key(source)[0], word)
+        return case_name(source) if self.journal.word is None else self.journal.shown(str(source))
 
     def add(self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds) -> None:
         options = {"known": self.info.get("ranges"), "seconds": seconds, "pictures": self.pictures}
@@ -155,7 +151,7 @@ class Results:
             has_truth=False,
             problems=self.journal.failures(),
             trained_on=self.info.get("trained_on", ""),
-            anonymise=self.anonymise,
+            anonymise=self.journal.word,
         )
         write(content, self.dir)
         doubtful = sum(bool(record["warnings"]) for record in self.records)

@@ -13,7 +13,6 @@ from ignite.engine import Engine, Events
 
 from scripts import about, cases, knobs
 from scripts.checkpoint import is_main_process
-from scripts.codes import secret
 from scripts.errors import UserError
 from scripts.files import whole
 from scripts.journal import Journal
@@ -31,14 +30,13 @@ class CaseScores:
     Args:
         output_dir: folder of the report; a `history.csv` in it gives the page its curves.
         class_names: names of the values 0, 1, ...
-        journal: knows the weights, and is told what becomes of every case.
+        journal: knows the weights and whether names are to be codes; told what becomes of every case.
         network: what predicts.
         data: of `scripts.datalist.prepare`: knows which image is whose.
         datalist: file of the data list.
         split: which part of it is evaluated.
         device: that the network runs on.
         tolerance_mm: surfaces nearer than this agree, for the surface Dice.
-        anonymise: True or a secret word: codes in place of the names of cases and patients.
     """
 
     def __init__(
@@ -52,7 +50,6 @@ class CaseScores:
         split: str,
         device: torch.device,
         tolerance_mm: float = 2.0,
-        anonymise: bool | str = False,
     ):
         self.dir = Path(output_dir)
         self.class_names = list(class_names)
@@ -61,7 +58,7 @@ class CaseScores:
         self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {about.digest(datalist)}"]]
         self.source.append(["Split", split])
         knobs.check({"tolerance_mm": tolerance_mm})
-        self.tolerance_mm, self.anonymise = float(tolerance_mm), anonymise
+        self.tolerance_mm = float(tolerance_mm)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -98,8 +95,7 @@ class CaseScores:
         refuse_other_grid(label.meta["filename_or_obj"], truth, affine, (image, image_affine), Path(source).name)
         options = {"patient": self.patients.get(source), "tolerance_mm": self.tolerance_mm, "seconds": seconds}
         record = cases.examine(source, prediction, truth, affine, self.class_names, image=image, **options)
-        word = secret(self.anonymise)
-        return record if word is None else cases.anonymous(record, word)
+        return record if self.journal.word is None else cases.anonymous(record, self.journal.word)
 
     def store(self, record: dict) -> str:
         """Keeps the record for a run that goes on from this one; returns the file's name in the output folder."""
@@ -127,7 +123,7 @@ class CaseScores:
             problems=self.journal.failures(),
             history=self.dir / "history.csv",
             trained_on=info.get("trained_on", ""),
-            anonymise=self.anonymise,
+            anonymise=self.journal.word,
         )
         file = write(content, self.dir)
         for line in lines(content):

@@ -1,7 +1,6 @@
 """One bad case does not take the others with it: it is reported and skipped, wherever it fails."""
 
 import logging
-import time
 from collections.abc import Sequence
 
 import torch
@@ -56,7 +55,6 @@ class Step:
         self.journal = journal
 
     def __call__(self, engine: Engine, batch: dict) -> list | dict:
-        self.began = time.perf_counter()
         (image,) = batch["source"]
         if "kept" in batch:
             return []
