@@ -6,7 +6,7 @@ import stat
 import pytest
 from helpers import refusal
 
-from scripts.files import set_aside, whole
+from scripts.files import set_aside, whole, write_json
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
@@ -19,6 +19,17 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
         raise RuntimeError
     assert file.read_text() == "first"
     assert [path.name for path in file.parent.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize(
+    "options, text", [({}, '{\n  "a": [\n    "\\u00e9"\n  ]\n}\n'), ({"indent": None}, '{"a": ["\\u00e9"]}\n')]
+)
+def test_json_is_plain_text_and_whole(options, text, tmp_path):
+    write_json({"a": ["é"]}, tmp_path / "file.json", **options)
+    assert (tmp_path / "file.json").read_bytes() == text.encode("ascii")
+    with pytest.raises(TypeError):
+        write_json({"a": {1, 2}}, tmp_path / "file.json", **options)
+    assert (tmp_path / "file.json").read_text() == text and len(list(tmp_path.iterdir())) == 1
 
 
 def test_set_aside_counts_up(tmp_path, caplog):

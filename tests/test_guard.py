@@ -14,11 +14,11 @@ from helpers import refusal
 
 from monai.data import CacheDataset
 from monai.transforms import Compose, Lambdad, RandFlipd, ToTensord
+from monai.utils import instantiate
 from scripts import guard
 from scripts.improved_unet import ImprovedUNet
 
 RUN = ["run", "training", "--config_file", "configs/train.json"]
-NAMES = ["background", "body"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def released():
 
 
 def start(folder, network, **given):
-    knobs = {"log_name": "training", "class_names": NAMES, "spatial_size": [32, 32, 16], **given}
+    knobs = {"log_name": "training", "spatial_size": [32, 32, 16], **given}
     guard.start(str(folder), network=network, **knobs)
 
 
@@ -107,16 +107,14 @@ def test_every_target_of_the_configurations_can_be_asked():
         assert not guard.is_argument(f"{name}::no_such_argument", components)
 
 
-def test_start_reads_the_command_line(tmp_path, network, monkeypatch):
+def test_the_command_line_is_read_first(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["monai.bundle", *RUN, "--epoch", "5"])
-    assert "--epochs" in refusal(start, tmp_path / "out", network)
-    assert not (tmp_path / "out").exists()
+    assert "--epochs" in refusal(guard.watch)
 
 
-@pytest.mark.parametrize("names", ["background", ["background"], [], ["background", "body", "body"]])
-def test_bad_class_names(names, tmp_path, network):
-    message = refusal(start, tmp_path, network, class_names=names)
-    assert f"class_names is {names!r}" in message and "two or more different names" in message
+def test_every_part_of_the_knobs_is_checked():
+    guard.refuse([{"epochs": 1}, {"seed": 0}])
+    assert refusal(guard.refuse, [{"epochs": 1}, {"seed": "abc"}]).startswith("seed is 'abc'")
 
 
 @pytest.mark.parametrize("size", [[30, 32, 16], [16, 16, 16]])
@@ -171,7 +169,7 @@ def test_the_log_file_opens_with_the_notice(tmp_path, network, caplog):
 def test_other_processes_check_but_neither_lock_nor_log(tmp_path, network):
     start(tmp_path / "out", network, main_process=False)
     assert not (tmp_path / "out").exists()
-    refusal(start, tmp_path, network, main_process=False, class_names=["a"])
+    refusal(start, tmp_path, network, main_process=False, spatial_size=[30, 32, 16])
 
 
 @pytest.mark.parametrize("rate, cached", [(1.0, 12), (0.5, 5), (0.0, 0)])
@@ -222,18 +220,16 @@ def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
     assert "Traceback" in (tmp_path / "training.log").read_text()
 
 
-def test_a_traceback_is_asked_for(monkeypatch, tmp_path):
-    class_names, network = ["background", "body"], torch.nn.Identity()
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", "run"])
-    for debug in (True, False):
+def test_a_traceback_is_asked_for(monkeypatch):
+    for line, debug, short in ((["run"], False, True), (["run"], True, False), (["ckpt_export"], False, False)):
+        monkeypatch.setattr(sys, "argv", ["monai.bundle", *line])
         monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-        guard.start(str(tmp_path), "training", class_names, network, [32, 32, 16], debug=debug)
-        guard.finish()
-        assert (sys.excepthook is guard.tell) == (not debug)
+        guard.watch(debug)
+        assert (sys.excepthook is guard.tell) == short
 
 
-def test_what_is_told_of_an_error(capsys, tmp_path):
-    guard.start(str(tmp_path), "training", ["background", "body"], torch.nn.Identity(), [32, 32, 16])
+def test_what_is_told_of_an_error(capsys, tmp_path, network):
+    start(tmp_path, network)
     try:
         raise RuntimeError("while doing a") from ValueError("the real reason")
     except RuntimeError as error:
@@ -246,3 +242,99 @@ def test_what_is_told_of_an_error(capsys, tmp_path):
     assert "while doing a" in (tmp_path / "training.log").read_text()
     guard.tell(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+@pytest.mark.parametrize(
+    "target, given, line",
+    [
+        (ImprovedUNet, {"features": "abc"}, "ImprovedUNet: features is 'abc', expected int"),
+        ("scripts.improved_unet.ImprovedUNet", {"levels": 2}, "ImprovedUNet: given levels 2"),
+        ("monai.losses.DiceCELoss", {"lambda_dice": "much"}, "DiceCELoss: lambda_dice is 'much', expected float"),
+        ("torch.optim.Adam", {"params": [torch.zeros(1)], "lr": -1}, "Adam: given lr -1"),  # a tensor is not plain
+        ("torch.optim.NoSuch", {}, ""),
+        ("os.listdir", {"path": "/nowhere/at/all"}, ""),
+    ],
+)
+def test_the_component_that_can_not_be_made(target, given, line):
+    with pytest.raises(Exception, match="instantiate|locate") as caught:
+        instantiate(target, "default", **given)
+    assert guard.component_of(caught.value.__traceback__) == line
+
+
+MISTAKES = {  # words of the command line: what the message must name
+    "--seed abc": "seed is 'abc': expected a whole number",
+    "--seed -1": "seed is -1: expected a whole number from 0",
+    "--seed 1.5": "seed is 1.5: expected a whole number",
+    "--seed [1]": "seed is [1]: expected a whole number",
+    "--features abc": "features is 'abc': expected a whole number from 1",
+    "--features 2.5": "features is 2.5: expected a whole number from 1",
+    "--network_def::features abc": "features is 'abc', expected int",
+    "--network_def::features 2.5": "features is 2.5, expected int",
+    "--network_def::levels 2": "levels is 2, expected 3 or more",
+    "--network_def::norm nope": "norm 'nope'",
+    "--class_names prostate": "class_names is 'prostate': expected a list of two or more different names",
+    "--spatial_size 5": "spatial_size is 5: expected three whole numbers",
+    "--spatial_size [30,32,16]": "spatial_size: spatial size (30, 32, 16) does not fit",
+    "--device gpu7": "device is 'gpu7': expected one of this machine (cpu",
+    "--device $torch.device('gpu7')": "gpu7",
+    "--dataset_dir /nowhere": "/nowhere: dataset_dir does not exist",
+    "--amp maybe": "amp is 'maybe': expected True or False",
+    "--debug maybe": "debug is 'maybe': expected True or False",
+    "--epoch 5": "--epoch: no configuration of this bundle knows this id; did you mean --epochs?",
+}
+ONLY_TRAINING = {"--fold 9": "fold is 9; expected", "--epochs 2.5": "epochs is 2.5: expected a whole number"}
+CASES = [("training", ["train.json"], words, named) for words, named in (MISTAKES | ONLY_TRAINING).items()]
+CASES += [
+    ("inference", ["inference.json"], "--features abc", MISTAKES["--features abc"]),
+    ("inference", ["inference.json"], "--network_def::features abc", MISTAKES["--network_def::features abc"]),
+    ("evaluating", ["train.json", "evaluate.json"], "--seed abc", MISTAKES["--seed abc"]),
+    ("evaluating", ["train.json", "evaluate.json"], "--keep_largest yes", "keep_largest is 'yes': expected True"),
+]
+COMMANDS = """
+import gc, json, os, runpy, sys
+import monai.bundle, monai.engines, monai.networks.nets, scripts.guard, scripts.datalist
+gc.freeze()  # three times quicker to end
+for number, line in enumerate(json.load(open(sys.argv[1]))):
+    if os.fork() == 0:
+        os.dup2(os.open(f"{sys.argv[2]}/{number}", os.O_CREAT | os.O_WRONLY), 2)
+        sys.argv[1:] = line
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+        sys.exit()
+    print("status", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def refused(phantoms, tmp_path_factory):
+    """`python -m monai.bundle` with every mistake, in processes of their own that share the imports: status, lines."""
+    folder, lines = tmp_path_factory.mktemp("refused"), []
+    for number, (verb, files, words, _) in enumerate(CASES):
+        files = [f"configs/{file}" for file in (*files, "demo.json")]
+        given = {"--dataset_dir": phantoms, "--output_dir": folder / f"out{number}", "--ckpt_dir": folder / "models"}
+        given |= {"--spatial_size": [32, 32, 16], "--num_workers": 0} | dict([words.split(" ")])
+        lines.append(["run", verb, "--config_file", str(files), *(str(w) for pair in given.items() for w in pair)])
+    (folder / "lines.json").write_text(json.dumps(lines))
+    command = [sys.executable, "-W", "ignore", "-c", COMMANDS, str(folder / "lines.json"), str(folder)]
+    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
+    statuses = re.findall(r"^status (-?\d+)$", done.stdout, re.MULTILINE)
+    assert len(statuses) == len(CASES), done.stderr
+    said = [(folder / str(number)).read_text().splitlines() for number in range(len(CASES))]
+    return [(int(status), [line for line in text if line.strip()]) for status, text in zip(statuses, said, strict=True)]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{verb} {words}" for verb, _, words, _ in CASES])
+def test_a_mistake_takes_three_lines_at_most(number, refused):
+    status, said = refused[number]
+    assert status == 1 and 1 <= len(said) <= 3, said
+    assert CASES[number][3] in "\n".join(said)
+    foreseen = "--debug True" not in said[-1]
+    assert len(said) == 1 or not foreseen
+
+
+def test_a_wrong_seed_is_refused_from_another_folder(tmp_path):
+    """Where `initialize` could not import a script of the bundle yet."""
+    config = str(BUNDLE / "configs" / "train.json")
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", "--config_file", config]
+    done = subprocess.run([*command, "--seed", "abc"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[0].startswith("seed is 'abc': expected a whole number")
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from helpers import measured, save_labels
 from ignite.engine import Engine
 
 from monai.data import MetaTensor
+from scripts import cases
 from scripts.journal import Journal
 from scripts.scores import CaseScores
 
@@ -30,16 +31,21 @@ def maps() -> list[tuple]:
     return [(truth, half), (with_prostate, truth), (truth, false)]
 
 
-def evaluate(folder, order=(0, 1, 2), batch=1, **options):
+def evaluate(folder, order=(0, 1, 2), batch=1, resume=False, **options):
     """An engine that hands out ready predictions; the images are on disk, as the handler wants them."""
     weights, listed = folder / "model.pt", folder / "datalist.json"
     network = torch.nn.Conv3d(1, 3, 1)
-    torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "epoch": 3, "score": 0.5}}, weights)
+    info = {"trained_on": "phantoms", "epoch": 3, "score": 0.5}
+    if not resume:  # other weights, and nothing would count as done
+        torch.save({"model": network.state_dict(), "info": info}, weights)
     listed.write_text("{}")
     files = [save_labels(folder / "images" / f"{name}.nii.gz", np.arange(216).reshape(6, 6, 6)) for name in CASES]
     affine = torch.from_numpy(nib.load(files[0]).affine)
 
     def step(engine, numbers):
+        if journal.is_done(str(files[numbers[0]]), "abc"):
+            engine.state.batch = {"source": [str(files[numbers[0]])], "kept": True}
+            return []
         engine.state.batch = [{"source": str(files[i]), "digest": "abc"} for i in numbers]
         return [
             {
@@ -50,7 +56,7 @@ def evaluate(folder, order=(0, 1, 2), batch=1, **options):
         ]
 
     engine = Engine(step)
-    journal = Journal(str(folder / "out"), str(weights))
+    journal = Journal(str(folder / "out"), str(weights), resume=resume)
     journal.begin()
     handler = CaseScores(
         str(folder / "out"),
@@ -125,6 +131,33 @@ def test_a_case_that_can_not_be_measured_is_named_and_the_others_are_scored(tmp_
     (failed,) = [case for case in json.loads((out / "run.json").read_text())["cases"] if case["fate"] == "failed"]
     assert CASES[1] in failed["image"] and "found label 8; expected 0 to 2" in failed["reason"]
     assert "found label 8" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("spoilt", [None, b"", b"{", b"\xff\xfe", b"[]", b"{}"])
+def test_a_resumed_run_measures_a_record_anew_that_is_not_as_it_was(spoilt, tmp_path, monkeypatch):
+    out, _ = evaluate(tmp_path)
+    before = measured(out / "metrics.csv")
+    if spoilt is not None:
+        (out / ".cases" / f"{CASES[1]}.json").write_bytes(spoilt)
+    examined, real = [], cases.examine
+    monkeypatch.setattr(cases, "examine", lambda *args, **kwargs: (examined.append(args[0]), real(*args, **kwargs))[1])
+    evaluate(tmp_path, resume=True)
+    assert [CASES[1] in source for source in examined] == ([] if spoilt is None else [True])
+    assert str(measured(out / "metrics.csv")) == str(before)
+
+
+def test_a_record_lost_at_the_last_moment_is_one_failed_case(tmp_path, monkeypatch):
+    out, _ = evaluate(tmp_path)
+    (out / ".cases" / f"{CASES[1]}.json").write_bytes(b"{")
+    monkeypatch.setattr(Journal, "is_done", lambda *_: True)
+    evaluate(tmp_path, resume=True)
+    assert list(measured(out / "metrics.csv")) == [CASES[0], CASES[2]]
+    noted = {case["image"]: case for case in json.loads((out / "run.json").read_text())["cases"]}
+    (failed,) = [image for image, case in noted.items() if case["fate"] == "failed"]
+    assert CASES[1] in failed and "JSONDecodeError" in noted[failed]["reason"]
+    monkeypatch.undo()
+    evaluate(tmp_path, resume=True)
+    assert list(measured(out / "metrics.csv")) == CASES
 
 
 def test_a_second_run_starts_anew(tmp_path):

@@ -14,7 +14,7 @@ from scripts.errors import UserError
 
 IMPORTS = {"os", "sys", "numpy", "torch.distributed as dist", "ignite.distributed as idist"}
 CALLS = {  # everything that an expression of a configuration calls
-    "int", "len", "min", "enumerate", "type",
+    "int", "isinstance", "len", "min", "enumerate", "str", "type",
     "os.cpu_count", "sys.stderr.isatty",
     "torch.device", "torch.cuda.is_available", "torch.cuda.set_device",
     "dist.get_rank", "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",

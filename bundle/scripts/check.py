@@ -12,9 +12,11 @@ from pathlib import Path
 import fire
 
 from scripts import datalist as lists
-from scripts.check_memory import MEMORY, facts_of, verdict, write_json
+from scripts.check_memory import MEMORY, facts_of, verdict
 from scripts.check_table import table
 from scripts.errors import UserError
+from scripts.files import write_json
+from scripts.knobs import check_class_names
 from scripts.layouts import dataset_classes, find_pairs, read_json, scan_key
 from scripts.set_check import Case, case_faults, copies, oddities
 from scripts.volume_check import RULES, shown
@@ -94,10 +96,19 @@ def check(
     return Findings(list(dict.fromkeys(errors + copied)), warnings, files, listed, read)
 
 
-def faults(path: str | Path, label_path: str | Path | None = None, class_names=None) -> list[str]:
-    """Why a single case can't be used, one line each; empty where it can."""
+def faults(
+    path: str | Path, label_path: str | Path | None = None, class_names=None, kept: dict | None = None
+) -> list[str]:
+    """Why a single case can't be used, one line each; empty where it can.
+
+    Args:
+        path: the image.
+        label_path: its label map, if there is one.
+        class_names: names of the values 0, 1, ...
+        kept: takes what was read as nibabel images, by path.
+    """
     image, label = str(path), str(label_path) if label_path else None
-    return case_faults(image, label, {file: verdict(file) for file in (image, label) if file}, class_names)
+    return case_faults(image, label, {file: verdict(file, kept) for file in (image, label) if file}, class_names)
 
 
 def stop_on_errors(
@@ -163,7 +174,7 @@ def write(found: Findings, class_names: Sequence[str], output_dir: str | Path) -
         "cases": [case._asdict() for case in found.cases],
         "files": found.files,
     }
-    write_json(content, file)
+    write_json(content, file, indent=1)
     return file
 
 
@@ -191,9 +202,7 @@ def main(
         root = Path(dataset_dir)
         pairs = [{**pair, **{k: str(root / pair[k]) for k in ("image", "label")}} for pair in find_pairs(root)]
         content = {"training": pairs, "class_names": dataset_classes(root)}
-    names = class_names or content.get("class_names") or read_json(CONFIG)["class_names"]
-    if isinstance(names, str) or len(set(names)) != len(names) or len(names) < 2:
-        raise UserError(f"class_names is {names!r}: expected a list of two or more different names, background first")
+    names = check_class_names(class_names or content.get("class_names") or read_json(CONFIG)["class_names"])
     patients = {entry["image"]: entry["patient"] for split in lists.SPLITS for entry in content.get(split, [])}
     found = check({**content, "patients": patients}, names, output_dir, int(workers), fresh=fresh)
     file = write(found, names, output_dir)

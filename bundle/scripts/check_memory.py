@@ -1,6 +1,5 @@
 """What the data check has found in each file, for as long as the file stays as it is."""
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,16 +8,16 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scripts.errors import UserError
-from scripts.files import whole
+from scripts.files import write_json
 from scripts.layouts import read_json
 from scripts.volume_check import RULES, inspect, stamp
 
 MEMORY = ".check_memory.json"
 
 
-def verdict(path: str) -> dict:
+def verdict(path: str, kept: dict | None = None) -> dict:
     try:
-        return inspect(path)
+        return inspect(path, kept)
     except UserError as error:
         return {"error": str(error)}
 
@@ -49,7 +48,7 @@ def facts_of(paths: Sequence[str], memory: Path | None, workers: int, fresh: boo
                     new[path] = {"stamp": now, "facts": facts}
     finally:  # an interrupted check goes on where it was
         if memory and new:
-            write_json({"rules": RULES, "files": remembered | new}, memory)
+            write_json({"rules": RULES, "files": remembered | new}, memory, indent=1)
     return found, read
 
 
@@ -60,8 +59,3 @@ def recall(memory: Path) -> dict[str, dict]:
     except UserError:
         return {}
     return kept["files"] if kept.get("rules") == RULES and isinstance(kept.get("files"), dict) else {}
-
-
-def write_json(content: dict, path: Path) -> None:
-    with whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,5 @@
 """Who is in which split: one JSON file, made once, by patient, and read by everything after it."""
 
-import json
 import logging
 import random
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 import fire
 
 from scripts.errors import UserError
-from scripts.files import whole
+from scripts.files import write_json
 from scripts.layouts import (
     case_name,
     dataset_classes,
@@ -160,8 +159,7 @@ def refuse_leaks(content: dict, path: Path) -> None:
 
 
 def write(content: dict, path: str | Path) -> None:
-    with whole(Path(path)) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_json(content, Path(path))
 
 
 def prepare(

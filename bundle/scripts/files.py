@@ -1,6 +1,7 @@
 """Writing so that nothing done gets lost: a file is whole or as it was, and an earlier run's is renamed."""
 
 import errno
+import json
 import logging
 import os
 import shutil
@@ -36,6 +37,12 @@ def whole(file: Path, needed: int | None = None) -> Iterator[Path]:
             replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(content: dict, file: Path, indent: int | None = 2) -> None:
+    """Writes JSON, whole or not at all; None as `indent` puts it on one line."""
+    with whole(file) as partial:
+        partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
 
 
 @contextmanager

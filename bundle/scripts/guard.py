@@ -1,4 +1,4 @@
-"""The first step of every run: refuses what can't be meant, keeps two runs apart, says what is about to happen."""
+"""The first steps of every run: refuse what can't be meant, keep two runs apart, say what is about to happen."""
 
 import difflib
 import inspect
@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from pydoc import locate
+from traceback import walk_tb
 
 from filelock import FileLock, Timeout
 from torch import nn
@@ -16,51 +17,60 @@ from torch import nn
 import monai.bundle
 from monai.bundle import ConfigComponent, ConfigParser
 from monai.transforms import Compose, RandomizableTrait
+from monai.utils import instantiate
 from scripts.checkpoint import is_main_process
 from scripts.errors import UserError
-from scripts.knobs import check as check_knobs
+from scripts.knobs import check
 from scripts.skipping import reason, tracebacks
 
 logger = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 LEFT_BEHIND_S = 3  # for so long the workers of a killed run may hold its lock
+PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str}  # annotations that a value is held against
 held: list = []  # the locks and the log file of the run in progress
+
+
+def watch(debug: bool = False) -> None:
+    """Refuses ids of the command line that nobody knows; from here on an error takes a few lines.
+
+    Args:
+        debug: whether an error prints its whole traceback; it is in the log file too, once that is open.
+    """
+    refuse_unknown_ids(sys.argv[1:])
+    if sys.argv[1:2] == ["run"] and debug is not True:
+        sys.excepthook = tell
+
+
+def refuse(knobs: Sequence[dict]) -> None:
+    """Checks type and range of the knobs.
+
+    Args:
+        knobs: values by name, in one or more parts.
+    """
+    for values in knobs:
+        check(values)
 
 
 def start(
     output_dir: str,
     log_name: str,
-    class_names: Sequence[str],
     network: nn.Module,
     spatial_size: Sequence[int],
     ckpt_dir: str | None = None,
     main_process: bool = True,
-    knobs: Sequence[dict] = (),
-    debug: bool = False,
 ) -> None:
-    """Checks the command line and the knobs, locks the folders the run writes to, opens the log file.
+    """Asks the network for its input, locks the folders the run writes to, opens the log file.
 
     Args:
         output_dir: folder of everything the run writes but its checkpoints.
         log_name: name of the log file in it, without ending; two runs of one name can't share a folder.
-        class_names: at least two different names, background first.
         network: asked whether it can take `spatial_size`.
         spatial_size: size of the network's input.
         ckpt_dir: folder of the checkpoints, where the run writes any.
         main_process: False in all but one process of a distributed run; those neither lock nor log.
-        knobs: numbers and switches of the configuration by name, in one or more parts; type and range are checked.
-        debug: whether an error prints its whole traceback; it stands in the log file in any case.
     """
     finish()  # what an earlier run in this process left, if an error ended it
-    refuse_unknown_ids(sys.argv[1:])
-    for values in (*knobs, {"spatial_size": spatial_size, "debug": debug}):
-        check_knobs(values)
-    if isinstance(class_names, str) or len(set(class_names)) != len(class_names) or len(class_names) < 2:
-        raise UserError(
-            f"class_names is {class_names!r}: expected a list of two or more different names, background first, "
-            "as in --class_names \"['background','prostate']\""
-        )
     if hasattr(network, "check_size"):
         try:
             network.check_size(spatial_size)
@@ -76,19 +86,37 @@ def start(
     for listener in (logging.getLogger(), tracebacks):
         listener.addHandler(file)
     held.append(file)
-    if sys.argv[1:2] == ["run"] and not debug:
-        sys.excepthook = tell
     logger.info("Research use only: not for diagnosis or treatment.")
 
 
 def tell(kind: type[BaseException], error: BaseException, trace) -> None:
-    """An error that nobody foresaw, in two lines; the rest of it is for the log file."""
+    """An error that nobody foresaw, in three lines at most; the rest of it is for the log file."""
     if issubclass(kind, KeyboardInterrupt):
         print("stopped by Ctrl-C", file=sys.stderr)
         return
     file = next((part.baseFilename for part in held if isinstance(part, logging.FileHandler)), None)
-    print(reason(error), file=sys.stderr)
-    print(f"The traceback is in {file}; --debug True prints it.", file=sys.stderr)
+    where = f"The traceback is in {file}; --debug True prints it." if file else "--debug True prints the traceback."
+    for line in (reason(error), component_of(trace), where):
+        if line:
+            print(line, file=sys.stderr)
+
+
+def component_of(trace) -> str:
+    """The component whose making failed and its plain arguments; of these only what has the wrong type, if any has."""
+    frames = [frame for frame, _ in walk_tb(trace) if frame.f_code is instantiate.__code__]
+    component = frames[-1].f_locals.get("component") if frames else None
+    if not inspect.isclass(component):
+        return ""
+    given = frames[-1].f_locals["kwargs"]
+    annotations = {name: part.annotation for name, part in inspect.signature(component.__init__).parameters.items()}
+    expected = {name: getattr(kind, "__name__", kind) for name, kind in annotations.items()}  # "int" or int
+    wrong = [
+        f"{name} is {value!r}, expected {expected[name]}"
+        for name, value in given.items()
+        if expected.get(name) in PLAIN and not isinstance(value, PLAIN[expected[name]])
+    ]
+    plain = [f"{name} {value!r}" for name, value in given.items() if isinstance(value, str | int | float | None)]
+    return f"{component.__name__}: " + ("; ".join(wrong) or f"given {', '.join(plain)}")[:300]
 
 
 def claim(folder: str, name: str, knob: str) -> None:

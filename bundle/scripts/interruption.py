@@ -7,6 +7,7 @@ import signal
 import threading
 from types import FrameType
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 
@@ -32,6 +33,9 @@ class Interruption:
     Nothing is saved then: what lies on disk is the last whole epoch, from which a resumed run repeats the broken one to
     the last bit. To be attached after everything else, the checkpoints above all.
 
+    Processes of one run leave together, be it that only one of them was asked to: one that left alone would have the
+    others wait for its gradients.
+
     Args:
         checkpoints: asked what is saved, and for the settings to name when memory runs out.
         evaluator: validation engine; it is left within an epoch, too.
@@ -47,14 +51,15 @@ class Interruption:
         self.trainer = trainer
         trainer.add_event_handler(Events.STARTED, self.begin)
         trainer.add_event_handler(Events.ITERATION_COMPLETED | Events.EPOCH_COMPLETED, self.leave_if_asked)
-        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.leave_if_asked)
+        self.evaluator.add_event_handler(Events.STARTED, self.begin_validation)
+        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.leave_validation_if_asked)
         trainer.add_event_handler(Events.COMPLETED, self.end)
         trainer.add_event_handler(Events.EXCEPTION_RAISED, self.explain)
         for engine in (trainer, self.evaluator):
             engine.logger.addFilter(no_echo)
 
     def begin(self) -> None:
-        self.signal, self.process = None, os.getpid()
+        self.signal, self.process, self.alone = None, os.getpid(), idist.get_world_size() == 1
         if threading.current_thread() is threading.main_thread():  # no other may set a signal handler
             self.replaced = {number: signal.signal(number, self.note) for number in (signal.SIGTERM, signal.SIGINT)}
 
@@ -67,19 +72,34 @@ class Interruption:
             return
         again = self.signal is not None
         self.signal = signal.Signals(number)
-        if again and number == signal.SIGINT:
+        if again and number == signal.SIGINT and self.alone:  # a launcher repeats the terminal's Ctrl-C
             raise KeyboardInterrupt
 
+    def begin_validation(self) -> None:
+        self.shared = idist.all_reduce(self.evaluator.state.epoch_length, "MIN")  # some have a case more than others
+
+    def leave_validation_if_asked(self) -> None:
+        if self.evaluator.state.iteration <= self.shared:
+            self.leave_if_asked()
+
     def leave_if_asked(self) -> None:
-        if self.signal is not None:
-            raise Stopped(128 + self.signal)
+        """To be called by all processes after the same iterations: it ends them all where one was asked to leave."""
+        asked = int(idist.all_reduce(int(self.signal or 0), "MAX"))
+        if asked:
+            self.signal = signal.Signals(asked)
+            raise Stopped(128 + asked)
 
     def explain(self, engine: Engine, error: BaseException) -> None:
         """Ends the run with what the error means to a user, or with the error itself."""
+        together = isinstance(error, Stopped) and not self.alone
+        if together:  # a launcher, which ends all once one has left, is not to change the status of the others
+            self.replaced = dict.fromkeys(self.replaced, signal.SIG_IGN)
         self.end()
         if self.signal is not None and not isinstance(error, UserError):  # workers that the signal ended fail as well
             if is_main_process():
                 logger.warning(self.farewell())
+            if together:
+                idist.barrier()
             raise Stopped(128 + self.signal) from None
         if is_out_of_memory(error):
             raise UserError(self.too_large(error)) from error

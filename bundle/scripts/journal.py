@@ -1,7 +1,6 @@
 """`run.json`: what became of every case of an inference or evaluation, written after each one."""
 
 import hashlib
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from scripts.about import digest
 from scripts.checkpoint import is_main_process
 from scripts.codes import case_code, secret
 from scripts.errors import UserError
-from scripts.files import whole
+from scripts.files import write_json
 from scripts.layouts import case_name, read_json, scan_key
 
 logger = logging.getLogger(__name__)
@@ -71,10 +70,15 @@ class Journal:
     def is_done(self, image: str, input_digest: str) -> bool:
         """Whether an earlier run has left the result of the same input, made the same way."""
         case = self.earlier.get(self.shown(image))
-        return bool(case) and case["digest"] == input_digest and (self.file.parent / case["output"]).is_file()
+        if not case or case["digest"] != input_digest or not (file := self.file.parent / case["output"]).is_file():
+            return False
+        return "output_digest" not in case or case["output_digest"] == digest(file)
 
-    def done(self, image: str, input_digest: str, output: str, seconds: float) -> None:
-        self.note(image, {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3)})
+    def done(self, image: str, input_digest: str, output: str, seconds: float, sealed: bool = False) -> None:
+        """Notes a result; one that is sealed counts only as it is now, another may be corrected by hand."""
+        facts = {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3)}
+        seal = {"output_digest": digest(self.file.parent / output)} if sealed else {}
+        self.note(image, {**facts, **seal})
 
     def keep(self, image: str) -> str:
         """Takes over what an earlier run has noted; returns the name of its result."""
@@ -100,8 +104,7 @@ class Journal:
             return
         content = {"date": time.strftime("%Y-%m-%d %H:%M %Z"), "made_with": self.made_with}
         content["cases"] = [self.cases[image] for image in sorted(self.cases)]
-        with whole(self.file) as partial:
-            partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(content, self.file)
 
     def leave(self) -> None:
         """Ends the command with status 1 if a case has failed; the last thing to be done."""

@@ -1,6 +1,9 @@
-"""What the numbers at the top of the configurations may be: a wrong one is refused before anything is built."""
+"""What the knobs at the top of the configurations may be: a wrong one is refused before anything is built."""
 
 import math
+from collections.abc import Sequence
+
+import torch
 
 from scripts.errors import UserError
 
@@ -37,7 +40,7 @@ NUMBER = {
 }
 ABOVE_LOWEST = {"lr_decay"}  # 0 itself makes no sense
 BELOW_HIGHEST = {"dropout", "validation_share", "test_share", "window_overlap"}
-SWITCH = ("resume", "resume_changed", "amp", "keep_largest", "sliding_window", "pictures", "show_progress", "debug")
+SWITCH = ("resume", "resume_changed", "amp", "keep_largest", "sliding_window", "pictures", "debug")
 OPTIONAL = ("fold",)
 
 
@@ -50,6 +53,10 @@ def check(knobs: dict) -> None:
     for name, value in knobs.items():
         if value is None and name in OPTIONAL:
             continue
+        if name == "class_names":
+            check_class_names(value)
+        if name == "device":
+            check_device(value)
         if name in SWITCH and not isinstance(value, bool):
             raise UserError(f"{name} is {value!r}: expected True or False, say --{name} True")
         if name in WHOLE:
@@ -62,13 +69,39 @@ def check(knobs: dict) -> None:
             raise UserError(f'{name} is {value!r}: expected three whole numbers above 0, say --{name} "[128,128,64]"')
 
 
+def check_class_names(names: Sequence[str]) -> list[str]:
+    """The names of the values 0, 1, ..., background first; what can't be such a list is refused."""
+    plain = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not plain or not 1 < len(set(names)) == len(names):
+        raise UserError(
+            f"class_names is {names!r}: expected a list of two or more different names, background first, "
+            "as in --class_names \"['background','prostate']\""
+        )
+    return list(names)
+
+
+def check_device(device: str | torch.device) -> None:
+    """Refuses a device that this machine does not have."""
+    try:
+        torch.empty(0, device=torch.device(device))
+    except Exception as error:  # torch raises many kinds
+        found = "cpu" + "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
+        raise UserError(f"device is {device!r}: expected one of this machine ({found}); say --device cpu") from error
+
+
 def in_range(name: str, value, right_type: bool, kind: str, limits: tuple) -> None:
     low, high = limits
     fits = right_type and low <= value <= high
     fits = fits and not (name in ABOVE_LOWEST and value == low) and not (name in BELOW_HIGHEST and value == high)
     if not fits:
         lower = f"above {low}" if name in ABOVE_LOWEST else f"from {low}"
-        upper = "" if high == INF else f" to below {high}" if name in BELOW_HIGHEST else f" to {high:.4g}"
+        upper = (
+            ""
+            if high == INF
+            else f" to below {high}"
+            if name in BELOW_HIGHEST
+            else f" to {high if isinstance(high, int) else round(high, 4)}"
+        )
         raise UserError(f"{name} is {value!r}: expected {kind} {lower}{upper}; give another --{name}")
 
 

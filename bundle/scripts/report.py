@@ -5,7 +5,6 @@ python -m scripts.report compare A B --output_dir DIR
 python -m scripts.report code NAME --anonymise WORD
 """
 
-import json
 import os
 import re
 import sys
@@ -19,7 +18,7 @@ from tqdm import tqdm
 from scripts import about, cases, comparison, datalist, knobs, page
 from scripts.codes import case_code
 from scripts.errors import UserError
-from scripts.files import whole
+from scripts.files import whole, write_json
 from scripts.label_maps import label_key, pair, read_labels, read_volume, refuse_other_grid
 from scripts.layouts import case_name, files, read_json, scan_key
 from scripts.report_files import build, write
@@ -53,7 +52,7 @@ def evaluate(
         anonymise: replaces the names of cases and patients by codes; a word makes them impossible to guess.
         workers: threads; 0 for one a core.
     """
-    class_names = check_class_names(class_names)
+    class_names = knobs.check_class_names(class_names)
     knobs.check({"tolerance_mm": tolerance_mm})
     pairs, problems = pair(truth, prediction)
     image_of = {label_key(path): path for path in files([Path(images)])} if images else {}
@@ -116,15 +115,6 @@ def score(
     return record | {"prediction_file": str(prediction), "reference_file": str(truth)}
 
 
-def check_class_names(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str) or not isinstance(names, Sequence) or not 1 < len(set(map(str, names))) == len(names):
-        raise UserError(
-            f"class_names is {names!r}: expected a list of two or more different names, background first, "
-            "as in --class_names \"['background','prostate']\""
-        )
-    return [str(name) for name in names]
-
-
 def patients_of(file: str) -> dict[str, str]:
     """Patient by the key of an image, as a datalist knows it."""
     content = read_json(Path(file))
@@ -140,8 +130,8 @@ def compare(*runs: str, output_dir: str) -> None:
         output_dir: folder of the comparison.
     """
     content = comparison.compare([str(run) for run in runs])
+    write_json(content, Path(output_dir) / "comparison.json")
     for name, text in (
-        ("comparison.json", json.dumps(content, indent=2) + "\n"),
         ("comparison.md", page.comparison_markdown(content)),
         ("comparison.html", page.comparison_html(content)),
     ):

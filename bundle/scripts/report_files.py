@@ -1,7 +1,6 @@
 """The four files of a report, with truth or without: `metrics.csv`, `metrics.json`, `report.html`, `report.md`."""
 
 import csv
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 from scripts import cases, page
 from scripts.codes import secret
 from scripts.errors import UserError
-from scripts.files import whole
+from scripts.files import whole, write_json
 from scripts.measures import MEASURES, RULES
 from scripts.summary import summarise
 
@@ -83,11 +82,8 @@ def read_history(file: str | Path | None) -> list[dict] | None:
 def write(content: dict, output_dir: str | Path) -> Path:
     """Writes the four files and returns the page's path."""
     folder = Path(output_dir)
-    for name, text in (
-        ("metrics.json", json.dumps(metrics(content), indent=2) + "\n"),
-        ("report.md", page.report_markdown(content)),
-        ("report.html", page.report_html(content)),
-    ):
+    write_json(metrics(content), folder / "metrics.json")
+    for name, text in (("report.md", page.report_markdown(content)), ("report.html", page.report_html(content))):
         with whole(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
     write_table(content, folder / "metrics.csv")

@@ -1,9 +1,8 @@
 """Scores every case of an evaluation on its own grid, and ends it with the report."""
 
-import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -14,9 +13,10 @@ from ignite.engine import Engine, Events
 from scripts import about, cases, knobs
 from scripts.checkpoint import is_main_process
 from scripts.errors import UserError
-from scripts.files import whole
+from scripts.files import write_json
 from scripts.journal import Journal
 from scripts.label_maps import read_volume, refuse_other_grid, round_labels
+from scripts.layouts import read_json
 from scripts.report_files import build, write
 from scripts.skipping import reason
 from scripts.summary import lines
@@ -76,15 +76,23 @@ class CaseScores:
         seconds = time.perf_counter() - self.started
         batch = engine.state.batch
         if "kept" in batch:
-            (source,) = batch["source"]
-            self.records.append(json.loads((self.dir / self.journal.keep(source)).read_text(encoding="utf-8")))
+            self.attempt(self.take_up, batch["source"][0])
         for item, origin in zip(engine.state.output, batch):
-            try:
-                record = self.measure(item, origin["source"], seconds)
-                self.journal.done(origin["source"], origin["digest"], self.store(record), seconds)
-                self.records.append(record)
-            except (Exception, UserError) as error:
-                self.journal.fail(origin["source"], reason(error))
+            self.attempt(self.score, origin["source"], origin["digest"], item, seconds)
+
+    def attempt(self, call: Callable, source: str, *arguments) -> None:
+        try:
+            call(source, *arguments)
+        except (Exception, UserError) as error:
+            self.journal.fail(source, reason(error))
+
+    def take_up(self, source: str) -> None:
+        self.records.append(read_json(self.dir / self.journal.keep(source)))
+
+    def score(self, source: str, digest: str, item: dict, seconds: float) -> None:
+        record = self.measure(item, source, seconds)
+        self.journal.done(source, digest, self.store(record), seconds, sealed=True)
+        self.records.append(record)
 
     def measure(self, item: dict, source: str, seconds: float) -> dict:
         label = item["label"]
@@ -100,8 +108,7 @@ class CaseScores:
     def store(self, record: dict) -> str:
         """Keeps the record for a run that goes on from this one; returns the file's name in the output folder."""
         file = self.dir / ".cases" / f"{record['case']}.json"
-        with whole(file) as partial:
-            partial.write_text(json.dumps(record), encoding="utf-8")
+        write_json(record, file, indent=None)
         return f".cases/{file.name}"
 
     def finish(self) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from scripts.errors import UserError
 from scripts.header_check import listed
 from scripts.label_maps import refuse_other_grid, round_labels
-from scripts.volume_check import KEPT, shown
+from scripts.tally import KEPT
+from scripts.volume_check import shown
 
 FEW = 16  # different whole values: with no more than these a file is a label map, not an MR image
 ENOUGH = 5  # cases from which on one can be unlike the others

@@ -3,10 +3,14 @@
 import logging
 from collections.abc import Sequence
 
+import nibabel as nib
 import torch
 from ignite.engine import Engine
 
-from monai.data import Dataset
+from monai.data import Dataset, NibabelReader
+from monai.data.utils import correct_nifti_header_if_necessary
+from monai.transforms import LoadImaged
+from monai.utils import ensure_tuple
 from scripts.about import digest
 from scripts.check import faults
 from scripts.errors import UserError
@@ -30,18 +34,38 @@ class Cases(Dataset):
     def __init__(self, data, transform, journal: Journal, class_names: Sequence[str]):
         super().__init__(data, transform)
         self.journal, self.class_names = journal, class_names
+        self.reader = Handed()
+        for step in transform.transforms:
+            if isinstance(step, LoadImaged):
+                step.register(self.reader)
 
     def __getitem__(self, index: int) -> dict:
         image = str(self.data[index]["image"])
+        self.reader.volumes.clear()
         try:
             found = digest(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
-            for line in faults(image, self.data[index].get("truth"), self.class_names):
+            for line in faults(image, self.data[index].get("truth"), self.class_names, self.reader.volumes):
                 raise UserError(line)
             return {**super().__getitem__(index), "source": image, "digest": found}
         except (Exception, UserError) as error:
             return {"source": image, "failed": reason(error)}
+
+
+class Handed(NibabelReader):
+    """Gives MONAI the volumes that the check has just unpacked: each file is read once."""
+
+    def __init__(self):
+        super().__init__()
+        self.volumes: dict[str, nib.Nifti1Image] = {}
+
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+        return set(ensure_tuple(filename)) <= self.volumes.keys()
+
+    def read(self, data: Sequence[str] | str, **_) -> nib.Nifti1Image:
+        (name,) = self.filenames = ensure_tuple(data)
+        return correct_nifti_header_if_necessary(self.volumes.pop(name))
 
 
 class Step:

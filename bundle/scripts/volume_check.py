@@ -4,7 +4,7 @@ Whatever a file holds or claims, reading it takes some MiB and ends: what its he
 """
 
 import gzip
-import hashlib
+import io
 import os
 import stat
 import zlib
@@ -27,14 +27,12 @@ from scripts.header_check import (
     refuse,
     voxels,
 )
+from scripts.tally import Tally
 
 RULES = 1  # raised with every change to this file and to the header's rules that may turn a remembered verdict over
-LARGEST_VALUE = 1e15  # the squares of larger ones, summed, overflow single precision
 SLACK = 1024  # bytes after the last voxel: some tools pad
+LARGEST_KEPT = 2**28  # bytes
 BLOCK = 2**18  # voxels read at once
-COUNTED = 2**16  # whole values below this are counted
-KEPT = 64  # with more different values than this a file is no label map, and only their number is kept
-OFF = 1e-3  # how far from a whole number a label may lie, as in `label_maps.round_labels`
 
 
 def stamp(path: str | Path) -> list[int]:
@@ -43,10 +41,14 @@ def stamp(path: str | Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def inspect(path: str | Path) -> dict:
+def inspect(path: str | Path, kept: dict | None = None) -> dict:
     """All that can be said of one file without knowing its role.
 
     Several gzip members in a row are one file, as the format has it; padding with zeros may follow them.
+
+    Args:
+        path: of the file.
+        kept: takes the sound file as a nibabel image, by its path, unless it is very large.
 
     Returns:
         `shape`, `dtype`, `affine`, `orientation`; `ras_shape` and `spacing` along R, A and S; `least` and `most`;
@@ -62,7 +64,7 @@ def inspect(path: str | Path) -> dict:
     try:
         if not name.endswith((".nii", ".nii.gz")):
             refuse("expected a name that ends in .nii or .nii.gz; convert it to NIfTI")
-        return read(path, name.endswith(".gz"), regular_size(path))
+        return read(path, name.endswith(".gz"), regular_size(path), kept)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{shown(path)}: not whole ({reason(error)}); copy or write it again") from error
     except OSError as error:
@@ -91,7 +93,19 @@ def regular_size(path: Path) -> int:
     return found.st_size
 
 
-def read(path: Path, compressed: bool, size: int) -> dict:
+class Copying:
+    """A stream that keeps a copy of what is read from it."""
+
+    def __init__(self, stream: BinaryIO, copy: BinaryIO):
+        self.stream, self.copy = stream, copy
+
+    def read(self, count: int) -> bytes:
+        piece = self.stream.read(count)
+        self.copy.write(piece)
+        return piece
+
+
+def read(path: Path, compressed: bool, size: int, kept: dict | None) -> dict:
     """Header, voxels and what comes after them."""
     with path.open("rb") as stream:
         header = read_header(stream.read(START), compressed)
@@ -103,6 +117,8 @@ def read(path: Path, compressed: bool, size: int) -> dict:
         refuse(f"found {size} bytes, expected {promised} by its header; copy or write it again")
     with path.open("rb") as file:
         stream = GzipReader(file) if compressed else file
+        if kept is not None and promised <= LARGEST_KEPT:
+            stream = Copying(stream, io.BytesIO())
         extensions(stream.read(offset), header)
         facts |= values(stream, header, facts["shape"])
         extra = len(stream.read(SLACK + 1))  # to the end, where gzip keeps its checksum
@@ -110,6 +126,10 @@ def read(path: Path, compressed: bool, size: int) -> dict:
         refuse(f"holds more than the {promised} bytes that its header tells of; write it again")
     if extra:
         facts["warnings"].append(f"{extra} bytes follow the last voxel")
+    if isinstance(stream, Copying):
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        stream.copy.seek(0)
+        kept[str(path)] = kind.from_stream(stream.copy)
     return facts
 
 
@@ -117,8 +137,7 @@ def values(stream: BinaryIO, header: nib.Nifti1Header, shape: list[int]) -> dict
     """Reads the voxels once, block by block."""
     dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
     scaled = slope is not None and (slope, inter) != (1, 0)
-    digest = hashlib.blake2b(repr(shape).encode(), digest_size=16)
-    least, most, off, counts = np.inf, -np.inf, None, np.zeros(0, np.int64)
+    tally = Tally(shape)
     left = voxels(shape)
     while left:
         raw = stream.read(min(left, BLOCK) * dtype.itemsize)
@@ -127,34 +146,7 @@ def values(stream: BinaryIO, header: nib.Nifti1Header, shape: list[int]) -> dict
         left -= min(left, BLOCK)
         block = np.frombuffer(raw, dtype)
         if scaled:
-            with np.errstate(all="ignore"):  # what overflows is found below
+            with np.errstate(all="ignore"):  # what overflows is found by the tally
                 block = block.astype(np.float64) * slope + inter
-        low, high = float(block.min()), float(block.max())  # NaN, if there is one
-        if not (np.isfinite(low) and np.isfinite(high)):
-            refuse("found values that are not finite (NaN or infinite); write it again without them")
-        if max(-low, high) > LARGEST_VALUE:
-            refuse(f"found values from {low:.4g} to {high:.4g}, expected {LARGEST_VALUE:g} at most; rescale it")
-        least, most = min(least, low), max(most, high)
-        single = block.astype("<f4")
-        single += 0  # -0 becomes 0
-        digest.update(single)
-        if off is None and block.dtype.kind == "f":
-            rounded = np.rint(block)
-            away = np.abs(block - rounded) > OFF
-            off = float(block[away][0]) if away.any() else None
-            block = rounded
-        if counts is not None and off is None and least >= 0 and most < COUNTED:
-            now = np.bincount(block.astype(np.intp))
-            now[: len(counts)] += counts if len(now) >= len(counts) else 0
-            counts = now if len(now) >= len(counts) else counts + np.pad(now, (0, len(counts) - len(now)))
-        else:
-            counts = None
-    present = None if counts is None else np.flatnonzero(counts)
-    return {
-        "least": least,
-        "most": most,
-        "off": off,
-        "different": None if present is None else len(present),
-        "counts": {str(v): int(counts[v]) for v in present} if present is not None and len(present) <= KEPT else None,
-        "digest": digest.hexdigest(),
-    }
+        tally.add(block)
+    return tally.facts()
