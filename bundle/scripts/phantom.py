@@ -1,37 +1,27 @@
-"""Synthetic T2 MR of the male pelvis with labels, for demonstrations and tests: not patients, and no data set's pixels.
+"""Synthetic MR images with labels, for demonstrations and tests: not patients, and no data set's pixels.
 
-`python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"` writes weekly scans in the
-folders and under the names that the data list reader knows. The same arguments write the same bytes.
+`python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"` writes weekly scans of the male
+pelvis in the folders and under the names that the data list reader knows; `--layout cardiac_png` and
+`--layout lgg_tiff` write hearts and brain tumours. The same arguments write the same bytes.
 """
 
 import difflib
-import gzip
-import json
+import os
 from pathlib import Path
 
 import fire
-import nibabel as nib
 import numpy as np
 from tqdm import tqdm
 
 from scripts.anatomy import draw_build, draw_filling, render
+from scripts.brain import make_brain
 from scripts.errors import UserError
-from scripts.files import whole
-from scripts.shapes import FIELD_MM, Waves, voxel_mm
+from scripts.files import whole, write_json
+from scripts.heart import make_heart
+from scripts.phantom_files import LAYOUTS, decathlon_listing
+from scripts.shapes import Waves, voxel_mm
 
-LAYOUTS = {  # image and label, below the output folder
-    "hipmri": (
-        "semantic_MRs_anon/Case_{patient:03d}_Week{week}_LFOV.nii.gz",
-        "semantic_labels_anon/Case_{patient:03d}_Week{week}_SEMANTIC_LFOV.nii.gz",
-    ),
-    "hipmri_short": (
-        "semantic_MRs/C{patient:03d}_Week{week}_LFOV.nii.gz",
-        "semantic_labels_only/C{patient:03d}_Week{week}_SEMANTIC.nii.gz",
-    ),
-    "decathlon": ("imagesTr/Case_{patient:03d}_Week{week}.nii.gz", "labelsTr/Case_{patient:03d}_Week{week}.nii.gz"),
-}
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
-DESCRIPTION = "synthetic male-pelvis phantoms, not patients"
 
 SIGNALS = {  # T2 weighted, relative to fat; air is 0
     "fat": 1.0,
@@ -91,73 +81,68 @@ def acquire(signal, rng, bias=BIAS, noise=NOISE):
     return np.rint(gain * np.hypot(signal * coil + real, imaginary)).astype(np.int16)
 
 
-def generate(output_dir, patients=8, scans=2, size=(64, 64, 32), seed=0, layout="hipmri", first_patient=4):
+def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipmri", first_patient=4, slices=None):
     """Writes phantoms, their labels and `phantom.json`, which tells how they were made.
 
     Args:
         output_dir: folder, made if missing; files of the same name are replaced.
-        patients: at least 1.
-        scans: weekly scans of each patient, at least 1; weeks count from 0.
-        size: voxels along L, P and S, each from 16 to 512; HipMRI has (256,256,128).
+        patients: at least 1, or 3 where the layout divides them into training, validation and test.
+        scans: of each patient, at least 1, by default 2: weeks of a pelvis, phases of a heart; a brain has one.
+        size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128).
+            cardiac_png: rows and columns, by default (96,96); lgg_tiff: the same, by default (256,256).
         seed: from 0; other seeds are other patients.
-        layout: hipmri, hipmri_short or decathlon.
+        layout: hipmri, hipmri_short or decathlon; 2D: keras_slices (of the pelvis), cardiac_png or lgg_tiff.
         first_patient: number of the first patient; patient 5 is the same person whoever else is written.
+        slices: of each scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
 
     Returns:
-        Pairs of image path and label path.
+        Pairs of image path and label path; None for a label that the layout holds back.
     """
-    _check(output_dir, size, layout, {"patients": (patients, 1), "scans": (scans, 1)})
+    kind = _known(layout)
+    size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
+    _check(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
     _check_counts({"seed": (seed, 0), "first_patient": (first_patient, 0)})
-    root = Path(output_dir)
+    slices = _checked_slices(slices, layout, size)
+    if kind.anatomy == "brain" and scans != 1:
+        raise UserError(f"scans: found {scans}, expected 1: {layout} has one scan of a patient; leave --scans out")
+    root, voxel, pairs = Path(output_dir), voxel_mm(size) if len(size) == 3 else None, []
     keys = [(patient, week) for patient in range(first_patient, first_patient + patients) for week in range(scans)]
-    pairs = []
     for patient, week in tqdm(keys, desc="phantoms", unit="scan", disable=None):
-        paths = [root / name.format(patient=patient, week=week) for name in LAYOUTS[layout]]
-        for path, array in zip(paths, make_scan(patient, week, tuple(size), seed), strict=True):
-            write(path, nifti_bytes(array))
-        pairs.append(tuple(paths))
+        side = kind.side(patient - first_patient, patients)
+        names = {"patient": patient, "week": week, "side": side, "scan": patient * scans + week + 1}
+        for index, arrays in enumerate(cut(kind, patient, week, tuple(size), seed, slices)):
+            paths = [root / name.format(**names, slice=index, number=index + 1) for name in (kind.image, kind.label)]
+            if side and side == kind.unlabelled:
+                paths[1] = None
+            for path, array in zip(paths, arrays, strict=True):
+                if path:
+                    write(path, kind.encode(array, voxel))
+            pairs.append(tuple(paths))
     if layout == "decathlon":
-        write_json(root / "dataset.json", decathlon_listing(root, pairs))
+        write_json(decathlon_listing(root, pairs, CLASSES), root / "dataset.json")
     made = {"patients": patients, "scans": scans, "size": list(size), "seed": seed, "layout": layout}
-    write_json(root / "phantom.json", {"description": DESCRIPTION, **made, "first_patient": first_patient})
+    made |= {"first_patient": first_patient} | ({"slices": slices} if slices else {})
+    write_json({"description": kind.description, **made}, root / "phantom.json")
     return pairs
 
 
-def nifti_bytes(array):
-    """Returns a .nii.gz file of an array indexed [L, P, S]: no time and no name in it, so equal arrays, equal bytes."""
-    voxel = voxel_mm(array.shape)
-    # NIfTI's world grows to the right and to the front, the array to the left and to the back: two negative diagonals.
-    affine = np.diag([-voxel[0], -voxel[1], voxel[2], 1])
-    affine[:3, 3] = (voxel - FIELD_MM) / 2 * (-1, -1, 1)
-    image = nib.Nifti1Image(array, affine)
-    image.set_sform(affine, code="scanner")
-    image.set_qform(affine, code="scanner")
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = b"synthetic phantom, not a patient"
-    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
+def cut(kind, patient, week, size, seed, slices):
+    """Yields the images of one scan, each with its label, as its layout's files hold them.
 
-
-def decathlon_listing(root, pairs):
-    """Returns the contents of a Medical Segmentation Decathlon `dataset.json`."""
-    training = [
-        {kind: f"./{path.relative_to(root).as_posix()}" for kind, path in zip(("image", "label"), pair, strict=True)}
-        for pair in pairs
-    ]
-    return {
-        "name": "male pelvis phantoms",
-        "description": DESCRIPTION,
-        "licence": "made by a program, no rights reserved",
-        "labels": {str(index): name for index, name in enumerate(CLASSES)},
-        "numTraining": len(training),
-        "training": training,
-        "numTest": 0,
-        "test": [],
-    }
-
-
-def write_json(path, content):
-    """Writes JSON that a person can read."""
-    write(path, (json.dumps(content, indent=2) + "\n").encode())
+    Args:
+        kind: a `Layout`.
+        slices: how many, where the layout has any: of a pelvis the middle ones along L, each indexed [P, S].
+    """
+    if kind.anatomy == "heart":
+        yield make_heart(patient, week, size, seed)
+    elif kind.anatomy == "brain":
+        image, label = make_brain(patient, slices, size, seed)
+        yield from zip(image, 255 * label, strict=True)
+    elif slices:
+        first = (size[0] - slices) // 2
+        yield from zip(*(array[first : first + slices] for array in make_scan(patient, week, size, seed)), strict=True)
+    else:
+        yield make_scan(patient, week, size, seed)
 
 
 def write(path, content):
@@ -165,15 +150,34 @@ def write(path, content):
         partial.write_bytes(content)
 
 
-def _check(output_dir, size, layout, counts):
-    _check_counts(counts)
-    if not (isinstance(size, tuple | list) and len(size) == 3 and all(_is_int(n) and 16 <= n <= 512 for n in size)):
-        raise UserError(f'size: found {size!r}, expected three whole numbers from 16 to 512: try --size "(64,64,32)"')
+def _known(layout):
     if layout not in LAYOUTS:
         nearest = difflib.get_close_matches(str(layout), LAYOUTS, cutoff=0.3) or LAYOUTS
         raise UserError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}: try {' or '.join(nearest)}")
+    return LAYOUTS[layout]
+
+
+def _check(output_dir, size, kind, counts):
+    _check_counts(counts)
+    axes = len(kind.size)
+    if not (isinstance(size, tuple | list) and len(size) == axes and all(_is_int(n) and 16 <= n <= 512 for n in size)):
+        words, usual = {2: "two", 3: "three"}[axes], ",".join(map(str, kind.size))
+        raise UserError(f'size: found {size!r}, expected {words} whole numbers from 16 to 512: try --size "({usual})"')
     if Path(output_dir).exists() and not Path(output_dir).is_dir():
         raise UserError(f"output_dir: {output_dir} is a file, expected a folder or a new name: choose another one")
+
+
+def _checked_slices(slices, layout, size):
+    usual = LAYOUTS[layout].slices
+    if usual == 0 and slices is not None:
+        raise UserError(f"slices: found {slices!r}, expected none: {layout} is not cut into slices; leave --slices out")
+    if slices is None:
+        return size[0] if usual is None else usual
+    _check_counts({"slices": (slices, 1)})
+    most = size[0] if usual is None else 512
+    if slices > most:
+        raise UserError(f"slices: found {slices}, expected at most {most}: try --slices {most}")
+    return slices
 
 
 def _check_counts(counts):
@@ -188,10 +192,16 @@ def _is_int(value):
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def told(pairs):
+    """Returns the line that ends the command."""
+    labels = sum(label is not None for _, label in pairs)
+    common = os.path.commonpath([path.parent for pair in pairs for path in pair if path])
+    return f"wrote {len(pairs)} synthetic images and {labels} labels to {common}"
+
+
 def main():
     """Runs `generate` with the arguments of the command line."""
-    done = "wrote {} synthetic scans and their labels to {}"
-    fire.Fire(generate, serialize=lambda pairs: done.format(len(pairs), pairs[0][0].parent.parent))
+    fire.Fire(generate, serialize=told)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,151 @@
+"""Where phantoms lie and how they are written: one entry a layout, one function a format, nothing random in a file."""
+
+import gzip
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from PIL import Image
+
+
+def volume_bytes(array, voxel):
+    """Returns a .nii.gz file of an array indexed [L, P, S]: no time and no name in it, so equal arrays, equal bytes."""
+    # NIfTI's world grows to the right and to the front, the array to the left and to the back: two negative diagonals.
+    affine = np.diag([-voxel[0], -voxel[1], voxel[2], 1])
+    affine[:3, 3] = voxel * (1 - np.array(array.shape)) / 2 * (-1, -1, 1)
+    image = nib.Nifti1Image(array, affine)
+    image.set_sform(affine, code="scanner")
+    image.set_qform(affine, code="scanner")
+    return nifti_bytes(image)
+
+
+def slice_bytes(array, voxel):
+    """Returns a .nii.gz file of a sagittal slice [P, S]: an identity affine, as in HipMRI's slices, and voxel sizes."""
+    image = nib.Nifti1Image(array, np.eye(4))
+    image.header.set_zooms(voxel[1:])
+    return nifti_bytes(image)
+
+
+def nifti_bytes(image):
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = b"synthetic phantom, not a patient"
+    return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
+
+
+def png_bytes(array, voxel=None):
+    """Returns a PNG file of 8 bit grey values."""
+    return _picture_bytes(array, "PNG")
+
+
+def tiff_bytes(array, voxel=None):
+    """Returns an uncompressed TIFF file of 8 bit grey values or colours."""
+    return _picture_bytes(array, "TIFF")
+
+
+def _picture_bytes(array, kind):
+    stream = io.BytesIO()
+    Image.fromarray(array).save(stream, kind)
+    return stream.getvalue()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one layout looks on disk.
+
+    Args:
+        anatomy: pelvis, heart or brain.
+        image, label: paths below the output folder. In braces: patient, week, side (of `sides`), scan (counts on over
+            the patients, from 1), slice (within the scan, from 0) and number (the same, from 1).
+        encode: array and voxel size in mm to a file's contents.
+        size: pixels along each axis, unless others are asked for.
+        scans: of each patient, unless others are asked for.
+        sides: folders that the patients are divided over, for training, validation and test; none if they are not.
+        unlabelled: the side whose labels are held back.
+        slices: files a scan is cut into, unless another number is asked for; None: all, 0: it is not cut.
+    """
+
+    anatomy: str
+    image: str
+    label: str
+    encode: Callable = volume_bytes
+    size: tuple = (64, 64, 32)
+    scans: int = 2
+    sides: tuple = ()
+    unlabelled: str = ""
+    slices: int | None = 0
+
+    @property
+    def description(self):
+        return f"synthetic {KINDS[self.anatomy]} phantoms, not patients"
+
+    def side(self, index, patients):
+        """The side of one of so many patients: about 6:2:2, at least one on each."""
+        if not self.sides:
+            return ""
+        held_out = max(1, round(0.2 * patients))
+        place = (index >= patients - 2 * held_out) + (index >= patients - held_out)
+        return self.sides[place]
+
+
+KINDS = {"pelvis": "male-pelvis", "heart": "short-axis heart", "brain": "brain tumour"}
+LAYOUTS = {
+    "hipmri": Layout(
+        "pelvis",
+        "semantic_MRs_anon/Case_{patient:03d}_Week{week}_LFOV.nii.gz",
+        "semantic_labels_anon/Case_{patient:03d}_Week{week}_SEMANTIC_LFOV.nii.gz",
+    ),
+    "hipmri_short": Layout(
+        "pelvis",
+        "semantic_MRs/C{patient:03d}_Week{week}_LFOV.nii.gz",
+        "semantic_labels_only/C{patient:03d}_Week{week}_SEMANTIC.nii.gz",
+    ),
+    "decathlon": Layout(
+        "pelvis", "imagesTr/Case_{patient:03d}_Week{week}.nii.gz", "labelsTr/Case_{patient:03d}_Week{week}.nii.gz"
+    ),
+    "keras_slices": Layout(
+        "pelvis",
+        "keras_slices_{side}/case_{patient:03d}_week_{week}_slice_{slice}.nii.gz",
+        "keras_slices_seg_{side}/seg_{patient:03d}_week_{week}_slice_{slice}.nii.gz",
+        encode=slice_bytes,
+        sides=("train", "validate", "test"),
+        slices=None,
+    ),
+    "cardiac_png": Layout(
+        "heart",
+        "{side}/image/cmr{scan}.png",
+        "{side}/mask/cmr{scan}_mask.png",
+        encode=png_bytes,
+        size=(96, 96),
+        sides=("train", "val", "test"),
+        unlabelled="test",
+    ),
+    "lgg_tiff": Layout(
+        "brain",
+        "kaggle_3m/TCGA_PH_{patient:04d}_20000101/TCGA_PH_{patient:04d}_20000101_{number}.tif",
+        "kaggle_3m/TCGA_PH_{patient:04d}_20000101/TCGA_PH_{patient:04d}_20000101_{number}_mask.tif",
+        encode=tiff_bytes,
+        size=(256, 256),
+        scans=1,
+        slices=24,
+    ),
+}
+
+
+def decathlon_listing(root, pairs, classes):
+    """Returns the contents of a Medical Segmentation Decathlon `dataset.json`."""
+    training = [
+        {kind: f"./{path.relative_to(root).as_posix()}" for kind, path in zip(("image", "label"), pair, strict=True)}
+        for pair in pairs
+    ]
+    return {
+        "name": "male pelvis phantoms",
+        "description": LAYOUTS["decathlon"].description,
+        "licence": "made by a program, no rights reserved",
+        "labels": {str(index): name for index, name in enumerate(classes)},
+        "numTraining": len(training),
+        "training": training,
+        "numTest": 0,
+        "test": [],
+    }
