@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from helpers import refusal, stubs
 
-from scripts.datalist import SPLITS, assign, images, main, make, prepare, read
+from scripts.datalist import SPLITS, images, main, make, prepare, read
 from scripts.layouts import scan_key
+from scripts.splits import assign
 
 NAMES = ["background", "body", "bones"]
 

@@ -273,7 +273,7 @@ MISTAKES = {  # words of the command line: what the message must name
     "--network_def::levels 2": "levels is 2, expected 3 or more",
     "--network_def::norm nope": "norm 'nope'",
     "--class_names prostate": "class_names is 'prostate': expected a list of two or more different names",
-    "--spatial_size 5": "spatial_size is 5: expected three whole numbers",
+    "--spatial_size 5": "spatial_size is 5: expected 2 or 3 whole numbers",
     "--spatial_size [30,32,16]": "spatial_size: spatial size (30, 32, 16) does not fit",
     "--device gpu7": "device is 'gpu7': expected one of this machine (cpu",
     "--device $torch.device('gpu7')": "gpu7",

@@ -61,7 +61,7 @@ def test_every_number_of_a_configuration_is_checked(name):
     plain = {key for key, value in content.items() if isinstance(value, int | float) and "::" not in key}
     listed = {}
     for part in content["knobs::knobs"] if name == "evaluate" else content["knobs"]["knobs"]:
-        listed |= base["settings"] if part == "@settings" else part
+        listed |= base[part[1:]] if isinstance(part, str) else part
     given = {key for key, value in listed.items() if value == f"@{key}"}
     assert listed.keys() == given
     assert plain - {"main_process", "anonymise"} | {"class_names", "spatial_size", "device", "amp"} <= given

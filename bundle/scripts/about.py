@@ -12,13 +12,17 @@ import torch
 
 import monai
 from scripts.checkpoint import read_checkpoint
+from scripts.slices import members
 
 METADATA = Path(__file__).parent.parent / "configs" / "metadata.json"
 
 
 def digest(file: str | Path) -> str:
-    """The sha256 of a file, as `sha256sum` prints it."""
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    """The sha256 of a file, as `sha256sum` prints it; of slices that of all of them in a row."""
+    found = hashlib.sha256()
+    for member in members(file):
+        found.update(member.read_bytes())
+    return found.hexdigest()
 
 
 def of_model(network: torch.nn.Module, weights: str | Path) -> tuple[list[list[str]], dict]:

@@ -24,6 +24,7 @@ from scripts.volume_check import RULES, shown
 logger = logging.getLogger(__name__)
 
 REPORT = "check.json"
+PATHS = ("image", "label")
 CONFIG = Path(__file__).parent.parent / "configs" / "train.json"
 
 
@@ -55,6 +56,7 @@ def check(
     splits: Sequence[str] = lists.SPLITS,
     labelled: Sequence[str] = ("training", "validation"),
     fresh: bool = False,
+    channels: int | None = None,
 ) -> Findings:
     """Checks lists of cases, each file once; a file that hasn't changed since an earlier check isn't read again.
 
@@ -66,6 +68,7 @@ def check(
         splits: those to check.
         labelled: those whose cases can't do without a label; elsewhere its absence is a warning.
         fresh: reads everything again.
+        channels: that every image must have; None where any number will do.
     """
     patients = cases.get("patients", {})
     listed = [
@@ -82,7 +85,7 @@ def check(
     files, read = facts_of(paths, Path(output_dir) / MEMORY if output_dir else None, workers, fresh)
     errors, warnings, sound = leaks(listed), [], []
     for case in listed:
-        found = case_faults(case.image, case.label, files, class_names)
+        found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
         sound += [] if found else [case]  # what is broken is not worth a second line
         if not case.label:
@@ -97,7 +100,11 @@ def check(
 
 
 def faults(
-    path: str | Path, label_path: str | Path | None = None, class_names=None, kept: dict | None = None
+    path: str | Path,
+    label_path: str | Path | None = None,
+    class_names: Sequence[str] | None = None,
+    channels: int | None = None,
+    kept: dict | None = None,
 ) -> list[str]:
     """Why a single case can't be used, one line each; empty where it can.
 
@@ -105,10 +112,12 @@ def faults(
         path: the image.
         label_path: its label map, if there is one.
         class_names: names of the values 0, 1, ...
+        channels: that the image must have.
         kept: takes what was read as nibabel images, by path.
     """
     image, label = str(path), str(label_path) if label_path else None
-    return case_faults(image, label, {file: verdict(file, kept) for file in (image, label) if file}, class_names)
+    files = {file: verdict(file, kept) for file in (image, label) if file}
+    return case_faults(image, label, files, class_names, channels)
 
 
 def stop_on_errors(
@@ -119,6 +128,7 @@ def stop_on_errors(
     workers: int = 0,
     labelled: Sequence[str] | None = None,
     main_process: bool = True,
+    channels: int | None = None,
 ) -> None:
     """The check as a step of a run: every finding goes to the log, and an error ends the run before it has begun.
 
@@ -130,6 +140,7 @@ def stop_on_errors(
         workers: threads; 0 for one a core.
         labelled: splits that can't do without labels; by default training and validation.
         main_process: False in all but one process of a distributed run; those check nothing.
+        channels: that every image must have.
 
     Raises:
         UserError: the first error, and how many more there are.
@@ -138,7 +149,7 @@ def stop_on_errors(
         return
     began = time.perf_counter()
     options = {} if labelled is None else {"labelled": labelled}
-    found = check(data, class_names, output_dir, workers, splits=splits, **options)
+    found = check(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
     file = write(found, class_names, output_dir)
     for kind, texts in (("warning", found.warnings), ("error", found.errors)):
         for text in texts:
@@ -200,7 +211,7 @@ def main(
         content = lists.read(datalist, dataset_dir)
     else:
         root = Path(dataset_dir)
-        pairs = [{**pair, **{k: str(root / pair[k]) for k in ("image", "label")}} for pair in find_pairs(root)]
+        pairs = [{key: str(root / v) if key in PATHS else v for key, v in e.items()} for e in find_pairs(root)]
         content = {"training": pairs, "class_names": dataset_classes(root)}
     names = check_class_names(class_names or content.get("class_names") or read_json(CONFIG)["class_names"])
     patients = {entry["image"]: entry["patient"] for split in lists.SPLITS for entry in content.get(split, [])}

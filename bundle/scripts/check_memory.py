@@ -10,7 +10,8 @@ from tqdm import tqdm
 from scripts.errors import UserError
 from scripts.files import write_json
 from scripts.layouts import read_json
-from scripts.volume_check import RULES, inspect, stamp
+from scripts.slice_check import inspect, stamp
+from scripts.volume_check import RULES
 
 MEMORY = ".check_memory.json"
 

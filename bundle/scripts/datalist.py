@@ -1,7 +1,6 @@
 """Who is in which split: one JSON file, made once, by patient, and read by everything after it."""
 
 import logging
-import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,10 +18,10 @@ from scripts.layouts import (
     read_json,
     scan_key,
 )
+from scripts.slices import exists
+from scripts.splits import SPLITS, divide
 
 logger = logging.getLogger(__name__)
-
-SPLITS = ("training", "validation", "test")
 
 
 def make(
@@ -32,8 +31,11 @@ def make(
     test: float = 0.15,
     folds: int = 0,
     seed: int = 0,
+    by_slice: bool = False,
 ) -> dict:
     """Pairs of a folder, split by patient: two scans of one patient are never on two sides.
+
+    Where folders divide the data into training, validation and test, that split is kept.
 
     Args:
         dataset_dir: folder in a layout that `scripts.layouts` knows.
@@ -42,6 +44,7 @@ def make(
         test: share of the patients, in [0, 1).
         folds: 0, or 2 and more: every training entry is given the `fold` in which it validates.
         seed: of the shuffle; the same patients and seed give the same split on every machine.
+        by_slice: splits slices, not patients, and says so in the description: a leak, to show what it adds.
     """
     given = dataset_classes(dataset_dir)
     if class_names and given and len(given) != len(class_names):
@@ -49,49 +52,19 @@ def make(
             f"{Path(dataset_dir) / 'dataset.json'}: {len(given)} classes, the configuration names "
             f'{len(class_names)} ({", ".join(class_names)}); say --class_names "{given}"'
         )
-    entries = find_pairs(dataset_dir)
-    patients = sorted({entry["patient"] for entry in entries})
-    sides = assign(patients, float(validation), float(test), int(folds), seed, str(dataset_dir))
+    entries = find_pairs(dataset_dir, by_slice)
+    sides = divide(entries, float(validation), float(test), int(folds), seed, str(dataset_dir), by_slice)
     content: dict = {
-        "description": dataset_description(dataset_dir),
+        "description": dataset_description(dataset_dir) + (", split by slice, which leaks" if by_slice else ""),
         "dataset_dir": str(Path(dataset_dir).resolve()),
         "class_names": list(class_names) if class_names else given,
         "seed": seed,
         "folds": folds,
         **{split: [] for split in SPLITS},
     }
-    for entry in entries:
-        split, fold = sides[entry["patient"]]
+    for entry, (split, fold) in zip(entries, sides, strict=True):
         content[split].append(entry if fold is None else {**entry, "fold": fold})
     return content
-
-
-def assign(patients: list[str], validation: float, test: float, folds: int, seed: int, where: str) -> dict:
-    """Split and fold of every patient; a share above 0 gets one patient at least, training never less than one."""
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise UserError(
-            f"validation {validation} and test {test}: expected shares from 0 to 1 that leave some to train"
-        )
-    if folds < 0 or folds == 1:
-        raise UserError(f"folds is {folds}: expected 0 for one split, or 2 and more")
-    if len(patients) < max(2, folds + (test > 0) if folds else 2):
-        raise UserError(
-            f"{where}: {len(patients)} patient(s), too few to keep them apart; expected {max(2, folds + (test > 0))} "
-            "or more (a datalist written by hand may divide them otherwise)"
-        )
-    order = list(patients)
-    random.Random(seed).shuffle(order)
-    held_out = min(share(test, len(order)), len(order) - max(2, folds))
-    sides: dict = {patient: ("test", None) for patient in order[:held_out]}
-    rest = order[held_out:]
-    if folds:
-        return sides | {patient: ("training", i % folds) for i, patient in enumerate(rest)}
-    validating = min(share(validation, len(order)), len(rest) - 1)
-    return sides | {p: ("validation" if i < validating else "training", None) for i, p in enumerate(rest)}
-
-
-def share(part: float, count: int) -> int:
-    return max(1, round(part * count)) if part > 0 else 0
 
 
 def read(path: str | Path, base: str | Path | None = None) -> dict:
@@ -133,7 +106,7 @@ def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
     for key in ("image", "label"):
         if key in entry:
             file = (root / entry[key]).absolute()
-            if not file.is_file():
+            if not exists(file):
                 raise UserError(
                     f"{file}: listed in {path} under {split} but not there; was the list made for another folder? "
                     "Name that one with --dataset_dir, or another list with --datalist"
@@ -178,7 +151,7 @@ def prepare(
         class_names: as the configuration has them; a list made under other names is refused.
         create: False where a list must exist, because a run before this one has used it.
         fold: with a list of folds, the one that validates; the others train.
-        options: `validation`, `test`, `folds` and `seed` of `make`.
+        options: `validation`, `test`, `folds`, `seed` and `by_slice` of `make`.
 
     Returns:
         `training`, `validation` and `test`, lists of {"image", "label"}; `patients`, by image; `description`.
@@ -212,6 +185,25 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
         raise UserError(f"{path}: fold is {fold}; expected one of {folds or 'none, the list has no folds'} (--fold N)")
     content["validation"] += [entry for entry in content["training"] if entry.get("fold") == fold]
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
+
+
+def with_truth(data: dict, split: str) -> list[dict]:
+    """What an evaluation scores: the cases of a split that have a label, as a list of {"image", "truth"}."""
+    if split not in SPLITS:
+        raise UserError(f"split is {split!r}: expected one of {', '.join(SPLITS)} (--split NAME)")
+    found = [{"image": case["image"], "truth": case["label"]} for case in data[split] if "label" in case]
+    if not found:
+        others = [name for name in SPLITS if any("label" in case for case in data[name])]
+        raise UserError(
+            f"nothing under {split} has a label to be scored against; expected some, or say --split {others[-1]}"
+            if others
+            else "no case has a label to be scored against; expected some in the datalist"
+        )
+    if len(found) < len(data[split]):
+        logger.warning(
+            f"{len(data[split]) - len(found)} of {len(data[split])} {split} cases have no label to be scored against"
+        )
+    return found
 
 
 def images(source: str, split: str = "test") -> list[dict]:

@@ -26,6 +26,7 @@ from scripts.skipping import reason, tracebacks
 logger = logging.getLogger(__name__)
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+NO_PATCHES = ("metadata.json", "networks.json", "losses.json")  # their names are no ids of a run
 LEFT_BEHIND_S = 3  # for so long the workers of a killed run may hold its lock
 PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str}  # annotations that a value is held against
 held: list = []  # the locks and the log file of the run in progress
@@ -202,7 +203,7 @@ def known_ids() -> tuple[set[str], dict[str, str]]:
             walk(child, f"{name}::{key}" if name else str(key))
 
     for file in sorted(CONFIGS.glob("*.json")):
-        if file.name != "metadata.json":
+        if file.name not in NO_PATCHES:
             content = json.loads(file.read_text(encoding="utf-8"))
             walk({key.lstrip("+"): value for key, value in content.items()}, "")
     return known, components

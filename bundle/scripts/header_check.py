@@ -132,10 +132,18 @@ def placement(header: nib.Nifti1Header, shape: list[int], pixdim: list[float]) -
         warnings.append("neither sform nor qform: which side is left is a guess")
     elif not np.isfinite(other).all() or furthest_corner_mm(shape, affine, other) > GRID_TOLERANCE_MM:
         warnings.append("sform and qform place it differently; sform is taken")
-    order = np.argsort(nib.io_orientation(affine)[:, 0])
-    axes = {"ras_shape": [shape[i] for i in order], "spacing": [round(float(spacing[i]), 6) for i in order]}
-    orientation = "".join(nib.aff2axcodes(affine))
-    return {"affine": affine.tolist(), "orientation": orientation, **axes, "warnings": warnings}
+    return axes(affine, shape) | {"warnings": warnings}
+
+
+def axes(affine: np.ndarray, shape: list[int]) -> dict:
+    """How a volume lies: its affine, and shape and voxel size along R, A and S."""
+    order, spacing = np.argsort(nib.io_orientation(affine)[:, 0]), voxel_sizes(affine)
+    return {
+        "affine": affine.tolist(),
+        "orientation": "".join(nib.aff2axcodes(affine)),
+        "ras_shape": [shape[i] for i in order],
+        "spacing": [round(float(spacing[i]), 6) for i in order],
+    }
 
 
 def listed(numbers) -> str:

@@ -14,6 +14,7 @@ from scripts.codes import case_code, secret
 from scripts.errors import UserError
 from scripts.files import write_json
 from scripts.layouts import case_name, read_json, scan_key
+from scripts.slices import exists
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class Journal:
     def is_done(self, image: str, input_digest: str) -> bool:
         """Whether an earlier run has left the result of the same input, made the same way."""
         case = self.earlier.get(self.shown(image))
-        if not case or case["digest"] != input_digest or not (file := self.file.parent / case["output"]).is_file():
+        if not case or case["digest"] != input_digest or not exists(file := self.file.parent / case["output"]):
             return False
         return "output_digest" not in case or case["output_digest"] == digest(file)
 

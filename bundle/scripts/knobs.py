@@ -9,6 +9,12 @@ from scripts.errors import UserError
 
 INF = math.inf
 WHOLE = {  # knob: smallest and largest value
+    "spatial_dims": (2, 3),
+    "in_channels": (1, 64),
+    "slices_per_scan": (1, INF),
+    "convolutions": (1, 16),
+    "kernel": (1, 15),
+    "first_kernel": (1, 15),
     "epochs": (1, INF),
     "batch_size": (1, INF),
     "accumulation_steps": (1, INF),
@@ -32,15 +38,17 @@ NUMBER = {
     "rotate_range": (0, math.pi),
     "flip_probability": (0, 1),
     "noise_std": (0, INF),
+    "crop_share": (0, 1),
+    "elastic_shift": (0, 0.0625),
     "validation_share": (0, 1),
     "test_share": (0, 1),
     "cache_rate": (0, 1),
     "window_overlap": (0, 1),
     "tolerance_mm": (0, INF),
 }
-ABOVE_LOWEST = {"lr_decay"}  # 0 itself makes no sense
+ABOVE_LOWEST = {"lr_decay", "crop_share"}  # 0 itself makes no sense
 BELOW_HIGHEST = {"dropout", "validation_share", "test_share", "window_overlap"}
-SWITCH = ("resume", "resume_changed", "amp", "keep_largest", "sliding_window", "pictures", "debug")
+SWITCH = ("resume", "resume_changed", "by_slice", "amp", "keep_largest", "sliding_window", "pictures", "debug")
 OPTIONAL = ("fold",)
 
 
@@ -66,7 +74,7 @@ def check(knobs: dict) -> None:
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             in_range(name, value, number, "a number", NUMBER[name])
         if name == "spatial_size" and not is_size(value):
-            raise UserError(f'{name} is {value!r}: expected three whole numbers above 0, say --{name} "[128,128,64]"')
+            raise UserError(f'{name} is {value!r}: expected 2 or 3 whole numbers above 0, say --{name} "[128,128,64]"')
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from scripts import slices
 from scripts.errors import UserError
 from scripts.layouts import case_name, existing_folder, files, scan_key
 
@@ -24,7 +25,10 @@ def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarra
 
 
 def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """The one volume of a file, and its affine."""
+    """The one volume of a file or of a stack of slices, and its affine; of several colours their mean."""
+    if slices.is_sliced(path):
+        values, affine = slices.read(path)
+        return (values.mean(axis=3) if values.ndim == 4 else values), affine
     try:
         image = nib.load(path)
         values = np.asanyarray(image.dataobj)

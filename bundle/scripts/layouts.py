@@ -1,4 +1,4 @@
-"""Finds images and labels on disk: HipMRI's own folders, Decathlon folders, plain files."""
+"""Finds images and labels on disk: HipMRI's own folders, Decathlon folders, plain files, slices."""
 
 import json
 import logging
@@ -6,19 +6,23 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from scripts import slice_layouts
 from scripts.errors import UserError
+from scripts.slices import is_sliced
 
 logger = logging.getLogger(__name__)
 
 SCAN = re.compile(r"(?:case_|c)(\d+)_week_?(\d+)", re.IGNORECASE)
 EXPECTED = (
-    "expected semantic_MRs*/ with semantic_labels*/ (HipMRI), imagesTr/ with labelsTr/ or a dataset.json (Decathlon)"
+    "expected semantic_MRs*/ with semantic_labels*/ (HipMRI), imagesTr/ with labelsTr/ or a dataset.json (Decathlon), "
+    f"or slices: {slice_layouts.EXPECTED}"
 )
 
 
 def case_name(path: str | Path) -> str:
-    """File name without folder and without .nii or .nii.gz."""
-    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
+    """File name without folder and ending; of a stack of slices without the number's place."""
+    name = re.sub(r"\.(nii(\.gz)?|png|tiff?)$", "", Path(path).name, flags=re.IGNORECASE)
+    return re.sub(r"(_slice)?_\*", "", name)
 
 
 def scan_key(path: str | Path) -> tuple[str, int | None]:
@@ -27,14 +31,16 @@ def scan_key(path: str | Path) -> tuple[str, int | None]:
     return (found[1].zfill(3), int(found[2])) if found else (case_name(path), None)
 
 
-def find_pairs(dataset_dir: str | Path) -> list[dict]:
+def find_pairs(dataset_dir: str | Path, by_slice: bool = False) -> list[dict]:
     """Every image with its label, sorted by patient and week.
 
     Args:
         dataset_dir: folder in one of the known layouts; `X.nii/X.nii`, made by some unzip tools, counts as `X.nii`.
+        by_slice: where it holds slices, each is a scan and a patient of its own.
 
     Returns:
-        Entries of `image` and `label` (paths relative to `dataset_dir`), `patient` (text) and `week` (int or None).
+        Entries of `image` and `label` (paths relative to `dataset_dir`), `patient` (text) and `week` (int or None);
+        where folders divide slices into splits, `split` too, and a test entry may lack its label.
 
     Raises:
         UserError: no such folder, nothing in it, an image or a label without the other, two scans of one key.
@@ -51,31 +57,47 @@ def find_pairs(dataset_dir: str | Path) -> list[dict]:
         images = index(files([root / "imagesTr"]), decathlon_key)
         labels = index(files([root / "labelsTr"]), case_name)
         pairs = match(root, images, labels)
+    elif (sliced := slice_layouts.find_slices(root, by_slice)) is not None:
+        index((root / entry["image"] for entry in sliced), case_name)
+        return sorted((named(entry, by_slice) for entry in sliced), key=order)
     else:
         raise UserError(f"{root}: {nothing_found(root)}; {EXPECTED}")
     if not pairs:
         raise UserError(f"{root}: no image in it; {EXPECTED}")
     entries = []
     for image, label in pairs:
-        patient, week = scan_key(image)
         relative = [path.relative_to(root).as_posix() for path in (image, label)]
-        entries.append({"image": relative[0], "label": relative[1], "patient": patient, "week": week})
-    return sorted(entries, key=lambda entry: (entry["patient"], entry["week"] or 0, entry["image"]))
+        entries.append(named({"image": relative[0], "label": relative[1]}))
+    return sorted(entries, key=order)
+
+
+def named(entry: dict, by_slice: bool = False) -> dict:
+    """The entry with the patient and week that the image's name tells."""
+    patient, week = (case_name(entry["image"]), None) if by_slice else scan_key(entry["image"])
+    return {**entry, "patient": patient, "week": week}
+
+
+def order(entry: dict) -> tuple:
+    return entry["patient"], entry["week"] or 0, entry["image"]
 
 
 def find_images(source: str | Path) -> list[Path]:
     """The images of a file or a folder, without labels and without earlier results (`*_seg.nii.gz`)."""
     source = Path(source)
-    if source.is_file():
-        if not is_nifti(source):
-            raise UserError(f"{source}: expected a NIfTI file (.nii, .nii.gz), a folder of them or a datalist (.json)")
+    if source.is_file() or "*" in source.name:
+        if not is_nifti(source) and not is_sliced(source):
+            raise UserError(
+                f"{source}: expected a NIfTI file (.nii, .nii.gz), a slice (.png, .tif), a folder of them or a "
+                "datalist (.json)"
+            )
         return [source]
     root = existing_folder(source)
     decathlon = [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
     inside = folders(root, "semantic_MRs") or decathlon[:1] or [root]
-    images = [path for path in files(inside) if not case_name(path).endswith("_seg")]
+    images = [path for path in files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
+    images = images or slice_layouts.find_slice_images(root)
     if not images:
-        raise UserError(f"{root}: {nothing_found(root)}; expected NIfTI images (.nii, .nii.gz)")
+        raise UserError(f"{root}: {nothing_found(root)}; expected NIfTI images (.nii, .nii.gz) or slices (.png, .tif)")
     index(images, case_name)  # two of one name would overwrite each other's result
     return images
 

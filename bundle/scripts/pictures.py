@@ -46,13 +46,14 @@ def overlay(
     maps = {name: upright(labels, affine)[0] for name, labels in label_maps.items()}
     where = telling_slices(next(iter(maps.values())))
     extent = image.shape * spacing
-    heights = [extent[1], extent[2], extent[2]]  # of the axial, coronal and sagittal row, in mm
+    planes = [axis for axis in (2, 1, 0) if min(np.delete(image.shape, axis)) > 1]  # a slice has but one
+    heights = [extent[1] if axis == 2 else extent[2] for axis in planes]  # of the rows, in mm
     width = 3.6 * (1 + len(maps))
     size = (width, 3.6 * sum(heights) / max(extent[:2]) + 1.8)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
-    axes = figure.subplots(3, 1 + len(maps), squeeze=False, height_ratios=heights)
+    axes = figure.subplots(len(planes), 1 + len(maps), squeeze=False, height_ratios=heights)
     low, high = np.percentile(image, (1, 99.5))
-    for row, axis in zip(axes, (2, 1, 0)):
+    for row, axis in zip(axes, planes):
         grey = np.clip((cut(image, axis, where[axis]) - low) / max(high - low, 1e-6), 0, 1)
         ratio = aspect(spacing, axis)
         for column, (name, labels) in enumerate([("image", None), *maps.items()]):

@@ -22,6 +22,7 @@ from scripts.layouts import case_name
 from scripts.pictures import overlay
 from scripts.report_files import build, write
 from scripts.skipping import reason
+from scripts.slices import is_picture, is_sliced, save
 
 logger = logging.getLogger(__name__)
 
@@ -98,25 +99,37 @@ class Results:
         case, shown = case_name(source), self.shown(source)
         (partial,) = (self.dir / ".partial").iterdir()  # SaveImaged has ideas of its own on names like A.NII.GZ
         labels = np.asarray(nib.load(partial).dataobj).astype(np.uint8)
-        image = nib.load(source)
-        header = image.header.copy()
+        if is_sliced(source):
+            volume, affine = read_volume(source)
+            header, shape = nib.Nifti1Header(), volume.shape
+        else:
+            image = nib.load(source)
+            header, affine, shape = image.header.copy(), image.affine, image.shape
+            volume = read_volume(source)[0] if self.pictures else None
+        ready = partial.with_name(f"{shown}_seg.nii.gz")
+        if is_picture(source):
+            output = save(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
+        else:
+            output = ready.name
+            self.write_volume(labels.reshape(shape), affine, header, ready, shown != case)
+        labels = labels.reshape(shape[:3])
+        if self.pictures:
+            file = self.dir / f"{shown}_overlay.png"
+            overlay(volume, {"prediction": labels}, affine, self.class_names, file, shown)
+        if ready.exists():
+            os.replace(ready, self.dir / output)
+        partial.unlink()
+        self.add(source, labels, affine, volume if self.pictures else None, seconds)
+        self.journal.done(str(source), digest, output, seconds)
+
+    def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
         header.set_data_dtype(np.uint8)
         header["descrip"] = DESCRIPTION
         header["cal_min"], header["cal_max"] = 0, len(self.class_names) - 1
-        if shown != case:  # what else may hold a name
+        if anonymous:  # what else may hold a name
             header["db_name"], header["aux_file"], header["intent_name"] = b"", b"", b""
             header.extensions.clear()
-        ready = partial.with_name(f"{shown}_seg.nii.gz")
-        nib.save(nib.Nifti1Image(labels.reshape(image.shape), image.affine, header), ready)
-        volume = read_volume(source)[0] if self.pictures else None
-        labels = labels.reshape(image.shape[:3])
-        if self.pictures:
-            file = self.dir / f"{shown}_overlay.png"
-            overlay(volume, {"prediction": labels}, image.affine, self.class_names, file, shown)
-        os.replace(ready, self.dir / ready.name)
-        partial.unlink()
-        self.add(source, labels, image.affine, volume, seconds)
-        self.journal.done(str(source), digest, ready.name, seconds)
+        nib.save(nib.Nifti1Image(labels, affine, header), file)
 
     def shown(self, source: Path) -> str:
         return case_name(source) if self.journal.word is None else self.journal.shown(str(source))

@@ -27,7 +27,13 @@ class Case(NamedTuple):
     label: str | None
 
 
-def case_faults(image: str, label: str | None, files: dict[str, dict], class_names: Sequence[str] | None) -> list[str]:
+def case_faults(
+    image: str,
+    label: str | None,
+    files: dict[str, dict],
+    class_names: Sequence[str] | None,
+    channels: int | None = None,
+) -> list[str]:
     """Why a case can't be used, at most one line a file.
 
     Args:
@@ -35,6 +41,7 @@ def case_faults(image: str, label: str | None, files: dict[str, dict], class_nam
         label: path, or None where there is none.
         files: facts by path, or {"error": line}.
         class_names: names of the values 0, 1, ...; None where they aren't known.
+        channels: that an image must have; None where any number will do.
     """
     broken = [files[path]["error"] for path in (image, label) if path and "error" in files[path]]
     if broken:
@@ -46,7 +53,10 @@ def case_faults(image: str, label: str | None, files: dict[str, dict], class_nam
         return [
             f"{shown(label)}: the same voxels as its image {shown(image)}; expected a label map, name the right file"
         ]
-    found = [image_fault(image, first, class_names), label_fault(label, second, class_names) if label else None]
+    found = [
+        image_fault(image, first, class_names, channels),
+        label_fault(label, second, class_names) if label else None,
+    ]
     return [line for line in found if line] or (grid_faults(image, label, first, second) if label else [])
 
 
@@ -58,8 +68,13 @@ def image_like(facts: dict, class_names: Sequence[str] | None) -> bool:
     return facts["different"] is None or facts["different"] > max(KEPT, len(class_names or ()))
 
 
-def image_fault(path: str, facts: dict, class_names: Sequence[str] | None) -> str | None:
+def image_fault(path: str, facts: dict, class_names: Sequence[str] | None, channels: int | None) -> str | None:
     low, high = facts["least"], facts["most"]
+    found = facts.get("channels", 1)
+    if channels and found != channels:
+        return (
+            f"{shown(path)}: found {found} channel(s), expected {channels}; write it so, or say --in_channels {found}"
+        )
     if np.float32(low) == np.float32(high):
         return f"{shown(path)}: found the value {low:g} everywhere, expected an image; export or convert it again"
     if label_like(facts, class_names):
@@ -72,6 +87,8 @@ def image_fault(path: str, facts: dict, class_names: Sequence[str] | None) -> st
 
 def label_fault(path: str, facts: dict, class_names: Sequence[str] | None) -> str | None:
     low, high, off = facts["least"], facts["most"], facts["off"]
+    if facts.get("channels", 1) != 1:
+        return f"{shown(path)}: found {facts['channels']} channels, expected a mask of one, of grey values"
     if off is None and (facts["different"] or 0) > max(KEPT, len(class_names or ())):
         return (
             f"{shown(path)}: found {facts['different']} different values from {low:g} to {high:g}, so it looks like an "
@@ -84,7 +101,7 @@ def label_fault(path: str, facts: dict, class_names: Sequence[str] | None) -> st
             return str(error)
     elif facts["counts"] is None:
         return f"{shown(path)}: found {low if off is None else off:g}, expected whole numbers from 0; write labels"
-    if facts["different"] == 1:
+    if facts["different"] == 1 and facts["shape"][2] > 1:  # a slice may well be empty
         kind = "background" if round(low) == 0 else f"label {low:.0f}"
         return f"{shown(path)}: nothing but {kind} in it, expected two classes or more; draw it, or take the case away"
     return None
@@ -115,7 +132,7 @@ def copies(cases: Sequence[Case], files: dict[str, dict]) -> tuple[list[str], li
             )
             continue
         for path, known in ((case.image, images), (case.label, labels)):
-            digest = files[path].get("digest") if path else None
+            digest = files[path]["digest"] if path and files[path]["different"] != 1 else None  # empty slices are alike
             other = known.setdefault(digest, case) if digest else case
             if other is not case:
                 apart = (other.split, other.patient) != (case.split, case.patient)

@@ -29,14 +29,15 @@ class Cases(Dataset):
         transform: of MONAI.
         journal: knows what is done.
         class_names: names of the values 0, 1, ..., for cases that have a `truth`.
+        channels: of every image.
     """
 
-    def __init__(self, data, transform, journal: Journal, class_names: Sequence[str]):
+    def __init__(self, data, transform, journal: Journal, class_names: Sequence[str], channels: int = 1):
         super().__init__(data, transform)
-        self.journal, self.class_names = journal, class_names
+        self.journal, self.class_names, self.channels = journal, class_names, channels
         self.reader = Handed()
         for step in transform.transforms:
-            if isinstance(step, LoadImaged):
+            if isinstance(step, LoadImaged) and step._loader.auto_select:  # a reader that was named reads itself
                 step.register(self.reader)
 
     def __getitem__(self, index: int) -> dict:
@@ -46,7 +47,8 @@ class Cases(Dataset):
             found = digest(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
-            for line in faults(image, self.data[index].get("truth"), self.class_names, self.reader.volumes):
+            truth = self.data[index].get("truth")
+            for line in faults(image, truth, self.class_names, self.channels, self.reader.volumes):
                 raise UserError(line)
             return {**super().__getitem__(index), "source": image, "digest": found}
         except (Exception, UserError) as error:
