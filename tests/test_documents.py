@@ -41,7 +41,11 @@ def test_pictures_are_small():
     assert len(pictures) >= 3 and all(picture.stat().st_size < 600_000 for picture in pictures)
 
 
-@pytest.mark.parametrize("file", [*DOCUMENTS, ROOT / "CONTRIBUTING.md"], ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "file",
+    [*DOCUMENTS, BUNDLE / "docs" / "recipes.md", ROOT / "CONTRIBUTING.md"],
+    ids=lambda file: str(file.relative_to(ROOT)),
+)
 def test_pictures_and_files_exist(file):
     text = file.read_text()
     named = re.findall(r"!\[[^]]*\]\(([^)]+)\)", text)
@@ -52,13 +56,16 @@ def test_pictures_and_files_exist(file):
         assert (ROOT / "benchmarks" / name).is_file(), name
 
 
-@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "file", [*DOCUMENTS, BUNDLE / "docs" / "recipes.md"], ids=lambda file: str(file.relative_to(ROOT))
+)
 def test_every_knob_that_is_named_exists(file):
-    known = {
-        key for name in ("train", "inference", "evaluate") for key in json.loads((CONFIGS / f"{name}.json").read_text())
-    }
+    configs = [CONFIGS / f"{name}.json" for name in ("train", "inference", "evaluate")]
+    configs += CONFIGS.glob("recipe_*.json")
+    known = {key for config in configs for key in json.loads(config.read_text())}
     foreign = {
         "output",
+        "space",
         "folds",
         "patients",
         "scans",

@@ -60,6 +60,7 @@ def formulas(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     hit = np.where(t == 1, q, 1 - q)
     return {
         "dice": dice,
+        "batch_dice": np.mean(1 - (2 * both.sum(0) + 1e-5) / (sizes.sum(0) + 1e-5)),
         "dice_ce": dice + CE_WEIGHT * ce.mean(),
         "dice_focal": dice + np.mean(-((1 - hit) ** 2) * np.log(hit)),
         "dice_weighted_ce": dice + CE_WEIGHT * weighted,

@@ -171,7 +171,7 @@ def test_slices_and_the_volume_they_came_from_are_one(tmp_path):
     ):
         first, second = (load({"image": str(path)})["image"] for path in (stack, volume))
         assert first.shape == second.shape and np.array_equal(first.numpy(), second.numpy())
-        assert np.allclose(first.pixdim[:2], second.pixdim[:2])  # a slice does not know how far the next one is
+        assert np.allclose(first.pixdim, second.pixdim)
 
 
 def test_black_and_white_is_a_mask_of_one_class_but_grey_is_not(tmp_path):

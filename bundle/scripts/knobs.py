@@ -36,6 +36,7 @@ NUMBER = {
     "weight_decay": (0, INF),
     "ce_weight": (0, INF),
     "rotate_range": (0, math.pi),
+    "scale_range": (0, 1),
     "flip_probability": (0, 1),
     "noise_std": (0, INF),
     "crop_share": (0, 1),
@@ -47,7 +48,7 @@ NUMBER = {
     "tolerance_mm": (0, INF),
 }
 ABOVE_LOWEST = {"lr_decay", "crop_share"}  # 0 itself makes no sense
-BELOW_HIGHEST = {"dropout", "validation_share", "test_share", "window_overlap"}
+BELOW_HIGHEST = {"dropout", "scale_range", "validation_share", "test_share", "window_overlap"}
 SWITCH = ("resume", "resume_changed", "by_slice", "amp", "keep_largest", "sliding_window", "pictures", "debug")
 OPTIONAL = ("fold",)
 

@@ -142,8 +142,9 @@ def nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
     values = np.asanyarray(image.dataobj).reshape(shape)
     if not np.isfinite(values).all():
         raise UserError(f"{file}: found values that are not finite (NaN or infinite); write it again without them")
-    sizes = [float(size) if 0 < size < np.inf else 1.0 for size in (*image.header["pixdim"][1:4],)]
-    return values, SAGITTAL_AXES @ np.diag([*sizes, 1.0])
+    first, second = (float(size) if 0 < size < np.inf else 1.0 for size in image.header["pixdim"][1:3])
+    # How far the next slice is, a file of two axes can't say: as far as HipMRI's, whose x and y are spaced alike.
+    return values, SAGITTAL_AXES @ np.diag([first, second, first, 1.0])
 
 
 def save(labels: np.ndarray, source: str | Path, folder: Path, case: str, classes: int) -> str:
