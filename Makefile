@@ -2,6 +2,7 @@
 # make test     the tests            make test-slow  those that take minutes
 # make lint     ruff                 make package    the zip file the model zoo wants
 # make figures  the demo's table and pictures, into the documents
+# make recipes  every recipe on phantoms of its kind, at a size for two cores: one table in demo/recipes
 PYTHON ?= python3
 BIN := $(CURDIR)/.venv/bin
 # Waiting threads sleep: on a shared machine spinning ones can slow a step down twentyfold.
@@ -23,7 +24,7 @@ define step
 @began=$$(date +%s) && cd bundle && PATH="$(BIN):$$PATH" && eval "$$$(3)" && echo "== done in $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: demo test test-slow lint package figures clean
+.PHONY: demo test test-slow lint package figures recipes clean
 .NOTPARALLEL:
 
 demo: demo/.trained
@@ -55,6 +56,10 @@ package: demo/.trained .venv/.dev
 
 figures: demo
 	$(BIN)/python .ci/figures.py
+
+# 15 minutes on two quiet cores. What is trained isn't trained again, what was stopped goes on.
+recipes: .venv/.runtime
+	@$(BIN)/python benchmarks/recipes.py
 
 .venv/.runtime: requirements.txt
 	@printf '\n== make the environment .venv (a minute or more: it fetches PyTorch)\n'

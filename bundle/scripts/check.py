@@ -83,17 +83,19 @@ def check(
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
     files, read = facts_of(paths, Path(output_dir) / MEMORY if output_dir else None, workers, fresh)
-    errors, warnings, sound = leaks(listed), [], []
+    errors, warnings, sound, unscored = leaks(listed), [], [], {}
     for case in listed:
         found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
         sound += [] if found else [case]  # what is broken is not worth a second line
-        if not case.label:
+        if not case.label and case.split in labelled:
             line = f"{shown(case.image)}: no label for it under {case.split}"
-            if case.split in labelled:
-                errors.append(f"{line}; expected one, add it or take the case off the list")
-            else:
-                warnings.append(f"{line}, so it can't be scored")
+            errors.append(f"{line}; expected one, add it or take the case off the list")
+        elif not case.label:
+            unscored.setdefault(case.split, []).append(case.image)
+    for split, images in unscored.items():
+        more = f" (and {len(images) - 1} more)" if len(images) > 1 else ""
+        warnings.append(f"{shown(images[0])}{more}: no label for it under {split}, so it can't be scored")
     copied, doubtful = copies(sound, files)
     warnings += doubtful + oddities(sound, files, class_names)
     return Findings(list(dict.fromkeys(errors + copied)), warnings, files, listed, read)

@@ -7,7 +7,7 @@ them all: `keras_slices_test/case_040_week_0_slice_*.nii.gz`. A path without * i
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -190,8 +190,3 @@ class SliceReader(NibabelReader):
             "original_channel_dim": -1 if values.ndim == 4 else float("nan"),
             "space": "RAS",
         }
-
-
-def channels(values: np.ndarray) -> Iterator[np.ndarray]:
-    """The volumes of a stack, one for each channel."""
-    return iter(np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None])
