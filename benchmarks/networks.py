@@ -64,6 +64,7 @@ def hearts(size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def build(name: str) -> tuple[torch.nn.Module, torch.nn.Module]:
     """Network and loss; the names are those of configs/networks.json and configs/losses.json."""
     config = {"spatial_dims": 2, "in_channels": 1, "out_channels": 4, "features": 16, "dropout": 0.0, "ce_weight": 1.0}
+    config["encoder_weights"] = None
     network, loss = ("unet_32", name) if name in LOSSES else (name, "dice_ce")
     config["network"] = f"%{BUNDLE}/configs/networks.json::{network}"
     config["loss"] = f"%{BUNDLE}/configs/losses.json::{loss}"

@@ -25,7 +25,7 @@ from scripts.unet import UNet
 
 ENTRIES = {name: entry for name, entry in json.loads((CONFIGS / "networks.json").read_text()).items() if name[0] != "_"}
 OWN = [name for name, entry in ENTRIES.items() if entry["_target_"].startswith("scripts.")]
-KNOBS = {"features": 4, "dropout": 0.3}
+KNOBS = {"features": 4, "dropout": 0.3, "encoder_weights": None}
 COUNTS = [  # name, spatial_dims, in_channels, out_channels, parameters
     ("improved_unet", 3, 1, 6, 9_892_034),
     ("improved_unet_paper", 3, 1, 6, 9_465_666),
