@@ -265,6 +265,19 @@ def test_wrong_input_ends_training_in_one_line(recipe, wrong, word, tmp_path):
     assert not (tmp_path / "out" / "last.pt").exists()
 
 
+def test_slices_without_a_recipe_are_refused(tmp_path, caplog):
+    phantom.generate(tmp_path / "data", patients=3, **RECIPES["recipe_hipmri_2d"][0])
+    paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}
+    with pytest.raises(UserError, match="found slices, expected a volume; .* add a recipe"):
+        finish(workflow("train", ["train.json"], **paths))
+    phantom.generate(tmp_path / "volumes", patients=3, scans=1, size=(32, 32, 16))
+    finish(workflow("train", ["train.json"], epochs=1, **{**paths, "dataset_dir": tmp_path / "volumes",
+           "datalist": tmp_path / "other.json"}))  # fmt: skip
+    with pytest.raises(UserError, match="1 of 1 cases failed"):
+        finish(workflow("infer", ["inference.json"], **paths))
+    assert "found slices, expected a volume" in caplog.text
+
+
 def test_all_slices_of_one_channel_where_three_are_wanted(tmp_path):
     phantom.generate(tmp_path / "data", patients=3, **RECIPES["recipe_lgg_2d"][0])
     for path in (tmp_path / "data").rglob("*[0-9].tif"):

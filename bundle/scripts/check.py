@@ -19,6 +19,7 @@ from scripts.files import write_json
 from scripts.knobs import check_class_names
 from scripts.layouts import dataset_classes, find_pairs, read_json, scan_key
 from scripts.set_check import Case, case_faults, copies, oddities
+from scripts.slices import refuse_unread
 from scripts.volume_check import RULES, shown
 
 logger = logging.getLogger(__name__)
@@ -131,6 +132,7 @@ def stop_on_errors(
     labelled: Sequence[str] | None = None,
     main_process: bool = True,
     channels: int | None = None,
+    reader: str | None = None,
 ) -> None:
     """The check as a step of a run: every finding goes to the log, and an error ends the run before it has begun.
 
@@ -143,12 +145,15 @@ def stop_on_errors(
         labelled: splits that can't do without labels; by default training and validation.
         main_process: False in all but one process of a distributed run; those check nothing.
         channels: that every image must have.
+        reader: of the configuration, None where that is for volumes only.
 
     Raises:
         UserError: the first error, and how many more there are.
     """
     if not main_process:
         return
+    for case in (case for split in splits for case in data.get(split, [])):
+        refuse_unread(case["image"], reader)
     began = time.perf_counter()
     options = {} if labelled is None else {"labelled": labelled}
     found = check(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)

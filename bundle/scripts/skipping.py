@@ -15,6 +15,7 @@ from scripts.about import digest
 from scripts.check import faults
 from scripts.errors import UserError
 from scripts.journal import Journal
+from scripts.slices import refuse_unread
 
 tracebacks = logging.getLogger("tracebacks")  # the guard has it written to the log file
 tracebacks.propagate = False  # and to nothing else
@@ -30,12 +31,21 @@ class Cases(Dataset):
         journal: knows what is done.
         class_names: names of the values 0, 1, ..., for cases that have a `truth`.
         channels: of every image.
+        reader: of the configuration, None where that is for volumes only.
     """
 
-    def __init__(self, data, transform, journal: Journal, class_names: Sequence[str], channels: int = 1):
+    def __init__(
+        self,
+        data,
+        transform,
+        journal: Journal,
+        class_names: Sequence[str],
+        channels: int = 1,
+        reader: str | None = None,
+    ):
         super().__init__(data, transform)
         self.journal, self.class_names, self.channels = journal, class_names, channels
-        self.reader = Handed()
+        self.named_reader, self.reader = reader, Handed()
         for step in transform.transforms:
             if isinstance(step, LoadImaged) and step._loader.auto_select:  # a reader that was named reads itself
                 step.register(self.reader)
@@ -44,6 +54,7 @@ class Cases(Dataset):
         image = str(self.data[index]["image"])
         self.reader.volumes.clear()
         try:
+            refuse_unread(image, self.named_reader)
             found = digest(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}

@@ -37,6 +37,15 @@ def is_sliced(path: str | Path) -> bool:
     return is_picture(name) or bool(NIFTI_SLICE.search(name))
 
 
+def refuse_unread(path: str | Path, reader: str | None) -> None:
+    """Refuses slices where the configuration names no reader for them: it is made for volumes."""
+    if reader is None and is_sliced(path):
+        raise UserError(
+            f"{path}: found slices, expected a volume; this configuration is for volumes, add a recipe for slices "
+            "to --config_file, as configs/recipe_hipmri_2d.json"
+        )
+
+
 def is_picture(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(PICTURES)
 
