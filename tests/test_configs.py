@@ -118,7 +118,7 @@ def test_metadata_pins_what_the_requirements_pin():
 
 def test_imports_of_the_scripts_are_pinned():
     """Everything the scripts import comes with Python, from the bundle, or is named in the metadata."""
-    distribution = {"ignite": "pytorch-ignite"}
+    distribution = {"ignite": "pytorch-ignite", "PIL": "pillow"}
     meta = read("metadata.json")
     known = {"monai", "torch", "numpy", "scripts", *meta["required_packages_version"]}
     for file in sorted((BUNDLE / "scripts").glob("*.py")):
