@@ -320,3 +320,15 @@ def test_the_documents_example_is_short_and_runs(tmp_path):
     finish(workflow("infer", ["inference.json", patch], base={"num_workers": 0, "spatial_size": [32, 32]}, **paths))
     (made_map,) = (tmp_path / "out").glob("*_seg.png")
     assert set(np.unique(Image.open(made_map))) <= {0, 255}
+
+
+def test_copies_are_drawn_again_but_cached_once(tmp_path):
+    phantom.generate(tmp_path / "data", layout="cardiac_png", patients=5, scans=1, size=(64, 64))
+    paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}
+    run = made("train", "recipe_cardiac_2d", **paths)
+    run.initialize()
+    dataset = run.parser.get_parsed_content("train::dataset")
+    count = len(run.parser.get_parsed_content("data")["training"])
+    assert len(dataset) == 2 * count and len(dataset._cache) == count
+    drawn = [(dataset[0]["image"], dataset[count]["image"]) for _ in range(20)]
+    assert any(not torch.equal(*pair) for pair in drawn) and any(torch.equal(*pair) for pair in drawn)

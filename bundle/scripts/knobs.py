@@ -17,6 +17,7 @@ WHOLE = {  # knob: smallest and largest value
     "first_kernel": (1, 15),
     "epochs": (1, INF),
     "batch_size": (1, INF),
+    "copies": (1, 1000),
     "accumulation_steps": (1, INF),
     "features": (1, 1024),
     "val_interval": (1, INF),
