@@ -1,12 +1,15 @@
 """Brings the demo's figures and pictures into the documents; run by `make figures` after `make demo`.
 
-The report's first screen is photographed where Chromium is installed, and left as it was where not.
+The report's first screen is photographed where Chromium is installed, and left as it was where not. The tables of
+`make recipes` and `benchmarks/networks.py` come along where these were run.
 """
 
+import importlib.util
 import json
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -53,7 +56,36 @@ def photograph(page: Path, file: Path) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
+def tables() -> dict[str, str]:
+    """The tables of docs/recipes.md by name, as the scripts that measured them write them."""
+    made = {}
+    for name in ("recipes", "networks"):
+        kept = DOCS / f"{name}_metrics.json"
+        if kept.is_file():
+            spec = importlib.util.spec_from_file_location(f"{name}_benchmark", ROOT / "benchmarks" / f"{name}.py")
+            script = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = script  # where dataclasses look
+            spec.loader.exec_module(script)
+            made[name] = script.table(json.loads(kept.read_text())["rows"])
+    return made
+
+
+def renew_recipes() -> None:
+    """Takes the newest results that lie in demo/ into docs/recipes.md."""
+    if (DEMO / "recipes" / "recipes.json").is_file():
+        rows = json.loads((DEMO / "recipes" / "recipes.json").read_text())
+        (DOCS / "recipes_metrics.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    if (DEMO / "networks.json").is_file():
+        shutil.copyfile(DEMO / "networks.json", DOCS / "networks_metrics.json")
+    text = (DOCS / "recipes.md").read_text()
+    for name, made in tables().items():
+        start, _, rest = text.partition(f"<!-- {name} -->\n")
+        text = f"{start}<!-- {name} -->\n\n{made}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+    (DOCS / "recipes.md").write_text(text)
+
+
 def main() -> None:
+    renew_recipes()
     metrics = json.loads((DEMO / "run" / "metrics.json").read_text())
     metrics = {key: metrics[key] for key in KEPT}
     (DOCS / "demo_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

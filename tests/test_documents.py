@@ -36,6 +36,16 @@ def test_the_mean_is_the_tables_and_the_demo_is_worth_showing(figures):
     assert len(metrics["patients"]) == 4 and metrics["foreground"]["n"] == 8
 
 
+def test_the_tables_of_the_recipes_are_those_that_were_measured(figures):
+    text, tables = (BUNDLE / "docs" / "recipes.md").read_text(), figures[0].tables()
+    assert "recipes" in tables
+    for name, made in tables.items():
+        assert f"<!-- {name} -->\n\n{made}\n\n<!-- end -->" in text, name
+    found = json.loads((BUNDLE / "docs" / "recipes_metrics.json").read_text())["rows"]
+    assert {row["recipe"] for row in found} >= {file.stem for file in CONFIGS.glob("recipe_*.json")}
+    assert all(row["dice"] >= 0.8 for row in found)
+
+
 def test_pictures_are_small():
     pictures = [*(BUNDLE / "docs").glob("*.png")]
     assert len(pictures) >= 3 and all(picture.stat().st_size < 600_000 for picture in pictures)
