@@ -120,6 +120,7 @@ def test_evaluation_scores_whole_scans_on_their_own_grid(trained):
     content = json.loads((folder / "out" / "metrics.json").read_text())
     entries = json.loads((folder / "out" / "datalist.json").read_text())[RECIPES[recipe][2]]
     assert len(content["metric_per_case"]) == len(entries) and not content.get("problems")
+    assert ("Pixel size" in dict(content["about"])) == (recipe in ("recipe_cardiac_2d", "recipe_lgg_2d"))
     scores = measured(folder / "out" / "metrics.csv")
     assert len(scores) == len(entries)
     assert all(0 <= value <= 1 or np.isnan(value) for row in scores.values() for value in row.values())

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 import monai
 from scripts.checkpoint import read_checkpoint
-from scripts.slices import members
+from scripts.slices import is_picture, members
 
 METADATA = Path(__file__).parent.parent / "configs" / "metadata.json"
 
@@ -36,6 +36,12 @@ def of_model(network: torch.nn.Module, weights: str | Path) -> tuple[list[list[s
         ["Checkpoint", f"{weights}, sha256 {digest(weights)}"],
     ]
     return lines, info
+
+
+def of_pixels(images: Iterable[str | Path]) -> list[list[str]]:
+    """A line where the images don't say how large a pixel is."""
+    known = not any(map(is_picture, images))
+    return [] if known else [["Pixel size", "not known, 1 mm is taken: figures in mm and ml count pixels"]]
 
 
 def of_run(device: str | torch.device, seconds: Sequence[float]) -> list[list[str]]:

@@ -69,6 +69,7 @@ class Results:
 
     def begin(self) -> None:
         self.records: list[dict] = []
+        self.segmented: list[Path] = []
         self.model, self.info = about.of_model(self.network, self.journal.weights)
 
     def begin_case(self) -> None:
@@ -138,6 +139,7 @@ class Results:
         options = {"known": self.info.get("ranges"), "seconds": seconds, "pictures": self.pictures}
         record = cases.examine(case_name(source), labels, None, affine, self.class_names, image=volume, **options)
         self.records.append({**record, "shown": self.shown(source)})
+        self.segmented.append(source)
         self.write_volumes()
 
     def write_volumes(self) -> None:
@@ -159,6 +161,7 @@ class Results:
             [
                 *self.model,
                 ["Input", self.source],
+                *about.of_pixels(self.segmented),
                 *about.of_run(self.device, [r["seconds"] for r in self.records if r["seconds"]]),
             ],
             has_truth=False,

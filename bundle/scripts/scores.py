@@ -125,7 +125,12 @@ class CaseScores:
         content = build(
             records,
             self.class_names,
-            [*model, *self.source, *about.of_run(self.device, [record["seconds"] for record in records])],
+            [
+                *model,
+                *self.source,
+                *about.of_pixels(self.patients),
+                *about.of_run(self.device, [record["seconds"] for record in records]),
+            ],
             tolerance_mm=self.tolerance_mm,
             problems=self.journal.failures(),
             history=self.dir / "history.csv",
