@@ -172,11 +172,7 @@ def index(paths: Iterable[Path], key) -> dict:
 
 def match(root: Path, images: dict, labels: dict) -> list[tuple[Path, Path]]:
     """Pairs of equal keys; what is left over on either side is refused by name."""
-    for here, there, missing in ((images, labels, "label"), (labels, images, "image")):
-        alone = [path for key, path in here.items() if key not in there]
-        if alone:
-            more = f" ({len(alone) - 1} more like it)" if len(alone) > 1 else ""
-            raise UserError(f"{alone[0]}: no {missing} for it in {root}{more}; add it, or move the file away")
+    slice_layouts.refuse_alone(images, labels, "label", f" in {root}")
     return [(image, labels[key]) for key, image in images.items()]
 
 

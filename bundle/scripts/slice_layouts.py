@@ -1,7 +1,6 @@
 """Finds scans that lie on disk slice by slice: HipMRI's 2D folders, folders of PNG pictures, a folder a patient."""
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from scripts.errors import UserError
@@ -125,10 +124,16 @@ def named(folder: Path, key) -> dict[str, Path]:
     return {key(path.name): path for path in inside if not path.name.startswith(".")}
 
 
-def matched(images: dict, masks: dict, unlabelled: bool = False) -> Iterable[tuple]:
-    for here, there, missing in ((images, masks, "mask"), (masks, images, "image")):
+def refuse_alone(images: dict, labels: dict, name: str = "mask", where: str = "") -> None:
+    """Refuses by name what is left over on either side."""
+    for here, there, missing in ((images, labels, name), (labels, images, "image")):
         alone = [path for key, path in here.items() if key not in there]
-        if alone and not unlabelled:
+        if alone:
             more = f" ({len(alone) - 1} more like it)" if len(alone) > 1 else ""
-            raise UserError(f"{alone[0]}: no {missing} for it{more}; add it, or move the file away")
+            raise UserError(f"{alone[0]}: no {missing} for it{where}{more}; add it, or move the file away")
+
+
+def matched(images: dict, masks: dict, unlabelled: bool = False) -> list[tuple]:
+    if not unlabelled:
+        refuse_alone(images, masks)
     return [(image, masks.get(key)) for key, image in images.items()]

@@ -17,6 +17,7 @@ from PIL import Image
 from monai.data import NibabelReader
 from monai.utils import ensure_tuple
 from scripts.errors import UserError
+from scripts.files import whole
 
 PICTURES = (".png", ".tif", ".tiff")
 NIFTI_SLICE = re.compile(r"slice_(\d+|\*).*\.nii(\.gz)?$", re.IGNORECASE)
@@ -174,7 +175,10 @@ def save(labels: np.ndarray, source: str | Path, folder: Path, case: str, classe
     ending = Path(source).suffix
     for depth, number in enumerate(numbered(source)):
         name = f"{case}_{number}_seg{ending}" if stacked else f"{case}_seg{ending}"
-        Image.fromarray(values[..., depth].swapaxes(0, 1)).save(folder / name)
+        with whole(folder / name) as partial:
+            Image.fromarray(values[..., depth].swapaxes(0, 1)).save(
+                partial, "png" if ending.lower() == ".png" else "tiff"
+            )
     return f"{case}_*_seg{ending}" if stacked else f"{case}_seg{ending}"
 
 

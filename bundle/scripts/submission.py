@@ -35,13 +35,14 @@ class Submission:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def write(self) -> None:
+        masks = list(self.masks())
         with whole(self.dir / FILE) as partial:
             with partial.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.writer(file)
                 writer.writerow(["id", "encoding"])
-                writer.writerows((name, encode(mask)) for name, mask in self.masks())
+                writer.writerows((name, encode(mask)) for name, mask in masks)
             with partial.open(newline="", encoding="utf-8") as file:
-                for (name, mask), row in zip(self.masks(), csv.DictReader(file), strict=True):
+                for (name, mask), row in zip(masks, csv.DictReader(file), strict=True):
                     if row["id"] != name or not np.array_equal(decode(row["encoding"], mask.shape), mask):
                         raise UserError(f"{self.dir / FILE}: {name} does not come back as it was; write it again")
 
