@@ -41,6 +41,19 @@ class Network(nn.Module):
         check_multiple(size, self.divisor, self.alone)
 
 
+class Pooled(Network):
+    """A network whose encoder is a list `encoder` of blocks with a `pool` between them."""
+
+    def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """What every level gives, fine to coarse."""
+        skips: list[torch.Tensor] = []
+        for level, block in enumerate(self.encoder):
+            x = x if level == 0 else self.pool(x)
+            x = block(x, x)
+            skips.append(x)
+        return skips
+
+
 def check_multiple(size: Sequence[int], divisor: int, alone: bool = False) -> None:
     """Refuses a grid that `divisor` does not divide, or of which one voxel would be left where that is too few.
 

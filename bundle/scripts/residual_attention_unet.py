@@ -7,7 +7,7 @@ from torch import nn
 
 from monai.networks.blocks import Convolution
 from monai.networks.layers import Act, Conv, Norm, Pool, get_act_layer
-from scripts.network_blocks import LINEAR, Block, Network, check_widths
+from scripts.network_blocks import LINEAR, Block, Pooled, check_widths
 
 
 class Gate(nn.Module):
@@ -34,7 +34,7 @@ class Gate(nn.Module):
         return skip * self.map(self.act(self.signal(signal) + self.skip(skip)))
 
 
-class ResidualAttentionUNet(Network):
+class ResidualAttentionUNet(Pooled):
     """U-Net of residual blocks with additive attention gates (arXiv 1804.03999) on its skips; returns logits.
 
     Each block is two convolutions with group norm and leaky ReLU; its input, by way of a 1x1x1 convolution where
@@ -82,11 +82,8 @@ class ResidualAttentionUNet(Network):
         self.head = Conv[Conv.CONV, spatial_dims](widths[0], out_channels, 1)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        skips: list[torch.Tensor] = []
-        for level, block in enumerate(self.encoder):
-            x = x if level == 0 else self.pool(x)
-            x = block(x, x)
-            skips.append(x)
+        skips = self.encode(x)
+        x = skips[-1]
         for depth, (gate, block) in enumerate(zip(self.gates, self.decoder)):
             x = self.upsample(x)
             x = torch.cat([x, gate(x, skips[-2 - depth])], dim=1)

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from monai.networks.layers import Conv, Pool
-from scripts.network_blocks import Block, Network, check_widths
+from scripts.network_blocks import Block, Pooled, check_widths
 
 
-class UNet(Network):
+class UNet(Pooled):
     """U-Net after Ronneberger et al. (MICCAI 2015, arXiv 1505.04597) with padded convolutions; returns logits.
 
     A block of convolutions and a max-pool of 2 on each level down, a block at the bottom, then up again: a transposed
@@ -66,11 +66,8 @@ class UNet(Network):
         self.head = Conv[Conv.CONV, spatial_dims](widths[0], out_channels, 1)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        skips: list[torch.Tensor] = []
-        for level, block in enumerate(self.encoder):
-            x = x if level == 0 else self.pool(x)
-            x = block(x, x)
-            skips.append(x)
+        skips = self.encode(x)
+        x = skips[-1]
         for depth, (upsample, block) in enumerate(zip(self.upsamplings, self.decoder)):
             x = upsample(x)
             x = block(torch.cat([x, skips[-2 - depth]], dim=1), x)
