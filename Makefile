@@ -42,7 +42,7 @@ demo/.trained: demo/.phantoms
 	@touch $@
 
 test: .venv/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term -m "not slow"
+	$(BIN)/python -m pytest --cov --cov-report=term -n auto --dist loadfile -m "not slow"
 
 test-slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

@@ -34,6 +34,12 @@ def as_a_bundle_run_starts(monkeypatch):
     logging.getLogger("ignite").setLevel(logging.WARNING)
 
 
+@pytest.fixture
+def in_the_bundle(monkeypatch):
+    """Where the names of networks and losses are looked up, and MONAI's users run its other verbs."""
+    monkeypatch.chdir(BUNDLE)
+
+
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """Five patients with two scans each, in HipMRI's layout."""

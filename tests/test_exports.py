@@ -12,12 +12,7 @@ from monai import bundle
 SCHEMA = ROOT / "tests" / "schemas" / "meta_schema_20240725.json"
 SMALL = {"features": 4, "dropout": 0.0}
 FILES = {"meta_file": "configs/metadata.json", "config_file": "configs/inference.json"}
-
-
-@pytest.fixture(autouse=True)
-def in_the_bundle(monkeypatch):
-    """These verbs never add the bundle's root to the path: MONAI's users run them from it."""
-    monkeypatch.chdir(BUNDLE)
+pytestmark = pytest.mark.usefixtures("in_the_bundle")
 
 
 @pytest.fixture(scope="module")

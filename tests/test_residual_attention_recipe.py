@@ -22,16 +22,11 @@ FILES = {
 }
 TINY = {"spatial_size": [32, 32, 16], "widths": [16, 32], "num_workers": 0, "cache_workers": 1}
 STILL = {"rotate_range": 0.0, "crop_share": 1.0, "elastic_shift": 0.0, "flip_probability": 0.0}
+pytestmark = pytest.mark.usefixtures("in_the_bundle")
 
 
 def read(name: str) -> dict:
     return json.loads((CONFIGS / name).read_text())
-
-
-@pytest.fixture(autouse=True)
-def in_the_bundle(monkeypatch):
-    """Where configs/losses.json is found from."""
-    monkeypatch.chdir(BUNDLE)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from scipy import ndimage
 from monai.transforms import LoadImage
 from scripts import brain, heart
 from scripts.brain import make_brain
-from scripts.errors import UserError
 from scripts.heart import LEFT, MYOCARDIUM, RIGHT, make_heart
 from scripts.phantom import generate, make_scan, told
 from scripts.phantom_files import LAYOUTS
@@ -258,31 +257,3 @@ def test_exposure_without_noise_and_coil_only_scales_and_cuts():
 def test_ripples_have_mean_0_and_deviation_1():
     values = ripple(Waves.draw(np.random.default_rng(0), 5, 20, 32), (*grid((200, 200), (400, 400)), np.float32(0)))
     assert abs(values.mean()) < 0.05 and values.std() == pytest.approx(1, abs=0.1)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"layout": "cardiac_png", "size": (96, 96, 96)}, ["size", "two whole numbers", "(96,96)"]),
-        ({"layout": "cardiac_png", "size": (96, 8)}, ["size", "16 to 512"]),
-        ({"layout": "lgg_tiff", "size": 256}, ["size", "256", "two", "(256,256)"]),
-        ({"layout": "lgg_tiff", "size": (64.5, 64)}, ["size", "whole numbers"]),
-        ({"layout": "keras_slices", "size": (64, 64)}, ["size", "three whole numbers"]),
-        ({"layout": "keras_slices", "patients": 2}, ["patients", "2", "at least 3"]),
-        ({"layout": "cardiac_png", "patients": 1}, ["patients", "1", "at least 3"]),
-        ({"layout": "keras_slices", "size": (16, 16, 16), "slices": 17}, ["slices", "17", "at most 16"]),
-        ({"layout": "lgg_tiff", "slices": 0}, ["slices", "0", "at least 1"]),
-        ({"layout": "lgg_tiff", "slices": 513}, ["slices", "at most 512"]),
-        ({"layout": "lgg_tiff", "scans": 2}, ["scans", "2", "leave --scans out"]),
-        ({"layout": "cardiac_png", "slices": 3}, ["slices", "3", "leave --slices out"]),
-        ({"layout": "hipmri", "slices": 3}, ["slices", "3", "leave --slices out"]),
-        ({"layout": "lgg_tif"}, ["layout", "lgg_tif", "lgg_tiff"]),
-    ],
-)
-def test_bad_arguments_end_in_one_line(tmp_path, arguments, words):
-    with pytest.raises(UserError) as error:
-        generate(tmp_path / "new", **arguments)
-    message = str(error.value)
-    assert "\n" not in message
-    assert [word for word in words if word not in message] == []
-    assert not (tmp_path / "new").exists()
