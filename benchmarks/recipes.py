@@ -68,7 +68,7 @@ RECIPES = {
         task="heart, single slices",
         phantoms='--layout cardiac_png --patients 180 --scans 1 --size "(64,64)" --seed 0',
         network={"spatial_size": [64, 64], "widths": [16, 32, 64, 128, 256]},
-        training={"epochs": 40, "learning_rate": 0.005, "lr_decay": 0.95, "val_interval": 5},
+        training={"epochs": 40, "batch_size": 2, "learning_rate": 0.005, "lr_decay": 0.95, "val_interval": 5},
         split="validation",  # the test pictures have no masks
     ),
     "recipe_lgg_2d": Recipe(

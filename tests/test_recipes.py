@@ -40,12 +40,7 @@ RECIPES = {  # layout and size of its phantoms, what makes a run tiny, the split
     ),
 }
 VERBS = {"train": ["train.json"], "evaluate": ["train.json", "evaluate.json"], "infer": ["inference.json"]}
-
-
-@pytest.fixture(autouse=True)
-def in_the_bundle(monkeypatch):
-    """Where the names of networks and losses are looked up."""
-    monkeypatch.chdir(BUNDLE)
+pytestmark = pytest.mark.usefixtures("in_the_bundle")
 
 
 def made(verb, recipe, **overrides):
@@ -326,7 +321,8 @@ def test_the_documents_example_is_short_and_runs(tmp_path):
 def test_copies_are_drawn_again_but_cached_once(tmp_path):
     phantom.generate(tmp_path / "data", layout="cardiac_png", patients=5, scans=1, size=(64, 64))
     paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}
-    run = made("train", "recipe_cardiac_2d", **paths)
+    still = ("rotate_range", "scale_range", "shift_range", "elastic_shift", "contrast_probability")
+    run = made("train", "recipe_cardiac_2d", **dict.fromkeys(still, 0.0), **paths)
     run.initialize()
     dataset = run.parser.get_parsed_content("train::dataset")
     count = len(run.parser.get_parsed_content("data")["training"])
