@@ -4,7 +4,7 @@ The report's first screen is photographed where Chromium is installed, and left 
 `make recipes` and `benchmarks/networks.py` come along where these were run.
 """
 
-import importlib.util
+import importlib
 import json
 import re
 import shutil
@@ -59,13 +59,11 @@ def photograph(page: Path, file: Path) -> None:
 def tables() -> dict[str, str]:
     """The tables of docs/recipes.md by name, as the scripts that measured them write them."""
     made = {}
+    sys.path.insert(0, str(ROOT / "benchmarks"))
     for name in ("recipes", "networks"):
         kept = DOCS / f"{name}_metrics.json"
         if kept.is_file():
-            spec = importlib.util.spec_from_file_location(f"{name}_benchmark", ROOT / "benchmarks" / f"{name}.py")
-            script = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = script  # where dataclasses look
-            spec.loader.exec_module(script)
+            script = importlib.import_module(name)
             made[name] = script.table(json.loads(kept.read_text())["rows"])
     return made
 

@@ -1,6 +1,6 @@
 """Trains every recipe on phantoms, scores it on patients that training has not seen, and segments them.
 
-    make recipes                                   # all, some 20 minutes on two cores
+    make recipes                                   # all, some 25 minutes on two cores
     python benchmarks/recipes.py recipe_lgg_2d     # or some
 
 A recipe's own sizes and epochs are for a GPU and real data; `RECIPES` is all that a short run changes. Each command is
