@@ -292,6 +292,21 @@ def test_the_best_epoch_is_kept(scores, best, tmp_path):
     assert last["epoch"] == 3 and last["note"] == {"epochs": [1, 2, 3]}
 
 
+@pytest.mark.parametrize("scores, kept", [([0.9, 0.1], 0.1), ([None, None], -1.0), ([0.9, None], -1.0)])
+def test_the_last_epoch_is_kept_where_asked(scores, kept, tmp_path, caplog):
+    """Whatever validation says, and without any."""
+    made = Run(tmp_path, scores, keep_last=True)
+    with caplog.at_level("INFO"):
+        made.go(2)
+    saved = load(tmp_path / "model.pt")
+    assert saved["info"]["epoch"] == 2 and saved["info"]["score"] == kept
+    assert all(torch.equal(saved["model"][key], value) for key, value in made.network.state_dict().items())
+    assert "finished at epoch 2: its own weights" in caplog.text
+    with caplog.at_level("INFO"):
+        load_weights(str(tmp_path / "model.pt"), network(1), NAMES)
+    assert ("validation Dice" in caplog.messages[-1]) == (kept >= 0)
+
+
 def test_without_a_score_there_is_no_best_model(tmp_path):
     Run(tmp_path, [float("nan")]).go(1)
     assert names(tmp_path) == ["last.pt", "last.pt.sha256"]

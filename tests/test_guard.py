@@ -198,6 +198,10 @@ def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog
 def test_no_cases_to_cache(caplog):
     message = refusal(guard.announce_cache, Compose([]), {"training": []}, ["training"], 1.0)
     assert "no training cases in the datalist" in message
+    nothing = {"training": [], "validation": []}
+    message = refusal(guard.announce_cache, Compose([]), nothing, ["validation"], 1.0)
+    assert "no validation cases" in message and "--keep_last True" in message
+    assert "no training cases" in refusal(guard.announce_cache, Compose([]), nothing, ["training"], 1.0, keep_last=True)
 
 
 def test_free_memory_is_told_where_it_is_known(caplog):

@@ -14,7 +14,7 @@ from scripts.errors import UserError
 
 IMPORTS = {"os", "sys", "numpy", "torch.distributed as dist", "ignite.distributed as idist"}
 CALLS = {  # everything that an expression of a configuration calls
-    "int", "isinstance", "len", "min", "enumerate", "str", "type",
+    "int", "isinstance", "len", "min", "max", "round", "enumerate", "str", "type",
     "os.cpu_count", "sys.stderr.isatty",
     "torch.device", "torch.cuda.is_available", "torch.cuda.set_device",
     "dist.get_rank", "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",
@@ -23,8 +23,8 @@ CALLS = {  # everything that an expression of a configuration calls
     "_.to", "_.parameters", "_.run", "_.begin", "_.leave", "part.attach",
 }  # fmt: skip
 TARGETS = re.compile(  # own scripts, MONAI's components by their short names, and these parts of torch and ignite
-    r"scripts\.\w+\.\w+|[A-Z]\w+|torch\.optim\.Adam|torch\.optim\.lr_scheduler\.ExponentialLR"
-    r"|torch\.nn\.parallel\.DistributedDataParallel|ignite\.handlers\.ProgressBar"
+    r"scripts\.\w+\.\w+|[A-Z]\w+|torch\.optim\.AdamW?|torch\.optim\.lr_scheduler\.ExponentialLR"
+    r"|torch\.nn\.parallel\.DistributedDataParallel|ignite\.handlers\.(ProgressBar|EMAHandler)"
 )
 FILES = sorted(CONFIGS.glob("*.json"))
 

@@ -11,29 +11,33 @@ import numpy as np
 import torch
 
 import monai
+from monai.utils import ensure_tuple
 from scripts.checkpoint import read_checkpoint
 from scripts.slices import is_picture, members
 
 METADATA = Path(__file__).parent.parent / "configs" / "metadata.json"
 
 
-def digest(file: str | Path) -> str:
-    """The sha256 of a file, as `sha256sum` prints it; of slices that of all of them in a row."""
+def digest(files: str | Path | Sequence[str]) -> str:
+    """The sha256 of a file, as `sha256sum` prints it; of slices, or several files, that of all of them in a row."""
     found = hashlib.sha256()
-    for member in members(file):
-        found.update(member.read_bytes())
+    for file in ensure_tuple(files):
+        for member in members(file):
+            found.update(member.read_bytes())
     return found.hexdigest()
 
 
-def of_model(network: torch.nn.Module, weights: str | Path) -> tuple[list[list[str]], dict]:
-    """Lines on network and weights, and what travels with the weights."""
-    info = read_checkpoint(Path(weights)).get("info", {})
+def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[list[list[str]], dict]:
+    """Lines on network and weights, and what travels with the weights: the first ones' where there are several."""
+    files = ensure_tuple(weights)
+    info = read_checkpoint(Path(files[0])).get("info", {})
     parameters = sum(p.numel() for p in network.parameters())
-    epoch = f", epoch {info['epoch']}, validation Dice {info['score']:.4f}" if "score" in info else ""
+    epoch = f", epoch {info['epoch']}" if "epoch" in info else ""
+    epoch += f", validation Dice {info['score']:.4f}" if info.get("score", -1) >= 0 else ""
     lines = [
         ["Model", f"{type(network).__name__}, {parameters:,} parameters"],
         ["Trained on", f"{info.get('trained_on', 'unknown data')}{epoch}"],
-        ["Checkpoint", f"{weights}, sha256 {digest(weights)}"],
+        *(["Checkpoint", f"{file}, sha256 {digest(file)}"] for file in files),
     ]
     return lines, info
 

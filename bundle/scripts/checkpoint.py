@@ -1,13 +1,14 @@
 """Saving and loading: the best model, the last states of a run, and what travels with the weights."""
 
 import logging
+import math
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 
-from scripts.checkpoint_files import digest_file, digests, read_checkpoint, set_aside, settle, write
+from scripts.checkpoint_files import digest_file, digests, newest_whole, read_checkpoint, set_aside, settle, write
 from scripts.errors import UserError
 from scripts.fingerprint import changes, fingerprint
 
@@ -17,7 +18,7 @@ STATES = ("last.pt", "last.previous.pt")  # the newer one first
 
 
 class Checkpoints:
-    """Keeps `model.pt` (the best network) and `last.pt` (all that a run needs to go on), and resumes from the latter.
+    """Keeps `model.pt` (the best network, or the last) and `last.pt` (all that a run needs to go on), to resume from.
 
     It is attached to the trainer after the schedule, the validation and the history, so that a saved epoch is a whole
     one. The state before the last stays as `last.previous.pt`; a run resumes from the newer one that is whole. What an
@@ -25,7 +26,7 @@ class Checkpoints:
 
     Args:
         ckpt_dir: folder of these files.
-        network: saved under the key `model`.
+        network: that is trained, kept in `last.pt`.
         optimizer: its state is kept in `last.pt`.
         lr_scheduler: likewise.
         evaluator: validation engine; `key_metric` is read from its state.
@@ -39,6 +40,8 @@ class Checkpoints:
         kinds: likewise what the training is built of, by name.
         data: likewise the cases, with lists `training` and `validation`.
         resume_changed: go on though settings or data are others now.
+        keep_last: `model.pt` is of the last epoch, whatever validation says.
+        averaged: what `model.pt` takes in place of the network: an average of its weights, kept in `last.pt` as well.
     """
 
     def __init__(
@@ -58,10 +61,15 @@ class Checkpoints:
         kinds=None,
         data=None,
         resume_changed=False,
+        keep_last=False,
+        averaged=None,
     ):
         self.dir = Path(ckpt_dir)
-        self.network = network
+        self.network, self.averaged = network, network if averaged is None else averaged
         self.parts = {"optimizer": optimizer, "lr_scheduler": lr_scheduler, **states}
+        if unwrapped(self.averaged) is not unwrapped(network):
+            self.parts["averaged"] = averaged
+        self.keep_last = keep_last
         self.evaluator = evaluator
         self.key_metric = key_metric
         self.info = {"class_names": list(class_names), "trained_on": str(trained_on), "ranges": ranges}
@@ -148,15 +156,16 @@ class Checkpoints:
         epoch = trainer.state.epoch
         validated = self.evaluator.state.epoch == epoch
         score = float(self.evaluator.state.metrics.get(self.key_metric, float("nan"))) if validated else float("nan")
-        better = score > self.best["score"]  # never true for NaN
+        better = self.keep_last or score > self.best["score"]  # never greater where it is NaN
         if better:
-            self.best = {"epoch": epoch, "score": score}
+            self.best = {"epoch": epoch, "score": -1.0 if math.isnan(score) else score}
         if is_main_process():
-            model = {"model": unwrapped(self.network).state_dict(), "info": {**self.info, **self.best}}
+            info = {**self.info, **self.best}
             if better:
-                write(model, self.dir / "model.pt")
+                write({"model": unwrapped(self.averaged).state_dict(), "info": info}, self.dir / "model.pt")
             parts = {name: part.state_dict() for name, part in self.parts.items()}
             scaler = trainer.scaler.state_dict() if trainer.scaler is not None else {}
+            model = {"model": unwrapped(self.network).state_dict(), "info": info}
             state = {**model, **parts, "scaler": scaler, "best": self.best, "epoch": epoch}
             last, previous = (self.dir / name for name in STATES)
             if self.resumed_from == previous:  # what lies at last.pt, if anything, must not replace a whole state
@@ -167,28 +176,18 @@ class Checkpoints:
 
     def finish(self, trainer: Engine) -> None:
         if is_main_process():
+            best = f"best {self.key_metric} {self.best['score']:.4f} at epoch {self.best['epoch']}"
             logger.info(
-                f"finished at epoch {trainer.state.epoch}: best {self.key_metric} {self.best['score']:.4f} at epoch "
-                f"{self.best['epoch']}, weights in {self.dir / 'model.pt'}"
+                f"finished at epoch {trainer.state.epoch}: {'its own' if self.keep_last else f'{best},'} weights in "
+                f"{self.dir / 'model.pt'}"
             )
 
 
-def newest_whole(files: list[Path], keys: list[str]) -> tuple[Path, dict]:
-    """The first of the files that can be read and holds all `keys`; says what is wrong with those before it."""
-    wrong = []
-    for file in files:
-        try:
-            saved = read_checkpoint(file)
-            missing = [key for key in keys if key not in saved]
-            if missing:
-                raise UserError(f"{file}: no state to resume from, it lacks {', '.join(missing)}")
-        except UserError as error:
-            wrong.append(str(error))
-            continue
-        for message in wrong:
-            logger.warning(f"{message}. Going on from {file.name}")
-        return file, saved
-    raise UserError(f"{' | '.join(wrong)} | no whole state to resume from; leave out --resume to start anew")
+def find_weights(ckpt_dir: str, shipped: str | None = None) -> str:
+    """The trained `model.pt` of a folder, or else the weights that a recipe brings along."""
+    trained = Path(ckpt_dir) / "model.pt"
+    use_shipped = shipped and not trained.is_file() and (Path(ckpt_dir) / shipped).is_file()
+    return str(Path(ckpt_dir) / shipped if use_shipped else trained)
 
 
 def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) -> None:
@@ -211,7 +210,7 @@ def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) ->
     info = saved.get("info", {})
     logger.info(
         f"weights: {file}, trained on {info.get('trained_on', 'unknown data')}"
-        + (f" (epoch {info['epoch']}, validation Dice {info['score']:.3f})" if "score" in info else "")
+        + (f" (epoch {info['epoch']}, validation Dice {info['score']:.3f})" if info.get("score", -1) >= 0 else "")
     )
 
 

@@ -171,3 +171,21 @@ def has_an_end(data: bytes) -> bool:
         return zipfile.is_zipfile(io.BytesIO(data))
     except zipfile.BadZipFile:
         return True
+
+
+def newest_whole(files: list[Path], keys: list[str]) -> tuple[Path, dict]:
+    """The first of the files that can be read and holds all `keys`; says what is wrong with those before it."""
+    wrong = []
+    for file in files:
+        try:
+            saved = read_checkpoint(file)
+            missing = [key for key in keys if key not in saved]
+            if missing:
+                raise UserError(f"{file}: no state to resume from, it lacks {', '.join(missing)}")
+        except UserError as error:
+            wrong.append(str(error))
+            continue
+        for message in wrong:
+            logger.warning(f"{message}. Going on from {file.name}")
+        return file, saved
+    raise UserError(f"{' | '.join(wrong)} | no whole state to resume from; leave out --resume to start anew")

@@ -145,11 +145,14 @@ def finish() -> None:
             part.close()
 
 
-def announce_cache(preprocessing: Compose, data: dict, splits: Sequence[str], cache_rate: float) -> None:
-    """Says what the cached cases will take in memory, measured on the first of them."""
+def announce_cache(
+    preprocessing: Compose, data: dict, splits: Sequence[str], cache_rate: float, keep_last: bool = False
+) -> None:
+    """Says what the cached cases will take in memory, measured on the first of them; training needs no others."""
     for split in splits:
-        if not data[split]:
-            raise UserError(f"no {split} cases in the datalist; expected one or more, from patients of their own")
+        if not data[split] and not (split == "validation" and keep_last):
+            hint = "; without any, say --keep_last True" if split == "validation" else ""
+            raise UserError(f"no {split} cases in the datalist; expected one or more, of patients of their own{hint}")
     if not is_main_process():
         return
     deterministic = Compose(preprocessing.transforms[: preprocessing.get_index_of_first(is_random)])

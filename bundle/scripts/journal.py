@@ -26,7 +26,7 @@ class Journal:
 
     Args:
         output_dir: folder of `run.json` and of the results.
-        weights: file the network's weights come from.
+        weights: file the network's weights come from, or files.
         settings: whatever else a result depends on: transforms, network, numbers; compared as text.
         anonymise: True or a secret word: codes in place of names.
         resume: go by the `run.json` that is there: a case counts as done if its input, the weights and the settings
@@ -36,7 +36,7 @@ class Journal:
     def __init__(
         self,
         output_dir: str,
-        weights: str,
+        weights: str | Sequence[str],
         settings: Sequence = (),
         anonymise: bool | str = False,
         resume: bool = False,

@@ -52,7 +52,18 @@ NUMBER = {
 }
 ABOVE_LOWEST = {"lr_decay", "crop_share"}  # 0 itself makes no sense
 BELOW_HIGHEST = {"dropout", "scale_range", "validation_share", "test_share", "window_overlap"}
-SWITCH = ("resume", "resume_changed", "by_slice", "amp", "keep_largest", "sliding_window", "pictures", "debug")
+SWITCH = (
+    "resume",
+    "resume_changed",
+    "keep_last",
+    "half",
+    "by_slice",
+    "amp",
+    "keep_largest",
+    "sliding_window",
+    "pictures",
+    "debug",
+)
 OPTIONAL = ("fold",)
 
 

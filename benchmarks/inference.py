@@ -1,0 +1,155 @@
+"""Inference from file to file on one core: the shipped workflow against a zoo bundle's order of steps.
+
+    python benchmarks/inference.py [--size 256 256 128] [--cases 2] [--repeats 3]
+
+Same phantoms, same network, same weights, same resize. The zoo's order, as its spleen bundle has it: softmax, `Invertd`
+with interpolation on every class, argmax, `SaveImaged`. The shipped workflow checks its input and writes volumes and a
+report as well; `fast` is the same with configs/fast.json. The process is bound to one core, loader and all, and the two
+take turns. The weights are of a short training on small phantoms, so that there is a segmentation to agree on; the
+agreement is the share of voxels with one label, among those that either calls a class other than background.
+"""
+
+import argparse
+import logging
+import os
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import nibabel as nib
+import numpy as np
+import torch
+from common import BUNDLE, training
+
+from monai.bundle import ConfigWorkflow
+
+SIZE = [128, 128, 64]  # that the network sees
+
+
+def shipped(data: Path, models: Path, out: Path, *patches: str) -> float:
+    """Seconds of the shipped inference, from the first case to the last file."""
+    made = ConfigWorkflow(
+        [str(BUNDLE / "configs" / file) for file in ("inference.json", *patches)],
+        workflow_type="infer",
+        run_id="inference",
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        dataset_dir=str(data),
+        ckpt_dir=str(models),
+        output_dir=str(out),
+        num_workers=0,
+        pictures=False,
+    )
+    made.initialize()
+    made.parser.get_parsed_content("evaluator")
+    began = time.perf_counter()
+    made.run()
+    seconds = time.perf_counter() - began
+    made.finalize()
+    return seconds
+
+
+def zoo(data: Path, models: Path, out: Path) -> float:
+    """Seconds of the same in the zoo's order."""
+    from monai.data import DataLoader, Dataset
+    from monai.engines import SupervisedEvaluator
+    from monai.inferers import SimpleInferer
+    from monai.transforms import (
+        Activationsd,
+        AsDiscreted,
+        Compose,
+        EnsureChannelFirstd,
+        EnsureTyped,
+        Invertd,
+        LoadImaged,
+        NormalizeIntensityd,
+        Orientationd,
+        Resized,
+        SaveImaged,
+    )
+    from scripts.improved_unet import ImprovedUNet
+    from scripts.layouts import find_images
+
+    network = ImprovedUNet()
+    network.load_state_dict(torch.load(models / "model.pt", weights_only=True)["model"])
+    before = Compose(
+        [
+            LoadImaged("image"),
+            EnsureChannelFirstd("image"),
+            Orientationd("image", axcodes="RAS", labels=None),
+            Resized("image", spatial_size=SIZE, mode="trilinear"),
+            NormalizeIntensityd("image"),
+            EnsureTyped("image"),
+        ]
+    )
+    after = Compose(
+        [
+            Activationsd("pred", softmax=True),
+            Invertd("pred", transform=before, orig_keys="image", nearest_interp=False, to_tensor=True),
+            AsDiscreted("pred", argmax=True),
+            SaveImaged("pred", output_dir=out, separate_folder=False, print_log=False),
+        ]
+    )
+    loader = DataLoader(Dataset([{"image": str(path)} for path in find_images(data)], before), batch_size=1)
+    evaluator = SupervisedEvaluator(
+        torch.device("cpu"), loader, network, inferer=SimpleInferer(), postprocessing=after, amp=False
+    )
+    began = time.perf_counter()
+    evaluator.run()
+    return time.perf_counter() - began
+
+
+def labels(folder: Path) -> list[np.ndarray]:
+    found = [nib.load(path) for path in sorted(folder.glob("*.nii.gz"))]
+    return [np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.uint8) for image in found]
+
+
+def agreement(first: Path, second: Path) -> float:
+    """Share of the voxels of any class that both give the same label, over all cases."""
+    same = every = 0
+    for a, b in zip(labels(first), labels(second), strict=True):
+        either = (a > 0) | (b > 0)
+        same, every = same + int((a == b)[either].sum()), every + int(either.sum())
+    return same / every
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 128], help="of the images on disk")
+    parser.add_argument("--cases", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=6, help="of the training that makes the weights")
+    given = parser.parse_args()
+    logging.disable(logging.INFO)
+    from scripts import checkpoint_files, phantom
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        phantom.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size), seed=1)
+        options = {"features": 16, "epochs": given.epochs, "val_interval": given.epochs}
+        with training(["train.json", "demo.json"], 8, 1, (64, 64, 32), **options) as made:
+            made.run()
+            weights = made.parser.get_parsed_content("network").state_dict()
+        info = {"class_names": list(phantom.CLASSES)}
+        checkpoint_files.write({"model": weights, "info": info}, root / "models" / "model.pt")
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        torch.set_num_threads(1)
+        variants = {"zoo": (zoo,), "shipped": (shipped,), "fast": (shipped, "fast.json")}
+        times: dict[str, list[float]] = {name: [] for name in variants}
+        for repeat in range(given.repeats):
+            for name, (call, *patches) in variants.items():
+                out = root / name / str(repeat)
+                times[name].append(call(root / "data", root / "models", out, *patches) / given.cases)
+        agreed = {name: agreement(root / name / "0", root / "zoo" / "0") for name in variants}
+    print(f"{given.cases} cases of {given.size}, from file to file on one core, median of {given.repeats}")
+    for name, values in times.items():
+        print(
+            f"{name:<8} {median(values):>5.2f} s a case, {median(times['zoo']) / median(values):.2f} times the zoo's "
+            f"speed, {100 * agreed[name]:.2f} % of its foreground   ({', '.join(f'{v:.2f}' for v in values)})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Several networks, mirror images, and weights that a recipe brings along."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from conftest import TINY, run
+from helpers import refusal
+from torch import nn
+
+from monai.inferers import SimpleInferer
+from scripts.checkpoint import find_weights
+from scripts.ensemble import Ensemble, MirroredInferer
+from scripts.label_maps import read_labels
+from scripts.phantom import CLASSES
+
+
+@pytest.fixture(scope="module")
+def members(phantoms, tmp_path_factory) -> list:
+    """Two short trainings; each folder holds model.pt and the data list."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("first", "second")]
+    for seed, folder in enumerate(folders):
+        paths = {"dataset_dir": phantoms, "output_dir": folder, "ckpt_dir": folder}
+        run("train", ["train.json"], epochs=2, learning_rate=0.01, seed=seed, **paths)
+    return folders
+
+
+def weighted(value: float) -> nn.Module:
+    network = nn.Conv3d(1, 2, 1)
+    nn.init.constant_(network.weight, value)
+    nn.init.zeros_(network.bias)
+    return network
+
+
+def test_an_ensemble_gives_the_mean_of_the_scores():
+    made = Ensemble(weighted(0.0), ["a.pt", "b.pt"])
+    for member, value in zip(made.members, (1.0, 4.0)):
+        member.load_state_dict(weighted(value).state_dict())
+    x = torch.rand(1, 1, 4, 4, 4)
+    assert torch.allclose(made(x), 2.5 * x.expand(-1, 2, -1, -1, -1))
+
+
+@pytest.mark.parametrize("wrong", [[], "model.pt"])
+def test_members_are_a_list_of_files(wrong):
+    assert "expected files, --members" in refusal(Ensemble, weighted(1.0), wrong)
+
+
+@pytest.mark.parametrize("axes, count", [((), 1), ((0,), 2), ((0, 2), 4), ((0, 1, 2), 8)])
+def test_mirror_images_are_turned_back(axes, count):
+    """A network that marks the first voxel along the first axis marks the first and the last, each by half."""
+    seen = []
+
+    def network(x):
+        seen.append(x)
+        scores = torch.zeros_like(x)
+        scores[:, :, 0] = 1
+        return scores
+
+    x = torch.rand(1, 1, 4, 3, 2)
+    found = MirroredInferer(SimpleInferer(), axes)(x, network)
+    assert len(seen) == count and len({tuple(image.flatten().tolist()) for image in seen}) == count
+    expected = torch.zeros_like(x)
+    expected[:, :, 0] = 0.5 if 0 in axes else 1
+    expected[:, :, -1] = 0.5 if 0 in axes else 0
+    assert torch.allclose(found, expected)
+
+
+def test_inference_and_evaluation_with_several_networks_and_mirror_images(members, phantoms, tmp_path):
+    """Maps differ from either network's own, and the record names both files."""
+    patches = ["ensemble.json", "mirrored.json"]
+    paths = {"dataset_dir": members[0] / "datalist.json", "members": [str(folder / "model.pt") for folder in members]}
+    run("infer", ["inference.json", *patches], **paths, output_dir=tmp_path / "both")
+    maps = {}
+    for name, folder in (("first", members[0]), ("both", None)):
+        if folder:
+            source = members[0] / "datalist.json"
+            run("infer", ["inference.json"], dataset_dir=source, output_dir=tmp_path / name, ckpt_dir=folder)
+        (_, first), *_ = [(f, read_labels(f, CLASSES)[0]) for f in sorted((tmp_path / name).glob("*_seg.nii.gz"))]
+        maps[name] = first
+    assert maps["both"].shape == maps["first"].shape and (maps["both"] != maps["first"]).any()
+    datalist = shutil.copy(members[0] / "datalist.json", tmp_path / "datalist.json")
+    given = {**paths, "dataset_dir": phantoms, "datalist": datalist, "output_dir": tmp_path / "scored"}
+    run("evaluate", ["train.json", "evaluate.json", *patches], **given)
+    for folder in ("both", "scored"):
+        about = json.loads((tmp_path / folder / "metrics.json").read_text())["about"]
+        files = [text.split(",")[0] for key, text in about if key == "Checkpoint"]
+        assert files == paths["members"]
+
+
+def test_an_ensemble_of_files_that_are_not_there(members, tmp_path):
+    given = {"members": [str(members[0] / "model.pt"), str(tmp_path / "model.pt")], "output_dir": tmp_path}
+    message = refusal(
+        run, "infer", ["inference.json", "ensemble.json"], dataset_dir=members[0] / "datalist.json", **given
+    )
+    assert f"{tmp_path / 'model.pt'}: no weights there yet" in message
+
+
+def test_shipped_weights_are_taken_where_none_were_trained(tmp_path):
+    trained, shipped = tmp_path / "model.pt", tmp_path / "shipped.pt"
+    assert find_weights(tmp_path, "shipped.pt") == find_weights(tmp_path) == str(trained)  # told to be missing
+    shipped.touch()
+    assert find_weights(tmp_path, "shipped.pt") == str(shipped)
+    trained.touch()
+    assert find_weights(tmp_path, "shipped.pt") == str(trained)
+
+
+def test_the_average_of_the_weights_is_what_is_kept(phantoms, tmp_path):
+    """With a rate of 1 it would be the network itself; with the patch's it lags behind."""
+    given = {**TINY, "dataset_dir": phantoms, "output_dir": tmp_path, "ckpt_dir": tmp_path, "epochs": 1}
+    run("train", ["train.json", "strong.json"], **given)
+    kept, last = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("model", "last"))
+    assert all(torch.equal(value, last["averaged"][name]) for name, value in kept["model"].items())
+    assert not all(torch.equal(value, last["model"][name]) for name, value in kept["model"].items())
