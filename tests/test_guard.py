@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -193,6 +194,21 @@ def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog
     )
     total = sum(entry[key].numel() * entry[key].element_size() for entry in held for key in ("image", "label"))
     assert f"{total / 2**30:.2f} GiB in all" in line
+
+
+@pytest.mark.parametrize(
+    "load, policy, told", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
+)
+def test_a_busy_machine_is_told_of(load, policy, told, monkeypatch, caplog):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    with caplog.at_level(logging.INFO):
+        guard.hint_at_company()
+    assert ("load 3.0 on 2 cores" in caplog.text) == told
 
 
 def test_no_cases_to_cache(caplog):

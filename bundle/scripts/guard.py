@@ -11,6 +11,7 @@ from pathlib import Path
 from pydoc import locate
 from traceback import walk_tb
 
+import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
@@ -88,6 +89,17 @@ def start(
         listener.addHandler(file)
     held.append(file)
     logger.info("Research use only: not for diagnosis or treatment.")
+    hint_at_company()
+
+
+def hint_at_company() -> None:
+    """Where others are at work on this machine, threads that spin while they wait slow a CPU run down many times."""
+    load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
+    if load > cores / 2 and "OMP_WAIT_POLICY" not in os.environ and not torch.cuda.is_available():
+        logger.info(
+            f"others are at work here (load {load:.1f} on {cores} cores): with OMP_WAIT_POLICY=PASSIVE in its "
+            "environment the run may be many times faster"
+        )
 
 
 def tell(kind: type[BaseException], error: BaseException, trace) -> None:
