@@ -57,7 +57,7 @@ package: demo/.trained .venv/.dev
 figures: demo
 	$(BIN)/python .ci/figures.py
 
-# Some 25 minutes on two cores. What is trained isn't trained again, what was stopped goes on.
+# Half an hour on two cores. What is trained isn't trained again, what was stopped goes on.
 recipes: .venv/.runtime
 	@$(BIN)/python benchmarks/recipes.py
 

@@ -1,7 +1,7 @@
 """Brings the demo's figures and pictures into the documents; run by `make figures` after `make demo`.
 
 The report's first screen is photographed where Chromium is installed, and left as it was where not. The tables of
-`make recipes` and `benchmarks/networks.py` come along where these were run.
+benchmarks/recipes.py, networks.py and hippocampus.py come along where these were run.
 """
 
 import importlib
@@ -16,6 +16,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DEMO, DOCS = ROOT / "demo", ROOT / "bundle" / "docs"
 DOCUMENTS = ROOT / "README.md", DOCS / "README.md"
+TABLES = {  # name of the script that measures, where its results lie, the document that has its table
+    "recipes": (DEMO / "recipes" / "recipes.json", DOCS / "recipes.md"),
+    "networks": (DEMO / "networks.json", DOCS / "recipes.md"),
+    "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
+}
 KEPT = ("foreground", "classes", "patients", "worst", "tolerance_mm")  # of metrics.json: not every case
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
 QUIET += " --disable-component-update --disable-sync --hide-scrollbars --force-color-profile=srgb"
@@ -57,10 +62,10 @@ def photograph(page: Path, file: Path) -> None:
 
 
 def tables() -> dict[str, str]:
-    """The tables of docs/recipes.md by name, as the scripts that measured them write them."""
+    """The measured tables by name, as the scripts that measured them write them."""
     made = {}
     sys.path.insert(0, str(ROOT / "benchmarks"))
-    for name in ("recipes", "networks"):
+    for name in TABLES:
         kept = DOCS / f"{name}_metrics.json"
         if kept.is_file():
             script = importlib.import_module(name)
@@ -68,22 +73,19 @@ def tables() -> dict[str, str]:
     return made
 
 
-def renew_recipes() -> None:
-    """Takes the newest results that lie in demo/ into docs/recipes.md."""
-    if (DEMO / "recipes" / "recipes.json").is_file():
-        rows = json.loads((DEMO / "recipes" / "recipes.json").read_text())
-        (DOCS / "recipes_metrics.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    if (DEMO / "networks.json").is_file():
-        shutil.copyfile(DEMO / "networks.json", DOCS / "networks_metrics.json")
-    text = (DOCS / "recipes.md").read_text()
+def renew_tables() -> None:
+    """Takes the newest results that lie in demo/ into the documents."""
+    for name, (results, _) in TABLES.items():
+        if results.is_file():
+            shutil.copyfile(results, DOCS / f"{name}_metrics.json")
     for name, made in tables().items():
-        start, _, rest = text.partition(f"<!-- {name} -->\n")
-        text = f"{start}<!-- {name} -->\n\n{made}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
-    (DOCS / "recipes.md").write_text(text)
+        file = TABLES[name][1]
+        start, _, rest = file.read_text().partition(f"<!-- {name} -->\n")
+        file.write_text(f"{start}<!-- {name} -->\n\n{made}\n\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
 
 
 def main() -> None:
-    renew_recipes()
+    renew_tables()
     metrics = json.loads((DEMO / "run" / "metrics.json").read_text())
     metrics = {key: metrics[key] for key in KEPT}
     (DOCS / "demo_metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")

@@ -81,7 +81,7 @@ def test_table_and_status(recipes, monkeypatch, capsys, dice, status):
     with pytest.raises(SystemExit) as left:
         recipes.main()
     assert int(left.value.code) == status
-    demo, row = json.loads((recipes.HERE / "recipes.json").read_text())
+    demo, row = json.loads((recipes.HERE / "recipes.json").read_text())["rows"]
     assert (row["dice"], row["parameters"], row["epochs"], row["training_seconds"]) == (dice, 1234, 2, 60)
     assert row["seconds_a_case"] == 0.2 and demo["dice"] == 0.5 and demo["report"] == "demo/run"
     text = (recipes.HERE / "recipes.md").read_text()

@@ -33,6 +33,11 @@ RECIPES = {  # layout and size of its phantoms, what makes a run tiny, the split
         {"spatial_size": [64, 64], "widths": [4, 8]},
         "validation",
     ),
+    "recipe_hippocampus": (
+        {"layout": "decathlon", "scans": 1, "size": (32, 32, 16)},
+        {"class_names": phantom.CLASSES, "spatial_size": [16, 16, 16], "window_size": [32, 32, 16], "features": 2},
+        "test",
+    ),
     "recipe_lgg_2d": (
         {"layout": "lgg_tiff", "size": (32, 32), "slices": 5},
         {"spatial_size": [32, 32], "widths": [4, 8], "slices_per_scan": 2},
@@ -79,10 +84,11 @@ def test_a_recipe_brings_no_nested_ids_and_merges_nothing(recipe):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_its_knobs_are_kept_with_the_checkpoint(recipe):
-    """A knob is one of train's, or stands in the recipe's settings; the command line takes it by name."""
-    train, content = (json.loads((CONFIGS / f"{name}.json").read_text()) for name in ("train", recipe))
+    """A knob is one that is there anyway, or stands in the recipe's settings; the command line takes it by name."""
+    names = ("train", "evaluate", "inference", recipe)
+    *others, content = (json.loads((CONFIGS / f"{name}.json").read_text()) for name in names)
     plain = {key for key, value in content.items() if not isinstance(value, dict) and key[0] != "_"}
-    brought = plain - set(train) - {"more_handlers"}
+    brought = plain - {key for other in others for key in other}
     assert brought <= set(content["recipe_settings"])
     assert all(value == f"@{key}" for key, value in content["recipe_settings"].items())
     for key in plain:
@@ -133,6 +139,7 @@ def test_inference_writes_what_it_was_given_and_only_once(trained):
         "recipe_lgg_2d": ("_*_seg.tif", (32, 32, 5)),
         "recipe_hipmri_2d": ("_seg.nii.gz", (32, 16, 5)),
         "recipe_hipmri_residual_attention": ("_seg.nii.gz", (32, 32, 16)),
+        "recipe_hippocampus": ("_seg.nii.gz", (32, 32, 16)),
     }[recipe]
     for case in cases:
         assert case["output"].endswith(ending)
