@@ -24,6 +24,25 @@ def seconds(call: Callable, repeats: int) -> float:
     return median(times)
 
 
+def inference(data: Path, models: Path, out: Path, *patches: str, **overrides) -> ConfigWorkflow:
+    """An inference workflow without pictures, all parts of which are made: what is left is the run itself."""
+    made = ConfigWorkflow(
+        [str(BUNDLE / "configs" / file) for file in ("inference.json", *patches)],
+        workflow_type="infer",
+        run_id="inference",
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        dataset_dir=str(data),
+        ckpt_dir=str(models),
+        output_dir=str(out),
+        pictures=False,
+        **overrides,
+    )
+    made.initialize()
+    made.parser.get_parsed_content("evaluator")
+    return made
+
+
 @contextmanager
 def training(files: list[str], patients: int, scans: int, size: tuple, **overrides) -> Iterator[ConfigWorkflow]:
     """An initialised training workflow on fresh phantoms; every file it writes goes with the context."""

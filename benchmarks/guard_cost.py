@@ -15,9 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from common import BUNDLE, training
-
-from monai.bundle import ConfigWorkflow
+from common import inference, training
 
 
 def processors() -> float:
@@ -26,21 +24,9 @@ def processors() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def inference(data: Path, models: Path, out: Path) -> tuple[float, float]:
+def timed(data: Path, models: Path, out: Path) -> tuple[float, float]:
     """Seconds from the first case to the last file, by the clock and of the processors."""
-    made = ConfigWorkflow(
-        str(BUNDLE / "configs" / "inference.json"),
-        workflow_type="infer",
-        run_id="inference",
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        dataset_dir=str(data),
-        ckpt_dir=str(models),
-        output_dir=str(out),
-        pictures=False,
-    )
-    made.initialize()
-    made.parser.get_parsed_content("evaluator")
+    made = inference(data, models, out)
     began, worked = time.perf_counter(), processors()
     made.run()
     made.finalize()
@@ -69,7 +55,7 @@ def main() -> None:
             for kind, seconds in times.items():
                 skipping.faults = checked if kind == "with" else lambda *_: []
                 skipping.digest = digested if kind == "with" else lambda *_: ""
-                seconds.append(inference(root / "data", root, root / "out"))
+                seconds.append(timed(root / "data", root, root / "out"))
         print(f"inference, {given.cases} cases of {given.size}, median of {given.repeats}")
         for part, name in enumerate(("by the clock", "of the processors")):
             guarded, plain = (median(pair[part] for pair in times[k]) / given.cases for k in ("with", "without"))

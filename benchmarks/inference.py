@@ -20,29 +20,14 @@ from statistics import median
 import nibabel as nib
 import numpy as np
 import torch
-from common import BUNDLE, training
-
-from monai.bundle import ConfigWorkflow
+from common import inference, training
 
 SIZE = [128, 128, 64]  # that the network sees
 
 
 def shipped(data: Path, models: Path, out: Path, *patches: str) -> float:
     """Seconds of the shipped inference, from the first case to the last file."""
-    made = ConfigWorkflow(
-        [str(BUNDLE / "configs" / file) for file in ("inference.json", *patches)],
-        workflow_type="infer",
-        run_id="inference",
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        dataset_dir=str(data),
-        ckpt_dir=str(models),
-        output_dir=str(out),
-        num_workers=0,
-        pictures=False,
-    )
-    made.initialize()
-    made.parser.get_parsed_content("evaluator")
+    made = inference(data, models, out, *patches, num_workers=0)
     began = time.perf_counter()
     made.run()
     seconds = time.perf_counter() - began
