@@ -1,10 +1,11 @@
 """One training step and one inference at full size, 256x256x128: time and peak memory.
 
-    python benchmarks/full_size.py [--size 256 256 128] [--features 16] [--half]
+    python benchmarks/full_size.py [--size 256 256 128] [--batch 1] [--features 16] [--half] [--give_back]
 
 Each in a process of its own, so that the peak is its own: a step as it is, a step with checkpointing (inner results are
 computed again in the backward pass), and the network alone without gradients. On a GPU where there is one, in mixed
-precision as in training.
+precision as in training. On a CPU memory that was freed is kept, as every run does (scripts/memory.py); --give_back
+leaves that to the C library.
 """
 
 import argparse
@@ -21,24 +22,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bundle"))
 KINDS = ("training step", "training step, checkpointing", "inference")
 
 
-def measure(kind: str, size: tuple, features: int, half: bool, results: multiprocessing.Queue) -> None:
-    """Puts seconds and peak memory in GiB, of the second of two runs, or what went wrong."""
+def measure(kind: str, given: argparse.Namespace, results: multiprocessing.Queue) -> None:
+    """Puts seconds and peak memory in GiB, of the last of three runs, or what went wrong."""
     from monai.losses import DiceCELoss
     from scripts.improved_unet import ImprovedUNet
+    from scripts.memory import keep_freed
 
+    if not given.give_back:
+        keep_freed()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = ImprovedUNet(features=features, checkpointing="checkpointing" in kind).to(device)
+    network = ImprovedUNet(features=given.features, checkpointing="checkpointing" in kind).to(device)
     network.train("training" in kind)
-    x = torch.randn(1, 1, *size, device=device)
-    y = torch.randint(6, (1, 1, *size), device=device)
+    x = torch.randn(given.batch, 1, *given.size, device=device)
+    y = torch.randint(6, (given.batch, 1, *given.size), device=device)
     loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, lambda_ce=0.2)
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-4)
     try:
-        for _ in range(2):
+        for _ in range(3):
             began = time.perf_counter()
             with (
                 torch.set_grad_enabled("training" in kind),
-                torch.autocast(device, torch.bfloat16, enabled=half or device == "cuda"),
+                torch.autocast(device, torch.bfloat16, enabled=given.half or device == "cuda"),
             ):
                 scores = network(x)
             if "training" in kind:
@@ -57,14 +61,17 @@ def measure(kind: str, size: tuple, features: int, half: bool, results: multipro
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 128])
+    parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--features", type=int, default=16)
     parser.add_argument("--half", action="store_true", help="bfloat16 on a CPU, too")
+    parser.add_argument("--give_back", action="store_true", help="don't keep memory that was freed")
     given = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    print(f"batch 1 of {given.size}, {given.features} features{', bfloat16' if given.half else ''}")
+    marks = f"{', bfloat16' if given.half else ''}{', freed memory given back' if given.give_back else ''}"
+    print(f"batch {given.batch} of {given.size}, {given.features} features{marks}")
     for kind in KINDS:
         results = context.Queue()
-        process = context.Process(target=measure, args=(kind, tuple(given.size), given.features, given.half, results))
+        process = context.Process(target=measure, args=(kind, given, results))
         process.start()
         process.join()
         found = f"killed ({process.exitcode}), most likely out of memory" if process.exitcode else results.get()

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from monai.inferers import SlidingWindowInferer
-from scripts.half import HalfInferer, supported
+from scripts.half import LAYOUTS, HalfInferer, LastInstanceNorm, lay_out, supported
+from scripts.improved_unet import ImprovedUNet
 
 
 def network() -> nn.Module:
@@ -34,3 +35,46 @@ def test_a_cpu_is_asked_what_it_can(flags, expected, monkeypatch):
 def test_a_torch_that_can_not_tell_does_without(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert supported("cpu") is False
+
+
+def test_normalisation_is_torchs_own_and_leaves_channels_last():
+    norm = nn.InstanceNorm3d(5, affine=True)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(2, 5, 4, 6, 8).contiguous(memory_format=torch.channels_last_3d)
+    made = LastInstanceNorm(norm)(x)
+    assert torch.allclose(made, norm(x), atol=1e-5)
+    assert made.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_laid_out_network_gives_the_same_scores_and_never_moves_the_channels(dims):
+    torch.manual_seed(0)
+    made = ImprovedUNet(spatial_dims=dims, features=4, levels=3, out_channels=3, dropout=0.0).eval()
+    before = {name: value.clone() for name, value in made.state_dict().items()}
+    x = torch.rand(2, 1, *(16,) * dims)
+    whole = made(x)
+    lay_out(made)
+    moved = []
+
+    def look(module, inputs, output):
+        if not output.is_contiguous(memory_format=LAYOUTS[dims + 2]):
+            moved.append(type(module).__name__)
+
+    assert torch.allclose(made(x), whole, atol=1e-4)
+    for module in made.modules():
+        module.register_forward_hook(look)
+    HalfInferer(True)(x, made)
+    assert not moved or not supported("cpu")  # without the instructions torch has other convolutions
+    after = made.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("enabled, frozen, expected", [(True, True, True), (True, False, False), (False, True, False)])
+def test_only_a_network_that_is_trained_no_more_is_laid_out(enabled, frozen, expected):
+    made = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True), nn.Conv3d(4, 2, 1)).eval()
+    inferer, x = HalfInferer(enabled, frozen=frozen), torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        whole, half = made(x), inferer(x, made)
+        assert torch.equal(inferer(x, made), half)
+    assert isinstance(made[1], LastInstanceNorm) is expected
+    assert torch.allclose(half, whole, atol=0.05)

@@ -22,6 +22,7 @@ from monai.utils import instantiate
 from scripts.checkpoint import is_main_process
 from scripts.errors import UserError
 from scripts.knobs import check
+from scripts.memory import keep_freed
 from scripts.skipping import reason, tracebacks
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ def start(
         main_process: False in all but one process of a distributed run; those neither lock nor log.
     """
     finish()  # what an earlier run in this process left, if an error ended it
+    keep_freed()
     if hasattr(network, "check_size"):
         try:
             network.check_size(spatial_size)
