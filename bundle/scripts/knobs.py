@@ -56,6 +56,7 @@ SWITCH = (
     "resume",
     "resume_changed",
     "keep_last",
+    "schedule_by_epoch",
     "half",
     "by_slice",
     "amp",

@@ -1,0 +1,162 @@
+"""What each step of configs/strong.json gains, and what others would: short trainings on the hippocampus, side by side.
+
+    python benchmarks/strong_steps.py DATA [--only NAME ...] [--epochs 8] [--output DIR]
+
+DATA as for hippocampus.py. Every run differs from the first, `strong`, in one thing, is as long, and begins with the
+same seed; `seed` is the same with another one, and so says what chance alone does. All are scored on fold 1: what is
+chosen here, no other fold has had a say in. Differences are taken case by case, their intervals draw cases. What was
+stopped goes on, what is done isn't done again; the table is left as strong_steps.md and strong_steps.json.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+from hippocampus import CLASSES, RECIPE, command, datalist
+from recipes import BUNDLE, DEMO, execute
+
+FOLD = "fold1"
+INTENSITY = ("RandGaussianSmoothd", "RandSimulateLowResolutiond", "RandScaleIntensityd", "RandAdjustContrastd")
+KEYS = ["image", "label"]
+
+
+def read(name: str) -> dict:
+    return json.loads((BUNDLE / "configs" / f"{name}.json").read_text())
+
+
+def chain(without: tuple = (), instead: dict | None = None) -> dict:
+    """The random chain of strong.json less some transforms, or with lists of others in place of some."""
+    made = []
+    for step in deepcopy(read("strong")["random_chain"]):
+        name = step["_target_"]
+        made += (instead or {}).get(name, [step] if name not in without else [])
+    return {"random_chain": made}
+
+
+def affine(**changes) -> dict:
+    return next(s for s in deepcopy(read("strong")["random_chain"]) if s["_target_"] == "RandAffined") | changes
+
+
+ELASTIC = {
+    "_target_": "Rand3DElasticd", "keys": KEYS, "sigma_range": [5, 7], "magnitude_range": [100, 300], "prob": 0.3,
+    "mode": ["bilinear", "nearest"], "padding_mode": "border",
+}  # fmt: skip
+CROP = {"_target_": "RandSpatialCropd", "keys": KEYS, "roi_size": "@spatial_size", "random_size": False}
+FLIPS = [{"_target_": "RandFlipd", "keys": KEYS, "spatial_axis": axis, "prob": 0.5} for axis in range(3)]
+ONE_HOT = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": "$len(@class_names)"}
+LARGEST = {"_target_": "AsDiscreted", "keys": "label", "argmax": True}
+STEPS = {  # what is changed, and the patch that does it
+    "strong": ("as it is", {}),
+    "seed": ("another seed", {"seed": 1}),
+    "schedule": (
+        "Adam and an exponential decay, as in train.json",
+        {
+            "optimizer": read("train")["optimizer"],
+            "lr_scheduler": read("train")["lr_scheduler"],
+            "schedule_by_epoch": True,
+            "learning_rate": 0.001,
+            "lr_decay": 0.7,
+            "weight_decay": 1e-5,
+        },
+    ),
+    "epochs": (
+        "the rate changed after an epoch, not an iteration",
+        {"schedule_by_epoch": True, "iterations": "@epochs"},
+    ),
+    "pairs": ("batches of two", {"batch_size": 2}),
+    "averaging": ("no average of the weights", {"averaging": None, "averaged": "@network"}),
+    "augmentation": ("rotation, mirror images and noise alone", {"random_chain": read(RECIPE[0])["random_chain"]}),
+    "intensity": ("no blur, low resolution, brightness, contrast", chain(INTENSITY)),
+    "affine": ("rotation and scaling of 8 cases in 10, not 3", chain(instead={"RandAffined": [affine(prob=0.8)]})),
+    "labels": (
+        "labels interpolated class by class, not the nearest",
+        chain(
+            without=("RandFlipd",),
+            instead={"RandAffined": [FLIPS[0], ONE_HOT, affine(mode="bilinear")], "RandSpatialCropd": [CROP, LARGEST]},
+        ),
+    ),
+    "elastic": ("elastic deformation", chain(instead={"RandAffined": [ELASTIC, affine()]})),
+    "mirrors": ("mirror images along all axes", chain(instead={"RandFlipd": FLIPS})),
+    "whole": ("whole images in place of crops", {"spatial_size": [48, 64, 48]}),
+    "width": ("half as wide again, 24 features", {"features": 24}),
+    "rate": ("twice the learning rate", {"learning_rate": 0.004}),
+}
+
+
+def work(name: str, given: argparse.Namespace) -> bool:
+    """Trains with a step and scores it."""
+    folder, patch = given.output / name, STEPS[name][1]
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(patch | {"epochs": given.epochs}, indent=1)
+    file = folder / "step.json"
+    if file.is_file() and file.read_text() != text:
+        sys.exit(f"{folder}: made with other settings; move it away")
+    file.write_text(text)
+    (folder / "datalist.json").write_text(json.dumps(datalist(given.data, FOLD), indent=1) + "\n")
+    shared = {"dataset_dir": given.data.resolve()}
+    options = shared | {"keep_last": True, "val_interval": given.epochs}
+    train = command("training", ["train", *RECIPE, "strong"], folder, "run", options, "--resume True")
+    train = train.replace(']" --datalist', f",'{file}']\" --datalist")
+    shape = {"features": patch["features"]} if "features" in patch else {}
+    evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, "run", shared | shape)
+    return (folder / "run" / "metrics.json").is_file() or (
+        execute(f"{name}: train", train) and execute(f"{name}: score", f"{evaluate} --split validation")
+    )
+
+
+def outcome(name: str, given: argparse.Namespace) -> dict:
+    """What the files of a run say of it, and of its difference from the first."""
+    sys.path.insert(0, str(BUNDLE))
+    from scripts.comparison import compare
+
+    folder = given.output / name / "run"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    with (folder / "history.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    row = {"step": name, "what": STEPS[name][0], "epochs": len(epochs), "cases": metrics["foreground"]["n"]}
+    row["dice"] = {c: metrics["classes"][c]["measures"]["Dice"]["mean"] for c in CLASSES}
+    row["seconds"] = round(sum(float(epoch["seconds"]) for epoch in epochs))
+    if name != "strong":
+        found = compare([str(given.output / "strong" / "run"), str(folder)])["foreground"]["differences"][0]
+        row["difference"] = {"mean": found["mean"], "ci": found["ci"]}
+    return row
+
+
+def table(rows: list[dict]) -> str:
+    """The results in Markdown."""
+    lines = [
+        "| what is changed | anterior Dice | posterior Dice | mean, less that of the first row |",
+        "|---|---:|---:|---:|",
+    ]
+    for row in rows:
+        found = row.get("difference")
+        shown = "" if not found else f"{found['mean']:+.4f} ({found['ci'][0]:+.4f} to {found['ci'][1]:+.4f})"
+        lines.append(f"| {row['what']} | {row['dice']['anterior']:.4f} | {row['dice']['posterior']:.4f} | {shown} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and folds.json")
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--output", type=Path, default=DEMO / "strong_steps")
+    given = parser.parse_args()
+    given.output = given.output.resolve()
+    whole = all([work(name, given) for name in given.only])
+    done = [name for name in STEPS if (given.output / name / "run" / "metrics.json").is_file()]
+    if "strong" not in done:
+        sys.exit("no table without the first row, `strong`, that all others are compared with")
+    rows = [outcome(name, given) for name in done]
+    text = table(rows) + "\n"
+    (given.output / "strong_steps.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    (given.output / "strong_steps.md").write_text(text)
+    print(f"\n{text}")
+    sys.exit(not whole)
+
+
+if __name__ == "__main__":
+    main()
