@@ -1,11 +1,13 @@
-"""One training step and one inference at full size, 256x256x128: time and peak memory.
+"""One training step and one inference at full size, 256x256x128: time and peak memory, and what each setting changes.
 
     python benchmarks/full_size.py [--size 256 256 128] [--batch 1] [--features 16] [--half] [--give_back]
+    python benchmarks/full_size.py --size 128 128 64 --batch 2 --kinds step "channels last" "fused optimiser" compiled
 
-Each in a process of its own, so that the peak is its own: a step as it is, a step with checkpointing (inner results are
-computed again in the backward pass), and the network alone without gradients. On a GPU where there is one, in mixed
-precision as in training. On a CPU memory that was freed is kept, as every run does (scripts/memory.py); --give_back
-leaves that to the C library.
+Each kind in a process of its own, so that the peak is its own: `step` is a training step as it is, `checkpointing` the
+same with inner results computed again in the backward pass, `inference` the network alone without gradients; the others
+are steps with one thing changed. On a GPU where there is one, in bfloat16 but for `float32` and `tf32`; --peak, what
+its makers say of it in TFLOP/s, adds the share of it that is used. On a CPU memory that was freed is kept, as every run
+does (scripts/memory.py); --give_back leaves that to the C library.
 """
 
 import argparse
@@ -14,48 +16,67 @@ import resource
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "bundle"))
 
-KINDS = ("training step", "training step, checkpointing", "inference")
+KINDS = ("step", "checkpointing", "inference", "channels last", "fused optimiser", "compiled", "float32", "tf32")
+WARM = 2  # runs before those that count
 
 
 def measure(kind: str, given: argparse.Namespace, results: multiprocessing.Queue) -> None:
-    """Puts seconds and peak memory in GiB, of the last of three runs, or what went wrong."""
+    """Puts the median seconds of the runs and the peak memory in GiB, or what went wrong."""
     from monai.losses import DiceCELoss
     from scripts.improved_unet import ImprovedUNet
     from scripts.memory import keep_freed
 
     if not given.give_back:
         keep_freed()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = ImprovedUNet(features=given.features, checkpointing="checkpointing" in kind).to(device)
-    network.train("training" in kind)
+    device, training = "cuda" if torch.cuda.is_available() else "cpu", kind != "inference"
+    torch.set_float32_matmul_precision("high" if kind == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = kind == "tf32"
+    half = kind not in ("float32", "tf32") and (given.half or device == "cuda")
+    network = ImprovedUNet(features=given.features, checkpointing=kind == "checkpointing").to(device).train(training)
+    if kind == "channels last":
+        network = network.to(memory_format=torch.channels_last_3d)
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-4, fused=kind == "fused optimiser")
+    run = torch.compile(network) if kind == "compiled" else network
     x = torch.randn(given.batch, 1, *given.size, device=device)
     y = torch.randint(6, (given.batch, 1, *given.size), device=device)
     loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, lambda_ce=0.2)
-    optimizer = torch.optim.Adam(network.parameters(), lr=5e-4)
+    seconds = []
     try:
-        for _ in range(3):
+        for _ in range(WARM + given.repeats):
             began = time.perf_counter()
-            with (
-                torch.set_grad_enabled("training" in kind),
-                torch.autocast(device, torch.bfloat16, enabled=given.half or device == "cuda"),
-            ):
-                scores = network(x)
-            if "training" in kind:
+            with torch.set_grad_enabled(training), torch.autocast(device, torch.bfloat16, enabled=half):
+                scores = run(x)
+            if training:
                 optimizer.zero_grad()
                 loss(scores.float(), y).backward()
                 optimizer.step()
             if device == "cuda":
                 torch.cuda.synchronize()
-            seconds = time.perf_counter() - began
+            seconds.append(time.perf_counter() - began)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        results.put((seconds, (torch.cuda.max_memory_allocated() if device == "cuda" else peak) / 2**30))
+        peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak
+        results.put((median(seconds[WARM:]), peak / 2**30))
     except (torch.OutOfMemoryError, RuntimeError) as error:
-        results.put(str(error).splitlines()[0])
+        results.put(next(filter(None, str(error).splitlines()), type(error).__name__))
+
+
+def operations(kind: str, given: argparse.Namespace) -> int:
+    """Floating-point operations of the convolutions of a run, counted without computing them."""
+    from scripts.improved_unet import ImprovedUNet
+
+    network = ImprovedUNet(features=given.features).to("meta")
+    with FlopCounterMode(display=False) as counter:
+        scores = network(torch.empty(given.batch, 1, *given.size, device="meta"))
+        if kind != "inference":
+            scores.sum().backward()
+    return counter.get_total_flops()
 
 
 def main() -> None:
@@ -63,20 +84,27 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 128])
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--features", type=int, default=16)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS[:3])
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--half", action="store_true", help="bfloat16 on a CPU, too")
     parser.add_argument("--give_back", action="store_true", help="don't keep memory that was freed")
+    parser.add_argument("--peak", type=float, help="of the hardware in TFLOP/s")
     given = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     marks = f"{', bfloat16' if given.half else ''}{', freed memory given back' if given.give_back else ''}"
     print(f"batch {given.batch} of {given.size}, {given.features} features{marks}")
-    for kind in KINDS:
+    for kind in given.kinds:
         results = context.Queue()
         process = context.Process(target=measure, args=(kind, given, results))
         process.start()
         process.join()
         found = f"killed ({process.exitcode}), most likely out of memory" if process.exitcode else results.get()
-        shown = found if isinstance(found, str) else f"{found[0]:>6.1f} s   {found[1]:>5.1f} GiB"
-        print(f"{kind:<30} {shown}", flush=True)
+        shown = found
+        if not isinstance(found, str):
+            rate = operations(kind, given) / found[0] / 1e12
+            share = f", {100 * rate / given.peak:.0f} % of the peak" if given.peak else ""
+            shown = f"{found[0]:>7.2f} s   {found[1]:>5.1f} GiB   {rate:.2f} TFLOP/s{share}"
+        print(f"{kind:<16} {shown}", flush=True)
 
 
 if __name__ == "__main__":

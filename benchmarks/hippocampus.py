@@ -4,7 +4,8 @@
 
 DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on. Every part has a
 fixed number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone.
-`final` trains on all cases, and has none to be scored on. What was stopped, or is out of its minutes, goes on when the
+`final` trains on all cases, and has none to be scored on; its weights are left in half precision, too, as
+final/models/hippocampus.pt: the file in bundle/models. What was stopped, or is out of its minutes, goes on when the
 same command is given again; what is trained isn't trained again. On a GPU the same commands run there, in bf16 where
 it has that. The table is left beside the parts as hippocampus.md and hippocampus.json.
 """
@@ -16,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from recipes import DEMO, execute
+from recipes import BUNDLE, DEMO, execute
 
 PARTS = ("fold0", "final", "fold1", "fold2", "fold3")
 CLASSES = ("anterior", "posterior")
@@ -75,6 +76,8 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     if not done.is_file():
         if not execute(f"{part}: train", train, deadline):
             return False
+        if part == "final":
+            halve(folder / "models")
         done.write_text(json.dumps(settings) + "\n")
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
     for out, patches in SCORED.items() if part != "final" else ():
@@ -83,6 +86,16 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
         if not (folder / out / "metrics.json").is_file() and not execute(f"{part}: score", evaluate, deadline):
             return False
     return True
+
+
+def halve(models: Path) -> None:
+    """Leaves weights in half precision beside those that a training has left."""
+    sys.path.insert(0, str(BUNDLE))
+    from scripts.checkpoint_files import read_checkpoint, write
+
+    content = read_checkpoint(models / "model.pt")
+    content["model"] = {name: w.half() if w.is_floating_point() else w for name, w in content["model"].items()}
+    write(content, models / "hippocampus.pt")
 
 
 def outcome(part: str, folder: Path) -> dict:

@@ -8,8 +8,11 @@ import time
 from argparse import Namespace
 
 import pytest
+import torch
 from conftest import BUNDLE, CONFIGS, ROOT
 from helpers import stubs
+
+from scripts.checkpoint_files import read_checkpoint, write
 
 NAMES = [f"hippocampus_{n:03}" for n in range(1, 9)]
 
@@ -47,6 +50,10 @@ def test_a_case_that_is_not_there_is_named(script, data):
 def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkeypatch):
     ran = []
     monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
+    models = tmp_path / "out" / "final" / "models"
+    models.mkdir(parents=True)
+    weights = {"weight": torch.rand(3), "steps": torch.tensor(7)}
+    write({"model": weights, "info": {"class_names": ["background", "anterior"]}}, models / "model.pt")
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
     assert script.work("fold0", given, time.monotonic() + 9) and script.work("final", given, time.monotonic() + 9)
     assert [command.split()[4] for command in ran] == ["training", "evaluating", "evaluating", "training"]
@@ -62,6 +69,8 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
     train, evaluate, mirrored, final = ran
     assert "mirrored.json" in mirrored and "mirrored.json" not in evaluate
     assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
+    halved = read_checkpoint(models / "hippocampus.pt")["model"]
+    assert torch.equal(halved["weight"], weights["weight"].half()) and halved["steps"].dtype == torch.int64
     script.work("fold0", given, time.monotonic() + 9)
     assert len(ran) == 6 and "evaluating" in ran[4]  # what is trained isn't trained again
     with pytest.raises(SystemExit, match="trained by another command"):
