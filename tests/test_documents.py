@@ -73,8 +73,8 @@ def test_pictures_and_files_exist(file):
     ids=lambda file: str(file.relative_to(ROOT)),
 )
 def test_every_knob_that_is_named_exists(file):
-    configs = [CONFIGS / f"{name}.json" for name in ("train", "inference", "evaluate")]
-    configs += [*CONFIGS.glob("recipe_*.json"), CONFIGS / "ensemble.json", CONFIGS / "mirrored.json"]
+    names = ("train", "inference", "evaluate", "ensemble", "mirrored", "fast")
+    configs = [*(CONFIGS / f"{name}.json" for name in names), *CONFIGS.glob("recipe_*.json")]
     known = {key for config in configs for key in json.loads(config.read_text())}
     foreign = {
         "output",

@@ -64,7 +64,7 @@ class ImprovedUNet(nn.Module):
         norm: normalisation, likewise.
         variant: "text" or "paper".
         checkpointing: keep only the levels' outputs for the backward pass and compute the rest again: less memory
-            for large volumes, about a third more time.
+            for large volumes, half as much time again.
     """
 
     def __init__(
