@@ -17,7 +17,8 @@ import sys
 import time
 from pathlib import Path
 
-from recipes import BUNDLE, DEMO, execute
+import common  # noqa: F401 - puts the bundle on the path
+from recipes import DEMO, execute
 
 PARTS = ("fold0", "final", "fold1", "fold2", "fold3")
 CLASSES = ("anterior", "posterior")
@@ -52,9 +53,9 @@ def datalist(data: Path, part: str) -> dict:
     }
 
 
-def command(what: str, files: list[str], folder: Path, out: str, options: dict, *more: str) -> str:
-    """As one would type it in bundle/."""
-    listed = ",".join(f"'configs/{file}.json'" for file in files)
+def command(what: str, files: list[str | Path], folder: Path, out: str, options: dict, *more: str) -> str:
+    """As one would type it in bundle/; files are configurations by name, or any others by path."""
+    listed = ",".join(f"'{file}'" if isinstance(file, Path) else f"'configs/{file}.json'" for file in files)
     paths = f"--datalist {folder}/datalist.json --output_dir {folder}/{out} --ckpt_dir {folder}/models"
     given = [f'--{name} "{value}"' for name, value in options.items()]
     return " ".join([f'python -m monai.bundle run {what} --config_file "[{listed}]"', paths, *given, *more])
@@ -90,7 +91,6 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
 
 def halve(models: Path) -> None:
     """Leaves weights in half precision beside those that a training has left."""
-    sys.path.insert(0, str(BUNDLE))
     from scripts.checkpoint_files import read_checkpoint, write
 
     content = read_checkpoint(models / "model.pt")
@@ -98,12 +98,16 @@ def halve(models: Path) -> None:
     write(content, models / "hippocampus.pt")
 
 
+def duration(run: Path) -> dict:
+    """Epochs and seconds that a training took."""
+    with (run / "history.csv").open(newline="") as file:
+        epochs = list(csv.DictReader(file))
+    return {"epochs": len(epochs), "seconds": round(sum(float(epoch["seconds"]) for epoch in epochs))}
+
+
 def outcome(part: str, folder: Path) -> dict:
     """What the files of a part say of it."""
-    with (folder / "run" / "history.csv").open(newline="") as file:
-        epochs = list(csv.DictReader(file))
-    row = {"part": part, **json.loads((folder / "trained.json").read_text())}
-    row |= {"epochs": len(epochs), "seconds": round(sum(float(epoch["seconds"]) for epoch in epochs))}
+    row = {"part": part, **json.loads((folder / "trained.json").read_text()), **duration(folder / "run")}
     if part != "final":
         found = {out: json.loads((folder / out / "metrics.json").read_text()) for out in SCORED}
         about = dict(found["run"]["about"])
@@ -140,6 +144,13 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def leave(rows: list[dict], text: str, file: Path) -> None:
+    """Writes results as NAME.json and NAME.md, and shows them."""
+    file.with_suffix(".json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+    file.with_suffix(".md").write_text(text)
+    print(f"\n{text}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and folds.json")
@@ -160,9 +171,7 @@ def main() -> None:
         and (part == "final" or all((given.output / part / out / "metrics.json").is_file() for out in SCORED))
     ]
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
-    (given.output / "hippocampus.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    (given.output / "hippocampus.md").write_text(text)
-    print(f"\n{text}")
+    leave(rows, text, given.output / "hippocampus")
     sys.exit(not whole)
 
 

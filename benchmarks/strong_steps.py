@@ -9,13 +9,12 @@ stopped goes on, what is done isn't done again; the table is left as strong_step
 """
 
 import argparse
-import csv
 import json
 import sys
 from copy import deepcopy
 from pathlib import Path
 
-from hippocampus import CLASSES, RECIPE, command, datalist
+from hippocampus import CLASSES, RECIPE, command, datalist, duration, leave
 from recipes import BUNDLE, DEMO, execute
 
 FOLD = "fold1"
@@ -98,8 +97,7 @@ def work(name: str, given: argparse.Namespace) -> bool:
     (folder / "datalist.json").write_text(json.dumps(datalist(given.data, FOLD), indent=1) + "\n")
     shared = {"dataset_dir": given.data.resolve()}
     options = shared | {"keep_last": True, "val_interval": given.epochs}
-    train = command("training", ["train", *RECIPE, "strong"], folder, "run", options, "--resume True")
-    train = train.replace(']" --datalist', f",'{file}']\" --datalist")
+    train = command("training", ["train", *RECIPE, "strong", file], folder, "run", options, "--resume True")
     shape = {"features": patch["features"]} if "features" in patch else {}
     evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, "run", shared | shape)
     return (folder / "run" / "metrics.json").is_file() or (
@@ -109,16 +107,12 @@ def work(name: str, given: argparse.Namespace) -> bool:
 
 def outcome(name: str, given: argparse.Namespace) -> dict:
     """What the files of a run say of it, and of its difference from the first."""
-    sys.path.insert(0, str(BUNDLE))
     from scripts.comparison import compare
 
     folder = given.output / name / "run"
     metrics = json.loads((folder / "metrics.json").read_text())
-    with (folder / "history.csv").open(newline="") as file:
-        epochs = list(csv.DictReader(file))
-    row = {"step": name, "what": STEPS[name][0], "epochs": len(epochs), "cases": metrics["foreground"]["n"]}
+    row = {"step": name, "what": STEPS[name][0], "cases": metrics["foreground"]["n"], **duration(folder)}
     row["dice"] = {c: metrics["classes"][c]["measures"]["Dice"]["mean"] for c in CLASSES}
-    row["seconds"] = round(sum(float(epoch["seconds"]) for epoch in epochs))
     if name != "strong":
         found = compare([str(given.output / "strong" / "run"), str(folder)])["foreground"]["differences"][0]
         row["difference"] = {"mean": found["mean"], "ci": found["ci"]}
@@ -151,10 +145,7 @@ def main() -> None:
     if "strong" not in done:
         sys.exit("no table without the first row, `strong`, that all others are compared with")
     rows = [outcome(name, given) for name in done]
-    text = table(rows) + "\n"
-    (given.output / "strong_steps.json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    (given.output / "strong_steps.md").write_text(text)
-    print(f"\n{text}")
+    leave(rows, table(rows) + "\n", given.output / "strong_steps")
     sys.exit(not whole)
 
 
