@@ -28,7 +28,7 @@ PUBLISHED = {  # case-mean Dice of other systems on the same folds, trained on 2
 }
 RECIPE = ["recipe_hippocampus"]
 FINAL_EPOCHS = 30  # as many steps with 208 cases as the recipe's 40 epochs are with a fold's 156
-SCORED = {"run": [], "mirrored": ["mirrored"]}  # folder of the report, patches of the evaluation
+SCORED = {"run": {}, "single": {"mirror_axes": "[]"}}  # folder of the report, overrides of the evaluation
 
 
 def datalist(data: Path, part: str) -> dict:
@@ -81,9 +81,9 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
             halve(folder / "models")
         done.write_text(json.dumps(settings) + "\n")
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
-    for out, patches in SCORED.items() if part != "final" else ():
-        files = ["train", "evaluate", *RECIPE, *patches]
-        evaluate = command("evaluating", files, folder, out, shared | shapes, "--split validation")
+    for out, changed in SCORED.items() if part != "final" else ():
+        options = shared | shapes | changed
+        evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, out, options, "--split validation")
         if not (folder / out / "metrics.json").is_file() and not execute(f"{part}: score", evaluate, deadline):
             return False
     return True
@@ -131,13 +131,13 @@ def table(rows: list[dict]) -> str:
             lines.append(f"| {row['part']}, all cases | - | - | - | {cost} |")
         for out, dice in row.get("dice", {}).items():
             shown = " | ".join(f"{d['mean']:.4f} ({d['ci'][0]:.3f} to {d['ci'][1]:.3f})" for d in dice.values())
-            name = f"{row['part']}, with mirror images" if out == "mirrored" else row["part"]
+            name = f"{row['part']}, without mirror images" if out == "single" else row["part"]
             lines.append(f"| {name} | {row['cases']} | {shown} | {cost} |")
     scored = [row["dice"] for row in rows if "dice" in row]
     for out in SCORED if len(scored) > 1 else ():
         means = " | ".join(f"{sum(d[out][name]['mean'] for d in scored) / len(scored):.4f}" for name in CLASSES)
         lines.append(
-            f"| mean of {len(scored)} folds{', with mirror images' if out == 'mirrored' else ''} | | {means} | | |"
+            f"| mean of {len(scored)} folds{', without mirror images' if out == 'single' else ''} | | {means} | | |"
         )
     for name, (front, back) in PUBLISHED.items():
         lines.append(f"| {name}, as published | | {front} | {back} | | |")

@@ -79,6 +79,8 @@ STEPS = {  # what is changed, and the patch that does it
     ),
     "elastic": ("elastic deformation", chain(instead={"RandAffined": [ELASTIC, affine()]})),
     "mirrors": ("mirror images along all axes", chain(instead={"RandFlipd": FLIPS})),
+    "deep": ("deep supervision: losses on maps of three levels", {"loss": read("losses")["deep_dice_ce"]}),
+    "dropout": ("a fifth of the channels dropped", {"dropout": 0.2}),
     "whole": ("whole images in place of crops", {"spatial_size": [48, 64, 48]}),
     "width": ("half as wide again, 24 features", {"features": 24}),
     "rate": ("twice the learning rate", {"learning_rate": 0.004}),

@@ -47,6 +47,14 @@ def test_the_tables_of_the_recipes_are_those_that_were_measured(figures):
     assert all(row["dice"] >= 0.8 for row in found)
 
 
+def test_the_readme_has_the_hippocampus_as_it_was_measured():
+    fold, *_ = json.loads((BUNDLE / "docs" / "hippocampus_metrics.json").read_text())["rows"]
+    front, back = (fold["dice"]["run"][name]["mean"] for name in ("anterior", "posterior"))
+    (row,) = re.findall(r"^\| real MR of the hippocampus.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert fold["part"] == "fold0" and f", {round(fold['seconds'] / 60)} minutes on" in row
+    assert f"| {front:.3f} / {back:.3f} (`bundle/docs/hippocampus.md`) |" in row
+
+
 def test_pictures_are_small():
     pictures = [*(BUNDLE / "docs").glob("*.png")]
     assert len(pictures) >= 3 and all(picture.stat().st_size < 600_000 for picture in pictures)

@@ -66,8 +66,8 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
         )
         files = json.loads(words[words.index("--config_file") + 1].replace("'", '"'))
         assert all((BUNDLE / file).is_file() for file in files)
-    train, evaluate, mirrored, final = ran
-    assert "mirrored.json" in mirrored and "mirrored.json" not in evaluate
+    train, evaluate, single, final = ran
+    assert '--mirror_axes "[]"' in single and "--mirror_axes" not in evaluate
     assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
     halved = read_checkpoint(models / "hippocampus.pt")["model"]
     assert torch.equal(halved["weight"], weights["weight"].half()) and halved["steps"].dtype == torch.int64
@@ -81,14 +81,15 @@ def test_the_table_has_folds_their_mean_and_what_was_published(script):
     def fold(name, front, back):
         ci = {"ci": [0.8, 0.9]}
         dice = {"anterior": {"mean": front, **ci}, "posterior": {"mean": back, **ci}}
-        return {"part": name, "cases": 52, "dice": {"run": dice, "mirrored": dice}, "epochs": 60, "seconds": 3000}
+        return {"part": name, "cases": 52, "dice": {"run": dice, "single": dice}, "epochs": 60, "seconds": 3000}
 
     rows = [fold("fold0", 0.9, 0.88), {"part": "final", "epochs": 60, "seconds": 4000}]
     assert "mean of" not in script.table(rows).replace("mean of five", "")
     text = script.table([*rows, fold("fold1", 0.8, 0.86)])
     assert "| fold0 | 52 | 0.9000 (0.800 to 0.900) | 0.8800 (0.800 to 0.900) | 60 | 50 min |" in text
-    assert "| final, all cases | - | - | - | 60 | 67 min |" in text and "| fold1, with mirror images | 52 |" in text
-    assert "| mean of 2 folds | | 0.8500 | 0.8700 | | |" in text and "| mean of 2 folds, with mirror images |" in text
+    assert "| final, all cases | - | - | - | 60 | 67 min |" in text and "| fold1, without mirror images | 52 |" in text
+    assert "| mean of 2 folds | | 0.8500 | 0.8700 | | |" in text
+    assert "| mean of 2 folds, without mirror images |" in text
     assert "as published | | 0.8975 | 0.8807 |" in text
 
 

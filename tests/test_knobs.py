@@ -22,6 +22,8 @@ from scripts.knobs import NUMBER, SWITCH, WHOLE, check, check_class_names
         ("spatial_size", 64), ("spatial_size", [64]), ("spatial_size", [64, 64, 0]), ("spatial_size", [64, 64, 3.5]),
         ("class_names", "background"), ("class_names", ["background"]), ("class_names", []), ("class_names", 3),
         ("class_names", ["background", "body", "body"]), ("class_names", ["background", 1]), ("class_names", None),
+        ("mirror_axes", 0), ("mirror_axes", [3]), ("mirror_axes", [0, 0]), ("mirror_axes", [True]),
+        ("mirror_axes", None),
         ("device", "gpu7"), ("device", "cuda:99"), ("device", "cpu:x"), ("device", None), ("device", [0]),
     ],
 )  # fmt: skip
@@ -36,7 +38,8 @@ def test_what_can_not_be_meant(name, wrong):
         ("epochs", 1), ("seed", 0), ("fold", None), ("fold", 0), ("learning_rate", 0), ("lr_decay", 1), ("dropout", 0),
         ("dropout", 0.99), ("test_share", 0), ("flip_axis", 2), ("num_workers", 0), ("spatial_size", [32, 32]),
         ("spatial_size", (32, 48, 16)), ("resume", True), ("some_other", "anything"),
-        ("class_names", ["background", "body"]), ("device", "cpu"), ("device", torch.device("cpu")),
+        ("class_names", ["background", "body"]), ("mirror_axes", []), ("mirror_axes", (0, 2)),
+        ("device", "cpu"), ("device", torch.device("cpu")),
     ],
 )  # fmt: skip
 def test_what_can(name, right):
@@ -65,7 +68,7 @@ def test_every_number_of_a_configuration_is_checked(name):
     given = {key for key, value in listed.items() if value == f"@{key}"}
     assert listed.keys() == given
     assert plain - {"main_process", "anonymise"} | {"class_names", "spatial_size", "device", "amp"} <= given
-    assert given <= {*WHOLE, *NUMBER, *SWITCH, "spatial_size", "class_names", "device"}
+    assert given <= {*WHOLE, *NUMBER, *SWITCH, "spatial_size", "class_names", "device", "mirror_axes"}
 
 
 def test_the_shipped_values_pass():

@@ -1,5 +1,6 @@
 """The losses by name, against their formulas, and the class weights, against a count by hand."""
 
+import copy
 import json
 import logging
 import shutil
@@ -15,12 +16,14 @@ from helpers import refusal, save_labels
 from monai.bundle import ConfigParser
 from scripts import check_memory, class_weights
 from scripts.class_weights import RECORD, balanced
-from scripts.losses import CrossEntropy, SampledBCE, Sum
+from scripts.improved_unet import ImprovedUNet
+from scripts.losses import CrossEntropy, DeepSupervision, SampledBCE, Sum
 
 WEIGHTS = [0.1, 0.3, 0.6, 1.0, 1.5, 2.5]
 CE_WEIGHT = 0.3
 LOSSES = json.loads((CONFIGS / "losses.json").read_text())
 NAMES = [name for name in LOSSES if not name.startswith("_")]
+UNET = {"_target_": "scripts.improved_unet.ImprovedUNet", "out_channels": 6, "features": 2, "levels": 3}
 SHAPES = [(6, (8, 8)), (6, (6, 8, 4)), (1, (8, 8)), (1, (6, 8, 4))]
 
 
@@ -30,7 +33,7 @@ def loss(name: str, channels: int):
     for part in (entry, *entry.get("losses", [])):
         if "weight" in part:
             part["weight"] = WEIGHTS[: max(channels, 2)]
-    content = {"loss": entry, "out_channels": channels, "ce_weight": CE_WEIGHT}
+    content = {"loss": entry, "out_channels": channels, "ce_weight": CE_WEIGHT, "network_def": UNET}
     return ConfigParser(content).get_parsed_content("loss")
 
 
@@ -62,6 +65,7 @@ def formulas(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         "dice": dice,
         "batch_dice": np.mean(1 - (2 * both.sum(0) + 1e-5) / (sizes.sum(0) + 1e-5)),
         "dice_ce": dice + CE_WEIGHT * ce.mean(),
+        "deep_dice_ce": dice + CE_WEIGHT * ce.mean(),  # the network has made no coarser scores
         "dice_focal": dice + np.mean(-((1 - hit) ** 2) * np.log(hit)),
         "dice_weighted_ce": dice + CE_WEIGHT * weighted,
         "cross_entropy": ce.mean(),
@@ -123,6 +127,26 @@ def test_sampled_bce(channels):
     assert touched.sum() == touched.numel() / 2 and not (logits.grad != 0).any(1)[~touched].any()
 
 
+def test_deep_supervision_adds_the_loss_of_the_coarser_scores():
+    """In training alone; of an average's forward pass in between nothing is left."""
+    torch.manual_seed(0)
+    network = ImprovedUNet(spatial_dims=2, out_channels=3, features=2, levels=3, dropout=0.0)
+    plain = torch.nn.MSELoss()
+    function = DeepSupervision(plain, network, share=0.3)
+    x, labels = torch.rand(1, 1, 8, 8), torch.rand(1, 3, 8, 8)
+    logits = network.train()(x)
+    coarsest, middle = function.coarser[::-1]
+    assert middle.shape[2:] == (4, 4) and coarsest.shape[2:] == (2, 2)
+    taken_down = torch.nn.functional.interpolate
+    parts = [plain(s, taken_down(labels, s.shape[2:], mode="nearest-exact")) for s in (logits, middle, coarsest)]
+    assert function(logits, labels).item() == pytest.approx((parts[0] + 0.3 * parts[1] + 0.09 * parts[2]).item())
+    function(logits, labels).backward()
+    assert all(segment.weight.grad.abs().max() > 0 for segment in network.segmentations)
+    average = copy.deepcopy(network).eval()
+    assert function(average(x), labels).item() == pytest.approx(plain(average(x), labels).item())
+    assert function(network.eval()(x), labels).item() == pytest.approx(parts[0].item(), rel=1e-4)
+
+
 def test_losses_refuse_what_does_not_fit():
     logits, labels = example(6, (8, 8))
     with pytest.raises(ValueError, match="weight has 2 values, expected 6"):
@@ -131,6 +155,8 @@ def test_losses_refuse_what_does_not_fit():
         SampledBCE(0)
     with pytest.raises(ValueError, match="1 factors for 2 losses"):
         Sum([CrossEntropy(), CrossEntropy()], [1.0])
+    with pytest.raises(ValueError, match="Conv2d has no upscale"):
+        DeepSupervision(CrossEntropy(), torch.nn.Conv2d(1, 2, 1))
 
 
 # class weights

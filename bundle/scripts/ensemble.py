@@ -37,21 +37,22 @@ def load(paths: Sequence[str], network: Ensemble, class_names: list[str]) -> Non
 
 
 class MirroredInferer(Inferer):
-    """The mean of the scores of an image and of its mirror images, each turned back.
+    """The mean of the scores of an image and of its mirror images, if any, each turned back.
 
     Args:
         inferer: of MONAI, for each of them.
-        axes: of the image, 0 the first after the channels; with two there are four images, with three eight.
+        axes: of the image, 0 the first after the channels; with none it is the image alone, with two there are four
+            images, with three eight.
     """
 
-    def __init__(self, inferer: Inferer, axes: Sequence[int] = (0,)):
+    def __init__(self, inferer: Inferer, axes: Sequence[int] = ()):
         super().__init__()
-        subsets = chain.from_iterable(combinations(sorted(set(axes)), n) for n in range(len(set(axes)) + 1))
+        subsets = chain.from_iterable(combinations(sorted(set(axes)), n) for n in range(1, len(set(axes)) + 1))
         self.inferer = inferer
         self.flips = [[axis + 2 for axis in subset] for subset in subsets]
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
-        scores = 0.0
+        scores = self.inferer(inputs, network, *args, **kwargs)
         for axes in self.flips:
             scores = scores + self.inferer(inputs.flip(axes), network, *args, **kwargs).flip(axes)
-        return scores / len(self.flips)
+        return scores / (1 + len(self.flips))

@@ -89,6 +89,8 @@ def check(knobs: dict) -> None:
         if name in NUMBER:
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             in_range(name, value, number, "a number", NUMBER[name])
+        if name == "mirror_axes" and not is_axes(value):
+            raise UserError(f'{name} is {value!r}: expected a list of axes out of 0, 1, 2; say --{name} "[0]"')
         if name == "spatial_size" and not is_size(value):
             raise UserError(f'{name} is {value!r}: expected 2 or 3 whole numbers above 0, say --{name} "[128,128,64]"')
 
@@ -127,6 +129,10 @@ def in_range(name: str, value, right_type: bool, kind: str, limits: tuple) -> No
             else f" to {high if isinstance(high, int) else round(high, 4)}"
         )
         raise UserError(f"{name} is {value!r}: expected {kind} {lower}{upper}; give another --{name}")
+
+
+def is_axes(value) -> bool:
+    return isinstance(value, list | tuple) and len(set(map(repr, value)) & {"0", "1", "2"}) == len(value)
 
 
 def is_size(value) -> bool:

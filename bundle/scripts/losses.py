@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from monai.losses import DeepSupervisionLoss
+
 
 class CrossEntropy(nn.Module):
     """Cross-entropy of the softmax, or of the sigmoid of a single channel, over voxels that may weigh unequally.
@@ -73,3 +75,32 @@ class Sum(nn.Module):
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return sum(factor * loss(logits, labels) for factor, loss in zip(self.factors, self.losses))
+
+
+class DeepSupervision(nn.Module):
+    """A loss on the network's scores and, in training, on the coarser ones that it has made them of.
+
+    The coarser ones are what the network's own `upscale` is given; labels are taken down to their grids.
+
+    Args:
+        loss: on each of them.
+        network: that is trained; with a module `upscale`, as the Improved 3D UNet.
+        share: what the next coarser scores add to the loss; those after them add its square.
+    """
+
+    def __init__(self, loss: nn.Module, network: nn.Module, share: float = 0.5) -> None:
+        super().__init__()
+        if not isinstance(getattr(network, "upscale", None), nn.Module):
+            raise ValueError(f"{type(network).__name__} has no upscale: it sums no maps of several levels")
+        self.loss = DeepSupervisionLoss(loss, weights=[1.0, share, share**2])
+        coarser = self.coarser = []
+
+        def keep(module: nn.Module, given: tuple) -> None:
+            if module.training:
+                coarser.insert(0, given[0])
+
+        network.register_forward_pre_hook(lambda *_: coarser.clear())
+        network.upscale.register_forward_pre_hook(keep)
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return self.loss([logits, *self.coarser], labels)
