@@ -2,8 +2,8 @@
 
     python benchmarks/hippocampus.py DATA [--parts fold0 final fold1 ...] [--minutes 150] [--set NAME=VALUE ...]
 
-DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on. Every part has a
-fixed number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone.
+DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on. Every part has the
+recipe's number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone.
 `final` trains on all cases, and has none to be scored on; its weights are left in half precision, too, as
 final/models/hippocampus.pt: the file in bundle/models. What was stopped, or is out of its minutes, goes on when the
 same command is given again; what is trained isn't trained again. On a GPU the same commands run there, in bf16 where
@@ -27,7 +27,6 @@ PUBLISHED = {  # case-mean Dice of other systems on the same folds, trained on 2
     "MONAI DynUNet, mean of five folds": (0.8983, 0.8816),
 }
 RECIPE = ["recipe_hippocampus"]
-FINAL_EPOCHS = 30  # as many steps with 208 cases as the recipe's 40 epochs are with a fold's 156
 SCORED = {"run": {}, "single": {"mirror_axes": "[]"}}  # folder of the report, overrides of the evaluation
 
 
@@ -67,8 +66,7 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "datalist.json").write_text(json.dumps(datalist(given.data, part), indent=1) + "\n")
     shared = {"dataset_dir": given.data.resolve(), "seed": given.seed}
-    length = {"epochs": FINAL_EPOCHS} if part == "final" else {}
-    training = shared | {"keep_last": True, "val_interval": 5} | length | given.options
+    training = shared | {"keep_last": True, "val_interval": 5} | given.options
     train = command("training", ["train", *RECIPE, "strong"], folder, "run", training, "--resume True")
     done = folder / "trained.json"
     settings = {"command": train.replace(str(folder), part).replace(str(given.data.resolve()), "DATA")}

@@ -3,9 +3,10 @@
     python benchmarks/strong_steps.py DATA [--only NAME ...] [--epochs 8] [--output DIR]
 
 DATA as for hippocampus.py. Every run differs from the first, `strong`, in one thing, is as long, and begins with the
-same seed; `seed` is the same with another one, and so says what chance alone does. All are scored on fold 1: what is
-chosen here, no other fold has had a say in. Differences are taken case by case, their intervals draw cases. What was
-stopped goes on, what is done isn't done again; the table is left as strong_steps.md and strong_steps.json.
+same seed; `seed` is the same with another one, and so says what chance alone does. The last two train nothing: they
+score what is there in another way. All are scored on fold 1: what is chosen here, no other fold has had a say in.
+Differences are taken case by case, their intervals draw cases. What was stopped goes on, what is done isn't done again;
+the table is left as strong_steps.md and strong_steps.json.
 """
 
 import argparse
@@ -85,25 +86,34 @@ STEPS = {  # what is changed, and the patch that does it
     "width": ("half as wide again, 24 features", {"features": 24}),
     "rate": ("twice the learning rate", {"learning_rate": 0.004}),
 }
+SCORED = {  # what is scored in another way: trainings of the above, patches, overrides
+    "single": ("no mirror image at the test", ["strong"], [], {"mirror_axes": "[]"}),
+    "ensemble": ("scores averaged with those of the other seed", ["strong", "seed"], ["ensemble"], {}),
+}
 
 
 def work(name: str, given: argparse.Namespace) -> bool:
-    """Trains with a step and scores it."""
-    folder, patch = given.output / name, STEPS[name][1]
+    """Trains with a step, where there is one, and scores it."""
+    folder, data = given.output / name, {"dataset_dir": given.data.resolve()}
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(patch | {"epochs": given.epochs}, indent=1)
-    file = folder / "step.json"
-    if file.is_file() and file.read_text() != text:
-        sys.exit(f"{folder}: made with other settings; move it away")
-    file.write_text(text)
+    if name in STEPS:
+        patch = STEPS[name][1]
+        file, text = folder / "step.json", json.dumps(patch | {"epochs": given.epochs}, indent=1)
+        if file.is_file() and file.read_text() != text:
+            sys.exit(f"{folder}: made with other settings; move it away")
+        file.write_text(text)
+        length = {"keep_last": True, "val_interval": given.epochs}
+        train = command("training", ["train", *RECIPE, "strong", file], folder, "run", data | length, "--resume True")
+        patches, options = [], {"features": patch["features"]} if "features" in patch else {}
+    else:
+        _, used, patches, options = SCORED[name]
+        members = [str(given.output / step / "models" / "model.pt") for step in used]
+        train, options = None, options | ({"members": members} if len(members) > 1 else {"weights_file": members[0]})
     (folder / "datalist.json").write_text(json.dumps(datalist(given.data, FOLD), indent=1) + "\n")
-    shared = {"dataset_dir": given.data.resolve()}
-    options = shared | {"keep_last": True, "val_interval": given.epochs}
-    train = command("training", ["train", *RECIPE, "strong", file], folder, "run", options, "--resume True")
-    shape = {"features": patch["features"]} if "features" in patch else {}
-    evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, "run", shared | shape)
+    files = ["train", "evaluate", *RECIPE, *patches]
+    evaluate = command("evaluating", files, folder, "run", data | options, "--split validation")
     return (folder / "run" / "metrics.json").is_file() or (
-        execute(f"{name}: train", train) and execute(f"{name}: score", f"{evaluate} --split validation")
+        (not train or execute(f"{name}: train", train)) and execute(f"{name}: score", evaluate)
     )
 
 
@@ -113,7 +123,8 @@ def outcome(name: str, given: argparse.Namespace) -> dict:
 
     folder = given.output / name / "run"
     metrics = json.loads((folder / "metrics.json").read_text())
-    row = {"step": name, "what": STEPS[name][0], "cases": metrics["foreground"]["n"], **duration(folder)}
+    row = {"step": name, "what": (STEPS | SCORED)[name][0], "cases": metrics["foreground"]["n"]}
+    row |= duration(folder) if name in STEPS else {}
     row["dice"] = {c: metrics["classes"][c]["measures"]["Dice"]["mean"] for c in CLASSES}
     if name != "strong":
         found = compare([str(given.output / "strong" / "run"), str(folder)])["foreground"]["differences"][0]
@@ -137,13 +148,13 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and folds.json")
-    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument("--only", nargs="+", choices=[*STEPS, *SCORED], default=[*STEPS, *SCORED])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--output", type=Path, default=DEMO / "strong_steps")
     given = parser.parse_args()
     given.output = given.output.resolve()
     whole = all([work(name, given) for name in given.only])
-    done = [name for name in STEPS if (given.output / name / "run" / "metrics.json").is_file()]
+    done = [name for name in (*STEPS, *SCORED) if (given.output / name / "run" / "metrics.json").is_file()]
     if "strong" not in done:
         sys.exit("no table without the first row, `strong`, that all others are compared with")
     rows = [outcome(name, given) for name in done]

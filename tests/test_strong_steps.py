@@ -44,6 +44,19 @@ def test_every_step_changes_one_thing_and_can_be_built(script):
         assert set(given["label"].unique().tolist()) <= {0, 1, 2}
 
 
+def test_what_trains_nothing_scores_what_is_there(script, tmp_path, monkeypatch):
+    ran = {}
+    monkeypatch.setattr(script, "execute", lambda title, command: ran.update({title: command}) or True)
+    monkeypatch.setattr(script, "datalist", lambda data, part: {})
+    given = Namespace(output=tmp_path, epochs=8, data=tmp_path)
+    assert all(script.work(name, given) for name in ("strong", *script.SCORED))
+    assert [*ran] == ["strong: train", "strong: score", "single: score", "ensemble: score"]
+    strong, other = (f"{tmp_path}/{name}/models/model.pt" for name in ("strong", "seed"))
+    assert strong in ran["single: score"] and '--mirror_axes "[]"' in ran["single: score"]
+    assert f"--members \"['{strong}', '{other}']\"" in ran["ensemble: score"]
+    assert "configs/ensemble.json" in ran["ensemble: score"] and "ensemble.json" not in ran["single: score"]
+
+
 def test_table(script):
     rows = [
         {"what": "as it is", "dice": {"anterior": 0.9, "posterior": 0.88}},
