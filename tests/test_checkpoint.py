@@ -200,7 +200,7 @@ def test_what_a_killed_write_left_is_cleared_up(saved):
 def test_other_classes(asked, saved):
     file, _ = saved
     message = refusal(load_weights, str(file), network(), asked)
-    assert all(word in message for word in (str(file), str(NAMES), str(asked), "--class_names"))
+    assert all(word in message for word in (str(file), str(NAMES), str(asked), "--class_names", "--weights_file"))
 
 
 @pytest.mark.parametrize(

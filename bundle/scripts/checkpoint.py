@@ -205,7 +205,7 @@ def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) ->
     saved = read_checkpoint(file)
     if not digests(file):
         logger.warning(f"{file}: no {digest_file(file).name} beside it; that it is whole is taken on trust")
-    compare_classes(saved, class_names, file)
+    compare_classes(saved, class_names, file, "--weights_file")
     load_strictly(network, saved["model"], file)
     info = saved.get("info", {})
     logger.info(
@@ -214,13 +214,14 @@ def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) ->
     )
 
 
-def compare_classes(saved: dict, class_names: list[str], file: Path) -> None:
+def compare_classes(saved: dict, class_names: list[str], file: Path, knob: str = "--ckpt_dir") -> None:
     trained = saved.get("info", {}).get("class_names")
     if trained is None:
         logger.warning(f"{file}: carries no class names; they are taken on trust")
     elif list(trained) != list(class_names):
         raise UserError(
-            f'{file}: trained for the classes {trained}, asked for {list(class_names)}; say --class_names "{trained}"'
+            f'{file}: trained for the classes {trained}, asked for {list(class_names)}; say --class_names "{trained}", '
+            f"or name others with {knob}"
         )
 
 
