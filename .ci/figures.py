@@ -1,7 +1,7 @@
 """Brings the demo's figures and pictures into the documents; run by `make figures` after `make demo`.
 
 The report's first screen is photographed where Chromium is installed, and left as it was where not. The tables of
-benchmarks/recipes.py, networks.py and hippocampus.py come along where these were run.
+benchmarks/recipes.py, networks.py, hippocampus.py and strong_steps.py come along where these were run.
 """
 
 import importlib
@@ -20,6 +20,7 @@ TABLES = {  # name of the script that measures, where its results lie, the docum
     "recipes": (DEMO / "recipes" / "recipes.json", DOCS / "recipes.md"),
     "networks": (DEMO / "networks.json", DOCS / "recipes.md"),
     "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
+    "strong_steps": (DEMO / "strong_steps" / "strong_steps.json", DOCS / "hippocampus.md"),
 }
 KEPT = ("foreground", "classes", "patients", "worst", "tolerance_mm")  # of metrics.json: not every case
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

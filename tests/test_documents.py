@@ -87,6 +87,8 @@ def test_every_knob_that_is_named_exists(file):
     foreign = {
         "output",
         "parts",
+        "only",
+        "set",
         "space",
         "folds",
         "patients",
