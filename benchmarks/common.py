@@ -1,5 +1,6 @@
 """What the benchmarks share: a clock, phantoms in a temporary folder and the shipped configurations."""
 
+import resource
 import sys
 import tempfile
 import time
@@ -22,6 +23,18 @@ def seconds(call: Callable, repeats: int) -> float:
         call()
         times.append(time.perf_counter() - began)
     return median(times)
+
+
+def now() -> tuple[float, float]:
+    """Seconds by the clock, and those that all cores have worked for this process and those that it has waited for."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def since(began: tuple[float, float]) -> tuple[float, float]:
+    """Seconds from a `now`, of both kinds."""
+    clock, worked = now()
+    return clock - began[0], worked - began[1]
 
 
 def inference(data: Path, models: Path, out: Path, *patches: str, **overrides) -> ConfigWorkflow:

@@ -11,27 +11,14 @@ medians over neighbouring epochs, by the clock and in processor time: the latter
 
 import argparse
 import copy
-import resource
 import statistics
-import time
 
 import torch
-from common import training
+from common import now, since, training
 from ignite.engine import Events
 
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
-
-
-def now() -> tuple[float, float]:
-    """Seconds by the clock, and of the processor for this process and those it has started."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return time.perf_counter(), sum(part.ru_utime + part.ru_stime for part in used)
-
-
-def since(began: tuple[float, float]) -> tuple[float, float]:
-    wall, processor = now()
-    return wall - began[0], processor - began[1]
 
 
 def bare_epoch(network, optimizer, loss_function, schedule, loaders, post, classes) -> tuple[float, float]:

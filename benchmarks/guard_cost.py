@@ -8,29 +8,22 @@ the digests and the previous state add to saving an epoch, as a share of an epoc
 
 import argparse
 import logging
-import resource
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
 
 import torch
-from common import inference, training
-
-
-def processors() -> float:
-    """Seconds that all cores have worked for this process and those that it has waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+from common import inference, now, since, training
 
 
 def timed(data: Path, models: Path, out: Path) -> tuple[float, float]:
     """Seconds from the first case to the last file, by the clock and of the processors."""
     made = inference(data, models, out)
-    began, worked = time.perf_counter(), processors()
+    began = now()
     made.run()
     made.finalize()
-    return time.perf_counter() - began, processors() - worked
+    return since(began)
 
 
 def main() -> None:
