@@ -291,11 +291,8 @@ def losses(folder) -> list[tuple]:
     ("files", "workers"), [(["train.json"], 0), (["train.json"], 2), (["train.json", "strong.json"], 0)]
 )
 def test_resumed_run_equals_an_unbroken_one(files, workers, phantoms, tmp_path):
-    """Killed after the second epoch's checkpoint: the same curve, the same weights, to the last bit.
-
-    So it is in float32; two runs in bfloat16 are not the same on a CPU, be they resumed or not.
-    """
-    common = {"dataset_dir": phantoms, "num_workers": workers, "half": False, "datalist": tmp_path / "datalist.json"}
+    """Killed after the second epoch: the same curve, the same weights, to the last bit, also in bfloat16."""
+    common = {"dataset_dir": phantoms, "num_workers": workers, "datalist": tmp_path / "datalist.json"}
     runs = {
         name: {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name / "models"} for name in ("whole", "broken")
     }

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from monai.inferers import SlidingWindowInferer
-from scripts.half import LAYOUTS, HalfInferer, LastInstanceNorm, lay_out, supported
+from scripts.half import LAYOUTS, HalfInferer, LastInstanceNorm, ShallowConv3d, lay_out, supported
 from scripts.improved_unet import ImprovedUNet
 
 
@@ -78,3 +78,32 @@ def test_only_a_network_that_is_trained_no_more_is_laid_out(enabled, frozen, exp
         assert torch.equal(inferer(x, made), half)
     assert isinstance(made[1], LastInstanceNorm) is expected
     assert torch.allclose(half, whole, atol=0.05)
+
+
+@pytest.mark.parametrize("kernel, depth, shallow", [(3, 1, True), (3, 2, True), (3, 3, False), (5, 4, True), (1, 1, 0)])
+def test_a_kernel_deeper_than_its_input_has_whole_gradients(kernel, depth, shallow):
+    """Freed memory full of NaN is what a gradient that is not written would show, and did."""
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Conv3d(16, 32, kernel, padding=kernel // 2, bias=False))
+    x, inferer = torch.rand(1, 16, depth, 5, 4), HalfInferer(True)
+    (whole,) = torch.autograd.grad(made(x).square().sum(), made[0].weight)
+    for _ in range(20):
+        for size in (1_000, 20_000, 50_000):
+            torch.full((size,), torch.nan, dtype=torch.bfloat16)
+        made.zero_grad()
+        inferer(x, made).square().sum().backward()
+        assert (made[0].weight.grad - whole).norm() < (1e-5 if shallow else 0.02) * whole.norm()
+    assert type(made[0]) is ShallowConv3d and list(made.state_dict()) == ["0.weight"]
+
+
+def test_networks_that_save_memory_are_mended_too():
+    """Their layers are run again in the backward pass, where the caller's wrappings are gone."""
+    torch.manual_seed(0)
+    given = {"features": 4, "levels": 3, "dropout": 0.0, "out_channels": 2}
+    plain, saving = ImprovedUNet(**given), ImprovedUNet(**given, checkpointing=True)
+    saving.load_state_dict(plain.state_dict())
+    x = torch.rand(1, 1, 8, 16, 16)  # depth 2 at the deepest level
+    for network in (plain, saving):
+        HalfInferer(True)(x, network).square().sum().backward()
+    for a, b in zip(plain.parameters(), saving.parameters()):
+        assert torch.allclose(a.grad, b.grad, rtol=0.02, atol=1e-3 * a.grad.abs().max().item() + 1e-6)

@@ -29,6 +29,27 @@ class LastInstanceNorm(nn.Module):
         return one[0] if len(one) == 1 else torch.cat(one)
 
 
+class ShallowConv3d(nn.Conv3d):
+    """A convolution that computes in float32 where its kernel is deeper than its input.
+
+    In bfloat16 on a CPU (oneDNN's avx512_core_bf16, torch 2.13) parts of the gradient of such a kernel, 3x3x3 at a
+    depth of 2, are never written: whatever lay in that memory becomes a gradient, now and then NaN.
+    """
+
+    def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        if x.shape[-3] >= self.kernel_size[0]:
+            return super()._conv_forward(x, weight, bias)
+        with torch.autocast(x.device.type, enabled=False):
+            return super()._conv_forward(x.float(), weight, bias)
+
+
+def mend(network: nn.Module) -> None:
+    """Makes the gradients of a network that computes in bfloat16 on a CPU right, see `ShallowConv3d`."""
+    for module in network.modules():
+        if type(module) is nn.Conv3d:
+            module.__class__ = ShallowConv3d  # the same weights under the same names, for copies and optimisers too
+
+
 def lay_out(network: nn.Module) -> None:
     """Puts channels last in memory, for good: convolutions on a CPU in bfloat16 need not rearrange their input then."""
     for module in list(network.modules()):
@@ -46,20 +67,20 @@ class HalfInferer(Inferer):
     Args:
         enabled: False leaves everything as it is.
         inferer: of MONAI, that calls the network; by default once, on the whole input.
-        frozen: whether the network won't be trained any more, so that it may be laid out for a CPU.
+        frozen: whether the network won't be trained any more; then it is laid out for a CPU, else mended for one.
     """
 
     def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = False):
         super().__init__()
         self.enabled, self.inferer, self.frozen = enabled, inferer or SimpleInferer(), frozen
-        self.laid_out: nn.Module | None = None
+        self.prepared: nn.Module | None = None
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
         if not self.enabled:
             return self.inferer(inputs, network, *args, **kwargs)
-        if self.frozen and inputs.device.type == "cpu" and network is not self.laid_out:
-            lay_out(network)
-            self.laid_out = network
+        if inputs.device.type == "cpu" and network is not self.prepared:
+            (lay_out if self.frozen else mend)(network)
+            self.prepared = network
 
         def half(x: torch.Tensor, *given, **named) -> torch.Tensor:
             with torch.autocast(x.device.type, torch.bfloat16):
