@@ -17,6 +17,7 @@ import torch
 from common import now, since, training
 from ignite.engine import Events
 
+from monai.bundle import ConfigWorkflow
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric
 
@@ -48,6 +49,16 @@ def bare_epoch(network, optimizer, loss_function, schedule, loaders, post, class
     return since(began)
 
 
+def bare_parts(made: ConfigWorkflow) -> tuple:
+    """What `bare_epoch` takes: the configuration's, with a network, an optimiser and a schedule of its own."""
+    get = made.parser.get_parsed_content
+    network = copy.deepcopy(get("network_def"))
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-4, weight_decay=1e-5)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.985)
+    loaders = (get("train::dataloader"), get("validate::dataloader"))
+    return network, optimizer, get("loss"), schedule, loaders, get("train::postprocessing"), len(get("class_names"))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=3, default=[64, 64, 32])
@@ -58,16 +69,10 @@ def main() -> None:
     overrides = {"spatial_size": given.size, "features": given.features, "num_workers": 0, "show_progress": False}
     overrides |= {"epochs": given.repeats + 1, "validation_share": 0.01, "test_share": 0}
     with training(["train.json"], 2 * given.batches + 1, 1, tuple(given.size), **overrides) as made:
-        get = made.parser.get_parsed_content
-        trainer = get("train::trainer")
-        network = copy.deepcopy(get("network_def"))
-        optimizer = torch.optim.Adam(network.parameters(), lr=5e-4, weight_decay=1e-5)
-        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.985)
-        loaders = (get("train::dataloader"), get("validate::dataloader"))
-        post, classes = get("train::postprocessing"), len(get("class_names"))
-        fixed = (network, optimizer, get("loss"), schedule, loaders, post, classes)
+        trainer = made.parser.get_parsed_content("train::trainer")
+        *of_network, loaders, post, classes = fixed = bare_parts(made)
         ready = [[next(iter(loader))] * len(loader) for loader in loaders]
-        dummy = (network, optimizer, get("loss"), schedule, ready, post, classes)
+        dummy = (*of_network, ready, post, classes)
         times: dict[str, list[tuple[float, float]]] = {"trainer": [], "bare": [], "dummy": []}
         clock = {"began": now()}
 

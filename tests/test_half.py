@@ -80,7 +80,7 @@ def test_only_a_network_that_is_trained_no_more_is_laid_out(enabled, frozen, exp
     assert torch.allclose(half, whole, atol=0.05)
 
 
-@pytest.mark.parametrize("kernel, depth, shallow", [(3, 1, True), (3, 2, True), (3, 3, False), (5, 4, True), (1, 1, 0)])
+@pytest.mark.parametrize("kernel, depth, shallow", [(3, 2, True), (5, 4, True), (3, 1, True), (3, 3, False)])
 def test_a_kernel_deeper_than_its_input_has_whole_gradients(kernel, depth, shallow):
     """Freed memory full of NaN is what a gradient that is not written would show, and did."""
     torch.manual_seed(0)
