@@ -1,13 +1,13 @@
 """Hippocampus of the Medical Segmentation Decathlon (Task04): trains folds and the shipped model, and scores them.
 
-    python benchmarks/hippocampus.py DATA [--parts fold0 final fold1 ...] [--minutes 150] [--set NAME=VALUE ...]
+    python benchmarks/hippocampus.py DATA [--parts fold0 final second ...] [--minutes 150] [--set NAME=VALUE ...]
 
 DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on. Every part has the
 recipe's number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone.
-`final` trains on all cases, and has none to be scored on; its weights are left in half precision, too, as
-final/models/hippocampus.pt: the file in bundle/models. What was stopped, or is out of its minutes, goes on when the
-same command is given again; what is trained isn't trained again. On a GPU the same commands run there, in bf16 where
-it has that. The table is left beside the parts as hippocampus.md and hippocampus.json.
+`final` and `second`, of the next seed, train on all cases, and have none to be scored on; their weights are left
+together, in half precision, as hippocampus.pt: the file in bundle/models. What was stopped, or is out of its minutes,
+goes on when the same command is given again; what is trained isn't trained again. On a GPU the same commands run there,
+in bf16 where it has that. The table is left beside the parts as hippocampus.md and hippocampus.json.
 """
 
 import argparse
@@ -20,7 +20,8 @@ from pathlib import Path
 import common  # noqa: F401 - puts the bundle on the path
 from recipes import DEMO, execute
 
-PARTS = ("fold0", "final", "fold1", "fold2", "fold3")
+SHIPPED = {"final": 0, "second": 1}  # trained on all cases; what is added to the seed
+PARTS = ("fold0", *SHIPPED, "fold1", "fold2", "fold3")
 CLASSES = ("anterior", "posterior")
 PUBLISHED = {  # case-mean Dice of other systems on the same folds, trained on 208 cases where these have 156
     "nnU-Net 3D, mean of five folds": (0.8975, 0.8807),
@@ -65,7 +66,7 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     folder = given.output / part
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "datalist.json").write_text(json.dumps(datalist(given.data, part), indent=1) + "\n")
-    shared = {"dataset_dir": given.data.resolve(), "seed": given.seed}
+    shared = {"dataset_dir": given.data.resolve(), "seed": given.seed + SHIPPED.get(part, 0)}
     training = shared | {"keep_last": True, "val_interval": 5} | given.options
     train = command("training", ["train", *RECIPE, "strong"], folder, "run", training, "--resume True")
     done = folder / "trained.json"
@@ -75,25 +76,14 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     if not done.is_file():
         if not execute(f"{part}: train", train, deadline):
             return False
-        if part == "final":
-            halve(folder / "models")
         done.write_text(json.dumps(settings) + "\n")
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
-    for out, changed in SCORED.items() if part != "final" else ():
+    for out, changed in SCORED.items() if part not in SHIPPED else ():
         options = shared | shapes | changed
         evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, out, options, "--split validation")
         if not (folder / out / "metrics.json").is_file() and not execute(f"{part}: score", evaluate, deadline):
             return False
     return True
-
-
-def halve(models: Path) -> None:
-    """Leaves weights in half precision beside those that a training has left."""
-    from scripts.checkpoint_files import read_checkpoint, write
-
-    content = read_checkpoint(models / "model.pt")
-    content["model"] = {name: w.half() if w.is_floating_point() else w for name, w in content["model"].items()}
-    write(content, models / "hippocampus.pt")
 
 
 def duration(run: Path) -> dict:
@@ -106,7 +96,7 @@ def duration(run: Path) -> dict:
 def outcome(part: str, folder: Path) -> dict:
     """What the files of a part say of it."""
     row = {"part": part, **json.loads((folder / "trained.json").read_text()), **duration(folder / "run")}
-    if part != "final":
+    if part not in SHIPPED:
         found = {out: json.loads((folder / out / "metrics.json").read_text()) for out in SCORED}
         about = dict(found["run"]["about"])
         row |= {"cases": found["run"]["foreground"]["n"], "device": about["Device"], "versions": about["Versions"]}
@@ -166,8 +156,12 @@ def main() -> None:
         outcome(part, given.output / part)
         for part in PARTS
         if (given.output / part / "trained.json").is_file()
-        and (part == "final" or all((given.output / part / out / "metrics.json").is_file() for out in SCORED))
+        and (part in SHIPPED or all((given.output / part / out / "metrics.json").is_file() for out in SCORED))
     ]
+    if SHIPPED.keys() <= {row["part"] for row in rows}:
+        from scripts.ensemble import join
+
+        join([given.output / part / "models" / "model.pt" for part in SHIPPED], given.output / "hippocampus.pt")
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "hippocampus")
     sys.exit(not whole)

@@ -11,7 +11,8 @@ from torch import nn
 
 from monai.inferers import SimpleInferer
 from scripts.checkpoint import find_weights
-from scripts.ensemble import Ensemble, MirroredInferer
+from scripts.checkpoint_files import read_checkpoint, write
+from scripts.ensemble import Ensemble, MirroredInferer, as_many_as, join, load
 from scripts.label_maps import read_labels
 from scripts.phantom import CLASSES
 
@@ -34,16 +35,48 @@ def weighted(value: float) -> nn.Module:
 
 
 def test_an_ensemble_gives_the_mean_of_the_scores():
-    made = Ensemble(weighted(0.0), ["a.pt", "b.pt"])
-    for member, value in zip(made.members, (1.0, 4.0)):
-        member.load_state_dict(weighted(value).state_dict())
+    made = Ensemble([weighted(1.0), weighted(4.0)])
     x = torch.rand(1, 1, 4, 4, 4)
     assert torch.allclose(made(x), 2.5 * x.expand(-1, 2, -1, -1, -1))
 
 
-@pytest.mark.parametrize("wrong", [[], "model.pt"])
-def test_members_are_a_list_of_files(wrong):
-    assert "expected files, --members" in refusal(Ensemble, weighted(1.0), wrong)
+def test_members_are_files():
+    assert "expected files, --members" in refusal(as_many_as, weighted(1.0), [])
+
+
+def test_several_networks_in_one_file_are_an_ensemble(tmp_path):
+    """In half precision, which holds these weights exactly; a reader of `model` alone finds the first network."""
+    files = [tmp_path / f"{value}.pt" for value in (1.0, 4.0)]
+    for file in files:
+        write({"model": weighted(float(file.stem)).state_dict(), "info": {"class_names": ["a", "b"]}}, file)
+    joined, x = tmp_path / "joined.pt", torch.rand(1, 1, 4, 4, 4)
+    join(files, joined)
+    content = read_checkpoint(joined)
+    assert content["model"]["weight"].dtype == torch.float16 and content["info"] == {"class_names": ["a", "b"]}
+    expected = {str(files[1]): 4.0, str(joined): 2.5, (str(files[0]), str(joined)): 1.75}
+    for given, value in expected.items():
+        given = given if isinstance(given, str) else list(given)
+        made = as_many_as(weighted(0.0), given)
+        load(given, made, ["a", "b"])
+        assert torch.allclose(made(x), value * x.expand(-1, 2, -1, -1, -1))
+    alone = weighted(0.0)
+    alone.load_state_dict(content["model"])
+    assert torch.equal(alone(x), weighted(1.0)(x))
+
+
+def test_inference_with_several_networks_in_one_file(members, tmp_path):
+    """The same maps, but for a voxel in a thousand by half precision, as with the files named one by one."""
+    files = [folder / "model.pt" for folder in members]
+    join(files, tmp_path / "joined.pt")
+    maps = []
+    for name, patches, given in (
+        ("named", ["ensemble.json"], {"members": [str(file) for file in files]}),
+        ("joined", [], {"weights_file": tmp_path / "joined.pt"}),
+    ):
+        source, out = members[0] / "datalist.json", tmp_path / name
+        run("infer", ["inference.json", *patches], dataset_dir=source, output_dir=out, **given)
+        maps.append([read_labels(file, CLASSES)[0] for file in sorted(out.glob("*_seg.nii.gz"))])
+    assert all((one != other).mean() < 0.001 for one, other in zip(*maps, strict=True))
 
 
 @pytest.mark.parametrize("axes, count", [((), 1), ((0,), 2), ((0, 2), 4), ((0, 1, 2), 8)])

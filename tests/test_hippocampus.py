@@ -32,7 +32,7 @@ def data(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6]), ("final", [])])
+@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6]), ("final", []), ("second", [])])
 def test_a_fold_trains_on_all_others_and_the_final_model_on_all(script, data, part, scored):
     made = script.datalist(data, part)
     listed = {split: [entry["patient"] for entry in made[split]] for split in ("training", "validation", "test")}
@@ -50,31 +50,45 @@ def test_a_case_that_is_not_there_is_named(script, data):
 def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkeypatch):
     ran = []
     monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
-    models = tmp_path / "out" / "final" / "models"
-    models.mkdir(parents=True)
-    weights = {"weight": torch.rand(3), "steps": torch.tensor(7)}
-    write({"model": weights, "info": {"class_names": ["background", "anterior"]}}, models / "model.pt")
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
-    assert script.work("fold0", given, time.monotonic() + 9) and script.work("final", given, time.monotonic() + 9)
-    assert [command.split()[4] for command in ran] == ["training", "evaluating", "evaluating", "training"]
+    assert all(script.work(part, given, time.monotonic() + 9) for part in ("fold0", "final", "second"))
+    assert [command.split()[4] for command in ran] == ["training", "evaluating", "evaluating", "training", "training"]
     known = {key for file in CONFIGS.glob("*.json") for key in json.loads(file.read_text())}
     for command in ran:
         words = shlex.split(command)
         knobs = {word[2:] for word in words if word.startswith("--")} - {"config_file"}
-        assert (
-            knobs <= known and words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == "3"
-        )
+        seed = "4" if "/second/" in command else "3"
+        assert knobs <= known
+        assert words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == seed
         files = json.loads(words[words.index("--config_file") + 1].replace("'", '"'))
         assert all((BUNDLE / file).is_file() for file in files)
-    train, evaluate, single, final = ran
+    train, evaluate, single, final, _ = ran
     assert '--mirror_axes "[]"' in single and "--mirror_axes" not in evaluate
     assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
-    halved = read_checkpoint(models / "hippocampus.pt")["model"]
-    assert torch.equal(halved["weight"], weights["weight"].half()) and halved["steps"].dtype == torch.int64
     script.work("fold0", given, time.monotonic() + 9)
-    assert len(ran) == 6 and "evaluating" in ran[4]  # what is trained isn't trained again
+    assert len(ran) == 7 and "evaluating" in ran[5]  # what is trained isn't trained again
     with pytest.raises(SystemExit, match="trained by another command"):
         script.work("fold0", Namespace(**{**vars(given), "seed": 4}), time.monotonic() + 9)
+
+
+def test_the_networks_on_all_cases_are_left_in_one_file(script, data, tmp_path, monkeypatch):
+    """In half precision, counters as they are, once both are there."""
+    monkeypatch.setattr(script, "execute", lambda *_: True)
+    out, weights = tmp_path / "out", {}
+    for part in ("final", "second"):
+        weights[part] = {"weight": torch.rand(3), "steps": torch.tensor(7)}
+        (out / part / "models").mkdir(parents=True)
+        (out / part / "run").mkdir()
+        (out / part / "run" / "history.csv").write_text("epoch,seconds\n1,60\n")
+        write({"model": weights[part], "info": {"class_names": ["background"]}}, out / part / "models" / "model.pt")
+        monkeypatch.setattr(sys, "argv", ["-", str(data), "--parts", part, "--output", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            script.main()
+        assert not ended.value.code and (out / "hippocampus.pt").is_file() is (part == "second")
+    content = read_checkpoint(out / "hippocampus.pt")
+    for found, expected in zip([content["model"], *content["more"]], weights.values(), strict=True):
+        assert torch.equal(found["weight"], expected["weight"].half()) and found["steps"].dtype == torch.int64
+    assert "| second, all cases | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
 
 
 def test_the_table_has_folds_their_mean_and_what_was_published(script):

@@ -190,8 +190,8 @@ def find_weights(ckpt_dir: str, shipped: str | None = None) -> str:
     return str(Path(ckpt_dir) / shipped if use_shipped else trained)
 
 
-def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) -> None:
-    """Fills `network` from a checkpoint, strictly, and says what it was trained on.
+def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], class_names: list[str]) -> None:
+    """Fills one network, or as many as a checkpoint holds, strictly, and says what they were trained on.
 
     Raises:
         UserError: no file there, not a whole checkpoint, other classes, another network.
@@ -206,10 +206,13 @@ def load_weights(path: str, network: torch.nn.Module, class_names: list[str]) ->
     if not digests(file):
         logger.warning(f"{file}: no {digest_file(file).name} beside it; that it is whole is taken on trust")
     compare_classes(saved, class_names, file, "--weights_file")
-    load_strictly(network, saved["model"], file)
+    states = [saved["model"], *saved.get("more", [])]
+    for member, weights in zip(network if isinstance(network, list) else [network], states):
+        load_strictly(member, weights, file)
     info = saved.get("info", {})
     logger.info(
-        f"weights: {file}, trained on {info.get('trained_on', 'unknown data')}"
+        f"weights: {file}{f', {len(states)} networks' if len(states) > 1 else ''}, "
+        f"trained on {info.get('trained_on', 'unknown data')}"
         + (f" (epoch {info['epoch']}, validation Dice {info['score']:.3f})" if info.get("score", -1) >= 0 else "")
     )
 

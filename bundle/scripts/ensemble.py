@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain, combinations
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from monai.inferers import Inferer
 from scripts.checkpoint import load_weights
+from scripts.checkpoint_files import read_checkpoint, write
 from scripts.errors import UserError
 
 
@@ -16,24 +18,49 @@ class Ensemble(nn.Module):
     """Several networks of one kind; their scores are averaged.
 
     Args:
-        network: gives the kind.
-        members: a file of weights for each.
+        members: the networks.
     """
 
-    def __init__(self, network: nn.Module, members: Sequence[str]):
+    def __init__(self, members: Sequence[nn.Module]):
         super().__init__()
-        if isinstance(members, str) or not members:
-            raise UserError(f"members is {members!r}: expected files, --members \"['a/model.pt','b/model.pt']\"")
-        self.members = nn.ModuleList(deepcopy(network) for _ in members)
+        self.members = nn.ModuleList(members)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
-def load(paths: Sequence[str], network: Ensemble, class_names: list[str]) -> None:
-    """Fills every member from its file."""
-    for path, member in zip(paths, network.members, strict=True):
-        load_weights(path, member, class_names)
+def as_many_as(network: nn.Module, weights_file: str | Sequence[str]) -> nn.Module:
+    """What weights are for: the network itself, or an ensemble where a file holds several or several files are named.
+
+    Args:
+        network: gives the kind.
+        weights_file: a file of weights or a list of them; of a file that is missing it is for `load` to speak.
+    """
+    if not weights_file:
+        raise UserError(f"members is {weights_file!r}: expected files, --members \"['a/model.pt','b/model.pt']\"")
+    if not isinstance(weights_file, str):
+        return Ensemble([as_many_as(deepcopy(network), file) for file in weights_file])
+    more = read_checkpoint(Path(weights_file)).get("more", []) if Path(weights_file).is_file() else []
+    return Ensemble([network, *(deepcopy(network) for _ in more)]) if more else network
+
+
+def load(weights_file: str | Sequence[str], network: nn.Module, class_names: list[str]) -> None:
+    """Fills what `as_many_as` has made."""
+    if isinstance(weights_file, str):
+        load_weights(weights_file, list(network.members) if isinstance(network, Ensemble) else network, class_names)
+    else:
+        for file, member in zip(weights_file, network.members, strict=True):
+            load(file, member, class_names)
+
+
+def join(files: Sequence[Path], joined: Path) -> None:
+    """Puts the weights of several trainings into one file, in half precision.
+
+    `model` is the first's, a whole network for whoever reads nothing else; `more` are the others'.
+    """
+    found = [read_checkpoint(file) for file in files]
+    states = [{name: w.half() if w.is_floating_point() else w for name, w in one["model"].items()} for one in found]
+    write({**found[0], "model": states[0], "more": states[1:]}, joined)
 
 
 class MirroredInferer(Inferer):
