@@ -64,6 +64,12 @@ def test_several_networks_in_one_file_are_an_ensemble(tmp_path):
     assert torch.equal(alone(x), weighted(1.0)(x))
 
 
+@pytest.mark.parametrize("more", [5, ["weights"], {"weight": 1}])
+def test_other_things_beside_the_first_network(more, tmp_path):
+    write({"model": weighted(1.0).state_dict(), "more": more}, tmp_path / "model.pt")
+    assert "its key 'more' is no list of weights" in refusal(as_many_as, weighted(0.0), str(tmp_path / "model.pt"))
+
+
 def test_inference_with_several_networks_in_one_file(members, tmp_path):
     """The same maps, but for a voxel in a thousand by half precision, as with the files named one by one."""
     files = [folder / "model.pt" for folder in members]

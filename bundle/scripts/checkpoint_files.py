@@ -146,6 +146,9 @@ def read_checkpoint(file: Path) -> dict:
         raise UserError(
             f"{file}: holds no weights under the key 'model'; expected a checkpoint that this bundle's training wrote"
         )
+    more = saved.get("more", [])
+    if not isinstance(more, list) or not all(isinstance(weights, dict) for weights in more):
+        raise UserError(f"{file}: its key 'more' is no list of weights; expected what scripts/ensemble.py joins")
     return saved
 
 
