@@ -10,11 +10,10 @@ that lies ready, tells what no order of steps can save.
 """
 
 import argparse
-import statistics
 from contextlib import ExitStack
 
 from common import training
-from epoch_overhead import bare_epoch, bare_parts
+from epoch_overhead import bare_epoch, bare_parts, show, without_data
 
 from scripts.memory import keep_freed
 
@@ -40,18 +39,12 @@ def main() -> None:
                 training(files, 2 * given.batches + 1, 1, tuple(given.images), **overrides, **more)
             )
             parts[name] = bare_parts(made)
-        *of_network, loaders, post, classes = parts["shipped"]
-        parts["network"] = (*of_network, [[next(iter(loader))] * len(loader) for loader in loaders], post, classes)
+        parts["network"] = without_data(*parts["shipped"])
         for _ in range(given.repeats + 1):
             for name, part in parts.items():
                 times[name].append(bare_epoch(*part))
     print(f"epoch of {given.batches} batches of 2 and a validation case, {given.images} seen at {given.size}")
-    for i, kind in enumerate(("clock", "processor")):
-        taken = {name: [epoch[i] for epoch in epochs[1:]] for name, epochs in times.items()}
-        shown = [f"{name} {statistics.median(values):.2f} s" for name, values in taken.items()]
-        ratios = sorted(a / b for a, b in zip(taken["published"], taken["shipped"]))
-        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        print(f"{kind:<10} medians: {', '.join(shown)}; published over shipped: {spread}")
+    show(times, {"published over shipped": ("published", "shipped")})
 
 
 if __name__ == "__main__":

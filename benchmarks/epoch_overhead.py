@@ -59,6 +59,23 @@ def bare_parts(made: ConfigWorkflow) -> tuple:
     return network, optimizer, get("loss"), schedule, loaders, get("train::postprocessing"), len(get("class_names"))
 
 
+def without_data(network, optimizer, loss_function, schedule, loaders, post, classes) -> tuple:
+    """The same parts, with one batch that lies ready in place of all that a loader prepares."""
+    ready = [[next(iter(loader))] * len(loader) for loader in loaders]
+    return network, optimizer, loss_function, schedule, ready, post, classes
+
+
+def show(times: dict[str, list[tuple[float, float]]], ratios: dict[str, tuple[str, str]]) -> None:
+    """Prints the medians of all epochs but the first, and of the ratios of neighbours, by a title for each."""
+    for i, kind in enumerate(("clock", "processor")):
+        taken = {name: [epoch[i] for epoch in epochs[1:]] for name, epochs in times.items()}
+        shown = [f"{name} {statistics.median(values):.2f} s" for name, values in taken.items()]
+        print(f"{kind:<10} medians: {', '.join(shown)}")
+        for title, (above, below) in ratios.items():
+            found = sorted(a / b for a, b in zip(taken[above], taken[below]))
+            print(f"{'':<10} {title}: {statistics.median(found):.3f} ({found[0]:.3f} to {found[-1]:.3f})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, nargs=3, default=[64, 64, 32])
@@ -70,9 +87,8 @@ def main() -> None:
     overrides |= {"epochs": given.repeats + 1, "validation_share": 0.01, "test_share": 0}
     with training(["train.json"], 2 * given.batches + 1, 1, tuple(given.size), **overrides) as made:
         trainer = made.parser.get_parsed_content("train::trainer")
-        *of_network, loaders, post, classes = fixed = bare_parts(made)
-        ready = [[next(iter(loader))] * len(loader) for loader in loaders]
-        dummy = (*of_network, ready, post, classes)
+        fixed = bare_parts(made)
+        dummy = without_data(*fixed)
         times: dict[str, list[tuple[float, float]]] = {"trainer": [], "bare": [], "dummy": []}
         clock = {"began": now()}
 
@@ -89,16 +105,7 @@ def main() -> None:
         trainer.add_event_handler(Events.STARTED, attach_last)
         made.run()
     print(f"epoch of {given.batches} batches of 2 at {given.size}, {given.features} features, {given.repeats} repeats")
-    for i, kind in enumerate(("clock", "processor")):
-        taken = {name: [epoch[i] for epoch in epochs[1:]] for name, epochs in times.items()}
-        shown = [f"{name} {statistics.median(values):.2f} s" for name, values in taken.items()]
-        print(f"{kind:<10} medians: {', '.join(shown)}")
-        for title, above, below in (
-            ("trainer over bare loop", "trainer", "bare"),
-            ("data over no data", "bare", "dummy"),
-        ):
-            ratios = sorted(a / b for a, b in zip(taken[above], taken[below]))
-            print(f"{'':<10} {title}: {statistics.median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+    show(times, {"trainer over bare loop": ("trainer", "bare"), "data over no data": ("bare", "dummy")})
 
 
 if __name__ == "__main__":

@@ -31,6 +31,11 @@ RECIPE = ["recipe_hippocampus"]
 SCORED = {"run": {}, "single": {"mirror_axes": "[]"}}  # folder of the report, overrides of the evaluation
 
 
+def reports(part: str) -> dict:
+    """Those of SCORED that a part has: none where no case is left to score."""
+    return {} if part in SHIPPED else SCORED
+
+
 def datalist(data: Path, part: str) -> dict:
     """Who trains in a part; the cases of its fold are under `validation`."""
     folds = json.loads((data / "folds.json").read_text())
@@ -78,7 +83,7 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
             return False
         done.write_text(json.dumps(settings) + "\n")
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
-    for out, changed in SCORED.items() if part not in SHIPPED else ():
+    for out, changed in reports(part).items():
         options = shared | shapes | changed
         evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, out, options, "--split validation")
         if not (folder / out / "metrics.json").is_file() and not execute(f"{part}: score", evaluate, deadline):
@@ -96,8 +101,7 @@ def duration(run: Path) -> dict:
 def outcome(part: str, folder: Path) -> dict:
     """What the files of a part say of it."""
     row = {"part": part, **json.loads((folder / "trained.json").read_text()), **duration(folder / "run")}
-    if part not in SHIPPED:
-        found = {out: json.loads((folder / out / "metrics.json").read_text()) for out in SCORED}
+    if found := {out: json.loads((folder / out / "metrics.json").read_text()) for out in reports(part)}:
         about = dict(found["run"]["about"])
         row |= {"cases": found["run"]["foreground"]["n"], "device": about["Device"], "versions": about["Versions"]}
         row["dice"] = {
@@ -156,7 +160,7 @@ def main() -> None:
         outcome(part, given.output / part)
         for part in PARTS
         if (given.output / part / "trained.json").is_file()
-        and (part in SHIPPED or all((given.output / part / out / "metrics.json").is_file() for out in SCORED))
+        and all((given.output / part / out / "metrics.json").is_file() for out in reports(part))
     ]
     if SHIPPED.keys() <= {row["part"] for row in rows}:
         from scripts.ensemble import join
