@@ -12,12 +12,12 @@ import resource
 import numpy as np
 import torch
 from common import seconds
-
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from monai.networks.utils import one_hot
-from scripts import phantom
-from scripts.measures import measure
-from scripts.strips import strips
+
+from scripts.phantoms import generate
+from scripts.report.measures import measure
+from scripts.report.strips import strips
 
 
 def three_metrics(truth: np.ndarray, prediction: np.ndarray, spacing: list[float], count: int) -> None:
@@ -33,12 +33,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    image, truth = phantom.make_scan(0, 0, tuple(given.size), 0)
+    image, truth = generate.make_scan(0, 0, tuple(given.size), 0)
     rough = np.random.default_rng(0).random(truth.shape) < 0.5
     prediction = np.where(rough, np.roll(truth, 2, axis=0), np.roll(truth, 3, axis=0))
-    spacing = [float(size) for size in phantom.voxel_mm(truth.shape)]
+    spacing = [float(size) for size in generate.voxel_mm(truth.shape)]
     affine = np.diag([*spacing, 1.0])
-    names = list(phantom.CLASSES)
+    names = list(generate.CLASSES)
     own = seconds(lambda: measure(truth, prediction, spacing, names), given.repeats)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     pictures = seconds(lambda: strips(image, truth, prediction, affine, names), given.repeats)

@@ -59,10 +59,10 @@ def inference(data: Path, models: Path, out: Path, *patches: str, **overrides) -
 @contextmanager
 def training(files: list[str], patients: int, scans: int, size: tuple, **overrides) -> Iterator[ConfigWorkflow]:
     """An initialised training workflow on fresh phantoms; every file it writes goes with the context."""
-    from scripts import phantom
+    from scripts.phantoms import generate
 
     with tempfile.TemporaryDirectory() as folder:
-        phantom.generate(f"{folder}/data", patients=patients, scans=scans, size=size, seed=0)
+        generate.generate(f"{folder}/data", patients=patients, scans=scans, size=size, seed=0)
         paths = {"dataset_dir": f"{folder}/data", "output_dir": f"{folder}/output", "ckpt_dir": f"{folder}/models"}
         made = ConfigWorkflow(
             config_file=[str(BUNDLE / "configs" / file) for file in files],

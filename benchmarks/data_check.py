@@ -15,9 +15,9 @@ from pathlib import Path
 
 from common import seconds
 
-from scripts import phantom
-from scripts.check import check, faults
-from scripts.volume_check import inspect
+from scripts.check.dataset import check, faults
+from scripts.check.nifti import inspect
+from scripts.phantoms import generate
 
 DIFFERENT = 4  # pairs that are made
 
@@ -36,7 +36,7 @@ def peak() -> float:
 
 def linked(folder: Path, size: tuple, count: int) -> dict:
     """As many pairs as asked for, the same few again and again."""
-    made = phantom.generate(folder / "made", patients=DIFFERENT, scans=1, size=size)
+    made = generate.generate(folder / "made", patients=DIFFERENT, scans=1, size=size)
     pairs = []
     for number in range(count):
         pair = {"image": folder / f"{number}.nii.gz", "label": folder / f"{number}_label.nii.gz"}
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=211)
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    names = list(phantom.CLASSES)
+    names = list(generate.CLASSES)
     with tempfile.TemporaryDirectory() as folder:
         data = linked(Path(folder), tuple(given.size), given.cases)
         first = data["training"][0]

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from common import training
 from epoch_overhead import bare_epoch, bare_parts, show, without_data
 
-from scripts.memory import keep_freed
+from scripts.core.memory import keep_freed
 
 ORDERS = {"shipped": (["train.json"], {}), "published": (["train.json", "resize_last.json"], {"cache_rate": 0.0})}
 

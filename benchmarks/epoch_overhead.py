@@ -16,7 +16,6 @@ import statistics
 import torch
 from common import now, since, training
 from ignite.engine import Events
-
 from monai.bundle import ConfigWorkflow
 from monai.data import decollate_batch
 from monai.metrics import DiceMetric

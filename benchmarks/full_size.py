@@ -7,7 +7,7 @@ Each kind in a process of its own, so that the peak is its own: `step` is a trai
 same with inner results computed again in the backward pass, `inference` the network alone without gradients; the others
 are steps with one thing changed. On a GPU where there is one, in bfloat16 but for `float32` and `tf32`; --peak, what
 its makers say of it in TFLOP/s, adds the share of it that is used. On a CPU memory that was freed is kept, as every run
-does (scripts/memory.py); --give_back leaves that to the C library.
+does (scripts/core/memory.py); --give_back leaves that to the C library.
 """
 
 import argparse
@@ -30,8 +30,9 @@ WARM = 2  # runs before those that count
 def measure(kind: str, given: argparse.Namespace, results: multiprocessing.Queue) -> None:
     """Puts the median seconds of the runs and the peak memory in GiB, or what went wrong."""
     from monai.losses import DiceCELoss
-    from scripts.improved_unet import ImprovedUNet
-    from scripts.memory import keep_freed
+
+    from scripts.core.memory import keep_freed
+    from scripts.networks.improved_unet import ImprovedUNet
 
     if not given.give_back:
         keep_freed()
@@ -69,7 +70,7 @@ def measure(kind: str, given: argparse.Namespace, results: multiprocessing.Queue
 
 def operations(kind: str, given: argparse.Namespace) -> int:
     """Floating-point operations of the convolutions of a run, counted without computing them."""
-    from scripts.improved_unet import ImprovedUNet
+    from scripts.networks.improved_unet import ImprovedUNet
 
     network = ImprovedUNet(features=given.features).to("meta")
     with FlopCounterMode(display=False) as counter:

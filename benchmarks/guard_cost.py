@@ -33,21 +33,25 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     logging.disable(logging.INFO)
-    from scripts import checkpoint_files, phantom, skipping
-    from scripts.improved_unet import ImprovedUNet
+    from scripts.inference import cases
+    from scripts.networks.improved_unet import ImprovedUNet
+    from scripts.phantoms import generate
+    from scripts.training import checkpoint_files
 
-    checked, digested = skipping.faults, skipping.digest
+    checked, digested = cases.faults, cases.digest
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        phantom.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size))
-        names = list(phantom.CLASSES)
+        generate.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size))
+        names = list(generate.CLASSES)
         network = ImprovedUNet(out_channels=len(names), features=16, dropout=0.3)
-        checkpoint_files.write({"model": network.state_dict(), "info": {"class_names": names}}, root / "model.pt")
+        checkpoint_files.write_checkpoint(
+            {"model": network.state_dict(), "info": {"class_names": names}}, root / "model.pt"
+        )
         times: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
         for _ in range(given.repeats):
             for kind, seconds in times.items():
-                skipping.faults = checked if kind == "with" else lambda *_: []
-                skipping.digest = digested if kind == "with" else lambda *_: ""
+                cases.faults = checked if kind == "with" else lambda *_: []
+                cases.digest = digested if kind == "with" else lambda *_: ""
                 seconds.append(timed(root / "data", root, root / "out"))
         print(f"inference, {given.cases} cases of {given.size}, median of {given.repeats}")
         for part, name in enumerate(("by the clock", "of the processors")):
@@ -65,7 +69,9 @@ def main() -> None:
                 for kind, seconds in saves.items():
                     began = time.perf_counter()
                     if kind == "with":
-                        checkpoint_files.write(state, Path(folder) / "last.pt", Path(folder) / "last.previous.pt")
+                        checkpoint_files.write_checkpoint(
+                            state, Path(folder) / "last.pt", Path(folder) / "last.previous.pt"
+                        )
                     else:
                         torch.save(state, Path(folder) / "plain.pt")
                     seconds.append(time.perf_counter() - began)

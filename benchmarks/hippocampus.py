@@ -163,7 +163,7 @@ def main() -> None:
         and all((given.output / part / out / "metrics.json").is_file() for out in reports(part))
     ]
     if SHIPPED.keys() <= {row["part"] for row in rows}:
-        from scripts.ensemble import join
+        from scripts.inference.ensemble import join
 
         join([given.output / part / "models" / "model.pt" for part in SHIPPED], given.output / "hippocampus.pt")
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"

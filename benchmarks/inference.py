@@ -71,8 +71,9 @@ def zoo(data: Path, models: Path, out: Path) -> float:
         Resized,
         SaveImaged,
     )
-    from scripts.improved_unet import ImprovedUNet
-    from scripts.layouts import find_images
+
+    from scripts.data.layouts import find_images
+    from scripts.networks.improved_unet import ImprovedUNet
 
     network = ImprovedUNet()
     before = Compose(
@@ -134,17 +135,18 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of the training that makes the weights")
     given = parser.parse_args()
     logging.disable(logging.WARNING)
-    from scripts import checkpoint_files, phantom
+    from scripts.phantoms import generate
+    from scripts.training import checkpoint_files
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        phantom.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size), seed=1)
+        generate.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size), seed=1)
         options = {"features": 16, "epochs": given.epochs, "val_interval": given.epochs}
         with training(["train.json", "demo.json"], 8, 1, (64, 64, 32), **options) as made:
             made.run()
             weights = made.parser.get_parsed_content("network").state_dict()
-        info = {"class_names": list(phantom.CLASSES)}
-        checkpoint_files.write({"model": weights, "info": info}, root / "models" / "model.pt")
+        info = {"class_names": list(generate.CLASSES)}
+        checkpoint_files.write_checkpoint({"model": weights, "info": info}, root / "models" / "model.pt")
         variants: dict[str, tuple] = {"zoo": (zoo,), "shipped": (shipped,), "fast": (shipped, ["fast.json"])}
         variants["softmax"] = (shipped, ["fast.json"], {"softmax_first": True})
         times: dict[str, list[float]] = {name: [] for name in variants}

@@ -23,13 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import torch
 from common import BUNDLE
-
 from monai.bundle import ConfigWorkflow
-from scripts import phantom
-from scripts.checkpoint import STATES, newest_whole
-from scripts.checkpoint_files import read_checkpoint, write
-from scripts.errors import UserError
-from scripts.improved_unet import ImprovedUNet
+
+from scripts.core.errors import UserError
+from scripts.networks.improved_unet import ImprovedUNet
+from scripts.phantoms import generate
+from scripts.training.checkpoint_files import newest_readable, read_checkpoint, write_checkpoint
+from scripts.training.checkpoints import STATES
 
 TINY = {"spatial_size": [32, 32, 16], "features": 4, "cache_workers": 1, "show_progress": False}
 KILLED = -9
@@ -119,8 +119,8 @@ def state(epoch: int, size: int = 100_000) -> dict:
 def save_for_ever(folder: str, first: int, done) -> None:
     """As an epoch ends: the best weights, then the state, then the next epoch."""
     for epoch in range(first, 1_000_000):
-        write(state(epoch), Path(folder) / "model.pt")
-        write(state(epoch), Path(folder) / STATES[0], Path(folder) / STATES[1])
+        write_checkpoint(state(epoch), Path(folder) / "model.pt")
+        write_checkpoint(state(epoch), Path(folder) / STATES[0], Path(folder) / STATES[1])
         done.value = epoch
 
 
@@ -134,8 +134,8 @@ def kills_while_saving(folder: Path, kills: int, seed: int, longest: float = 0.1
     moments, held = random.Random(seed), 0
     done = forked.Value("l", 0, lock=False)
     for epoch in (1, 2):
-        write(state(epoch), folder / "model.pt")
-        write(state(epoch), folder / STATES[0], folder / STATES[1])
+        write_checkpoint(state(epoch), folder / "model.pt")
+        write_checkpoint(state(epoch), folder / STATES[0], folder / STATES[1])
     done.value = 2
     for _ in range(kills):
         before = done.value
@@ -153,7 +153,7 @@ def kills_while_saving(folder: Path, kills: int, seed: int, longest: float = 0.1
 def holds(folder: Path, epoch: int) -> bool:
     """Whether the best weights and a state are whole, of one epoch each, and of this one or a later."""
     try:
-        _, last = newest_whole([file for name in STATES if (file := folder / name).is_file()], KEYS)
+        _, last = newest_readable([file for name in STATES if (file := folder / name).is_file()], KEYS)
         found = [last, read_checkpoint(folder / "model.pt")]
     except UserError:
         return False
@@ -164,7 +164,10 @@ def write_with_a_limit(folder: str, limit: int) -> None:
     """A save that the kernel cuts off after `limit` bytes, as a full disk or a quota does."""
     sys.stderr = open(Path(folder) / "message.txt", "w")  # noqa: SIM115 (until the process ends)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    write(state(3), Path(folder) / STATES[0], Path(folder) / STATES[1])
+    try:
+        write_checkpoint(state(3), Path(folder) / STATES[0], Path(folder) / STATES[1])
+    except UserError as error:
+        sys.exit(str(error))
 
 
 def full_disks(folder: Path, points: int) -> int:
@@ -172,7 +175,7 @@ def full_disks(folder: Path, points: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     held = 0
     for epoch in (1, 2):
-        write(state(epoch), folder / STATES[0], folder / STATES[1])
+        write_checkpoint(state(epoch), folder / STATES[0], folder / STATES[1])
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     size = (folder / STATES[0]).stat().st_size
     for point in range(points):
@@ -192,7 +195,7 @@ def failing_calls(folder: Path, points: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     held = 0
     for epoch in (1, 2):
-        write(state(epoch), folder / STATES[0], folder / STATES[1])
+        write_checkpoint(state(epoch), folder / STATES[0], folder / STATES[1])
     real = {name: getattr(os, name) for name in ("fsync", "replace")}
     for point in range(1, points + 1):
         calls = 0
@@ -208,15 +211,15 @@ def failing_calls(folder: Path, points: int) -> int:
         try:
             for name in real:
                 setattr(os, name, lambda *args, name=name: full(name, *args))
-            write(state(3), folder / STATES[0], folder / STATES[1])
+            write_checkpoint(state(3), folder / STATES[0], folder / STATES[1])
         except UserError as error:
             told = len(str(error).splitlines()) == 1 and "No space left" in str(error)
         finally:
             for name, function in real.items():
                 setattr(os, name, function)
-        _, saved = newest_whole([file for name in STATES if (file := folder / name).is_file()], KEYS)
+        _, saved = newest_readable([file for name in STATES if (file := folder / name).is_file()], KEYS)
         held += told and saved["epoch"] in (2, 3)
-        write(state(2), folder / STATES[0], folder / STATES[1])
+        write_checkpoint(state(2), folder / STATES[0], folder / STATES[1])
     return held
 
 
@@ -224,7 +227,7 @@ def flips(folder: Path, count: int, seed: int) -> tuple[int, int]:
     """Single bits turned around in a checkpoint: how many were refused by the digest, and how many without it."""
     folder.mkdir(parents=True, exist_ok=True)
     network = ImprovedUNet(features=1, levels=3, out_channels=2)
-    write({"model": network.state_dict()}, folder / "model.pt")
+    write_checkpoint({"model": network.state_dict()}, folder / "model.pt")
     whole = (folder / "model.pt").read_bytes()
     (folder / "bare").mkdir(exist_ok=True)
     places, refused = random.Random(seed), {True: 0, False: 0}
@@ -253,8 +256,8 @@ def overhead(folder: Path, repeats: int = 5) -> tuple[float, float]:
     times: dict[str, list[float]] = {"safe": [], "plain": []}
     for _ in range(repeats):
         began = time.perf_counter()
-        write(model, folder / "model.pt")
-        write(last, folder / STATES[0], folder / STATES[1])
+        write_checkpoint(model, folder / "model.pt")
+        write_checkpoint(last, folder / STATES[0], folder / STATES[1])
         middle = time.perf_counter()
         for content, name in ((model, "plain_model.pt"), (last, "plain_last.pt")):
             torch.save(content, folder / "plain.partial")
@@ -280,7 +283,7 @@ def main() -> None:
     lines = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        phantom.generate(folder / "data", patients=5, scans=2, size=(32, 32, 16), seed=0)
+        generate.generate(folder / "data", patients=5, scans=2, size=(32, 32, 16), seed=0)
         common = {
             "dataset_dir": str(folder / "data"),
             "datalist": str(folder / "datalist.json"),

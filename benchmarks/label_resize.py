@@ -10,10 +10,10 @@ import argparse
 
 import torch
 from common import BUNDLE  # noqa: F401  (puts the bundle on the path)
+from monai.networks.utils import one_hot
 from torch.nn.functional import interpolate
 
-from monai.networks.utils import one_hot
-from scripts import phantom
+from scripts.phantoms import generate
 
 CLASSES = ("body", "bones", "bladder", "rectum", "prostate")
 
@@ -31,7 +31,7 @@ def main() -> None:
     half = [n // 2 for n in given.size]
     scores: dict[str, list] = {"nearest neighbour": [], "largest share": [], "shares kept": []}
     for patient in range(given.patients):
-        truth = torch.from_numpy(phantom.make_scan(patient, 0, tuple(given.size), 0)[1]).long()[None, None]
+        truth = torch.from_numpy(generate.make_scan(patient, 0, tuple(given.size), 0)[1]).long()[None, None]
         maps = one_hot(truth, len(CLASSES) + 1)
         shares = interpolate(maps, half, mode="trilinear")
         small = {

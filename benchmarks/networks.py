@@ -19,9 +19,8 @@ from statistics import median
 import numpy as np
 import torch
 from common import BUNDLE
-from torch.utils.flop_counter import FlopCounterMode
-
 from monai.bundle import ConfigParser
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = BUNDLE.parent
 KEPT = ROOT / "demo" / "networks.json"
@@ -48,12 +47,12 @@ PUBLISHED = {  # mean validation Dice that its authors gave, on their own data
 
 def hearts(size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures and label maps of all phantoms, in order."""
-    from scripts import phantom
-    from scripts.layouts import find_pairs
-    from scripts.slices import read
+    from scripts.data.layouts import find_pairs
+    from scripts.data.slices import read
+    from scripts.phantoms import generate
 
     with tempfile.TemporaryDirectory() as folder:
-        phantom.generate(folder, layout="cardiac_png", patients=267, scans=1, size=(size, size), seed=seed)
+        generate.generate(folder, layout="cardiac_png", patients=267, scans=1, size=(size, size), seed=seed)
         pairs = [entry for entry in find_pairs(folder) if "label" in entry]
         images, labels = (
             np.stack([read(Path(folder) / entry[key])[0][..., 0] for entry in pairs]) for key in ("image", "label")

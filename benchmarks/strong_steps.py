@@ -119,7 +119,7 @@ def work(name: str, given: argparse.Namespace) -> bool:
 
 def outcome(name: str, given: argparse.Namespace) -> dict:
     """What the files of a run say of it, and of its difference from the first."""
-    from scripts.comparison import compare
+    from scripts.report.comparison import compare
 
     folder = given.output / name / "run"
     metrics = json.loads((folder / "metrics.json").read_text())

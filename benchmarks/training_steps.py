@@ -52,7 +52,8 @@ def ours(data: Path, steps: int, half: bool) -> dict:
     """Seconds of each step, by the parts that the configuration names."""
     sys.path.insert(0, str(BUNDLE))
     from monai.bundle import ConfigParser
-    from scripts.memory import keep_freed
+
+    from scripts.core.memory import keep_freed
 
     keep_freed()  # as every run does
     parser = ConfigParser()

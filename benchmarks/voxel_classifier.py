@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bundle"))
 
-from scripts.phantom import CLASSES, generate  # noqa: E402
+from scripts.phantoms.generate import CLASSES, generate
 
 VOXELS_PER_SCAN = 12000
 

@@ -6,13 +6,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve e
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-
 from monai.bundle import ConfigWorkflow
-from scripts import phantom
+
+from scripts.core.errors import find_user_error
+from scripts.phantoms import generate
 
 ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "bundle"
@@ -44,11 +46,33 @@ def in_the_bundle(monkeypatch):
 def phantoms(tmp_path_factory) -> Path:
     """Five patients with two scans each, in HipMRI's layout."""
     folder = tmp_path_factory.mktemp("phantoms")
-    phantom.generate(folder, patients=5, scans=2, size=(32, 32, 16), seed=0)
+    generate.generate(folder, patients=5, scans=2, size=(32, 32, 16), seed=0)
     return folder
 
 
-def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> ConfigWorkflow:
+class Workflow(ConfigWorkflow):
+    """Raises the UserError that MONAI has wrapped into errors of its own, as the end of a command does."""
+
+    def unwrapped(self, step: Callable):
+        try:
+            return step()
+        except Exception as error:
+            known = find_user_error(error)
+            if known is None:
+                raise
+            raise known from None
+
+    def initialize(self):
+        return self.unwrapped(super().initialize)
+
+    def run(self):
+        return self.unwrapped(super().run)
+
+    def finalize(self):
+        return self.unwrapped(super().finalize)
+
+
+def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> Workflow:
     """A shipped configuration, merged with its patches and made tiny, as `monai.bundle run` would make it."""
     paths = [str(CONFIGS / file) for file in files]
     given = {
@@ -57,7 +81,7 @@ def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> Con
         **{key: str(v) if isinstance(v, Path) else v for key, v in overrides.items()},
     }
     run_id = {"train": "training", "evaluate": "evaluating", "infer": "inference"}[kind]
-    return ConfigWorkflow(
+    return Workflow(
         config_file=paths,
         workflow_type="infer" if kind == "infer" else "train",
         run_id=run_id,
@@ -66,7 +90,7 @@ def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> Con
     )
 
 
-def run(kind: str, files: list[str], **overrides) -> ConfigWorkflow:
+def run(kind: str, files: list[str], **overrides) -> Workflow:
     made = workflow(kind, files, **overrides)
     made.initialize()
     made.run()

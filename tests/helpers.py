@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from scripts.errors import UserError
+from scripts.core.errors import UserError
 
 
 def refusal(call: Callable, *args, **kwargs) -> str:

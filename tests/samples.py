@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from scripts import phantom
-from scripts.comparison import compare
-from scripts.report_files import metrics
-from scripts.summary import summarise
+from scripts.phantoms import generate
+from scripts.report.comparison import compare
+from scripts.report.files import metrics
+from scripts.report.summary import summarise
 
 CLASSES = ["background", "body", "bones", "bladder", "rectum", "prostate"]
 SIZES = {"body": 21000.0, "bones": 1400.0, "bladder": 150.0, "rectum": 70.0, "prostate": 45.0}
@@ -156,7 +156,9 @@ def comparison(first: list[dict], *others: list[dict]) -> dict:
 @cache
 def full_size() -> tuple:
     """Image, truth, prediction and affine of a scan as large as real ones; the prediction is the truth, moved."""
-    image, truth = (volume.repeat(2, 0).repeat(2, 1).repeat(2, 2) for volume in phantom.make_scan(4, 0, (128, 128, 64)))
+    image, truth = (
+        volume.repeat(2, 0).repeat(2, 1).repeat(2, 2) for volume in generate.make_scan(4, 0, (128, 128, 64))
+    )
     noise = (
         np.random.default_rng(0).standard_normal(image.shape, np.float32) * 20
     )  # as much as phantoms of that size have

@@ -1,0 +1,42 @@
+"""Errors that a user is meant to see, and how any other error is told in one line."""
+
+import logging
+
+import torch
+
+tracebacks = logging.getLogger("tracebacks")  # a run writes it to its log file
+tracebacks.propagate = False  # and to nothing else
+tracebacks.addHandler(logging.NullHandler())
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: one line that says what was found, what was expected and what to do.
+
+    The outermost step of a command turns it into that line and exit status 1.
+    """
+
+
+class Stopped(SystemExit):
+    """Ends the process with 128 + the signal's number, as a shell reports it."""
+
+
+def find_user_error(error: BaseException | None) -> UserError | None:
+    """The UserError in a chain of errors, if there is one: MONAI wraps what a component raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def one_line_reason(error: BaseException) -> str:
+    """One line that says what went wrong at the bottom of it; the traceback goes to the log file."""
+    tracebacks.error("a case failed", exc_info=error)
+    known = find_user_error(error)
+    if known is not None:
+        return " ".join(str(known).split())[:300]
+    root = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__
+    text = " ".join(str(root).split())[:300]
+    if isinstance(root, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
+        return f"out of memory ({text[:120]}); try --sliding_window True with a smaller --spatial_size"
+    return f"{type(root).__name__}: {text}" if text else type(root).__name__

@@ -1,0 +1,131 @@
+"""Label maps on disk: read with care, and paired with the truth, whichever tool has written them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from scripts.core.errors import UserError
+from scripts.data import slices
+from scripts.data.layouts import case_name, existing_folder, files, scan_key
+
+GRID_TOLERANCE_MM = 0.1  # what rounding of a header may move the far corner of a volume by
+
+
+def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A label map as whole numbers of type uint8, and its affine.
+
+    Raises:
+        UserError: not readable to the end, not one volume, values that are no class.
+    """
+    values, affine = read_volume(path)
+    return round_labels(values, path, class_names), affine
+
+
+def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """The one volume of a file or of a stack of slices, and its affine; of several colours their mean."""
+    if slices.is_sliced(path):
+        values, affine = slices.read(path)
+        return (values.mean(axis=3) if values.ndim == 4 else values), affine
+    try:
+        image = nib.load(path)
+        values = np.asanyarray(image.dataobj)
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a file that is not whole
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+        raise UserError(f"{path}: not readable ({reason}); expected a whole NIfTI file, write it again") from error
+    return squeeze(values, path), image.affine
+
+
+def squeeze(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """The one volume of a file; a fourth axis of length 1 is dropped."""
+    shape = values.shape
+    while values.ndim > 3 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 3:
+        raise UserError(f"{path}: found shape {shape}, expected one volume of 3 axes; extract it first")
+    return values
+
+
+def round_labels(values: np.ndarray, path: str | Path, class_names: Sequence[str]) -> np.ndarray:
+    """Stored values as classes: whole but for rounding, and none beyond the last class."""
+    last = len(class_names) - 1
+    if not np.isfinite(values).all():
+        raise UserError(f"{path}: found values that are not finite; expected labels 0 to {last}, write it again")
+    whole = np.rint(values)
+    off = values[np.abs(values - whole) > 1e-3]
+    if off.size:
+        raise UserError(
+            f"{path}: found {float(off.flat[0]):.4g}, not a label; expected whole numbers from 0 to {last}: "
+            "was it resampled with interpolation, or does it hold probabilities? Write labels"
+        )
+    low, high = (float(v) for v in (whole.min(), whole.max()))
+    if low < 0 or high > last:
+        raise UserError(
+            f"{path}: found label {low if low < 0 else high:.0f}; expected 0 to {last} "
+            f"({', '.join(class_names)}), name the classes of this file with --class_names"
+        )
+    return whole.astype(np.uint8)
+
+
+def refuse_other_grid(path: str | Path, labels: np.ndarray, affine: np.ndarray, other: tuple, name: str) -> None:
+    """Refuses a map whose voxels are not those of `other`, a pair of volume and affine called `name`."""
+    if labels.shape != other[0].shape:
+        raise UserError(
+            f"{path}: found shape {labels.shape}, expected {other[0].shape} as {name} has; resample it to that grid"
+        )
+    distance = furthest_corner_mm(labels.shape, affine, other[1])
+    if distance > GRID_TOLERANCE_MM:
+        raise UserError(
+            f"{path}: its affine puts a corner {distance:.2f} mm from where {name} has it, expected at most "
+            f"{GRID_TOLERANCE_MM}; resample it to that grid, or copy that header if only the header is wrong"
+        )
+
+
+def furthest_corner_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
+    """How far apart two affines put the corners of a volume, at most."""
+    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])], float)
+    return float(np.linalg.norm(corners @ (np.asarray(first) - np.asarray(second)).T, axis=1).max())
+
+
+def label_key(path: str | Path) -> str:
+    """What a label map shares with its image and its truth: patient and week, or the name without its ending."""
+    patient, week = scan_key(path)
+    if week is not None:
+        return f"{patient} week {week}"
+    return re.sub(r"(_seg|_pred|_label|_0000)$", "", case_name(path), flags=re.IGNORECASE)
+
+
+def by_key(folder: str | Path, knob: str) -> tuple[dict[str, Path], list[str]]:
+    """Files of a folder by key, and a line for every file whose key another one has."""
+    found: dict[str, Path] = {}
+    problems = []
+    for path in files([existing_folder(folder, knob)]):
+        other = found.setdefault(label_key(path), path)
+        if other is not path:
+            problems.append(f"{path}: the same case as {other.name}; expected one file of each, move one away")
+    return found, problems
+
+
+def pair(truth: str | Path, prediction: str | Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Truth and prediction of every case that has both, by name; a line for every file that has no partner."""
+    (truths, first), (predictions, second) = by_key(truth, "truth"), by_key(prediction, "prediction")
+    problems = first + second
+    problems += [
+        f"{path}: no prediction for it in {prediction}; predict it, or move the file away"
+        for key, path in truths.items()
+        if key not in predictions
+    ]
+    problems += [
+        f"{path}: no truth for it in {truth}; add it, or move the file away"
+        for key, path in predictions.items()
+        if key not in truths
+    ]
+    pairs = [(path, predictions[key]) for key, path in truths.items() if key in predictions]
+    if not pairs:
+        raise UserError(
+            f"{prediction}: no file that belongs to one in {truth} ({len(predictions)} and {len(truths)} NIfTI files "
+            "found); expected equal names, but for _seg at the end, or equal patient and week"
+        )
+    return pairs, problems

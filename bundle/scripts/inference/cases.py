@@ -1,0 +1,102 @@
+"""One bad case does not take the others with it: it is reported and skipped, wherever it fails."""
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import torch
+from ignite.engine import Engine
+from monai.data import Dataset, NibabelReader
+from monai.data.utils import correct_nifti_header_if_necessary
+from monai.transforms import LoadImaged
+from monai.utils import ensure_tuple
+
+from scripts.check.dataset import faults
+from scripts.core.errors import UserError, one_line_reason
+from scripts.data.digests import digest
+from scripts.data.slices import refuse_unread
+from scripts.inference.journal import Journal
+
+
+class CaseDataset(Dataset):
+    """A dataset that gives the reason in place of a case that can't be loaded, and a note for one that is done.
+
+    Args:
+        data: dictionaries with an `image` path.
+        transform: of MONAI.
+        journal: knows what is done.
+        class_names: names of the values 0, 1, ..., for cases that have a `truth`.
+        channels: of every image.
+        reader: of the configuration, None where that is for volumes only.
+    """
+
+    def __init__(
+        self,
+        data,
+        transform,
+        journal: Journal,
+        class_names: Sequence[str],
+        channels: int = 1,
+        reader: str | None = None,
+    ):
+        super().__init__(data, transform)
+        self.journal, self.class_names, self.channels = journal, class_names, channels
+        self.named_reader, self.reader = reader, PreloadedReader()
+        for step in transform.transforms:
+            if isinstance(step, LoadImaged) and step._loader.auto_select:  # a reader that was named reads itself
+                step.register(self.reader)
+
+    def __getitem__(self, index: int) -> dict:
+        image = str(self.data[index]["image"])
+        self.reader.volumes.clear()
+        try:
+            refuse_unread(image, self.named_reader)
+            found = digest(image)
+            if self.journal.is_done(image, found):
+                return {"source": image, "kept": True}
+            truth = self.data[index].get("truth")
+            for line in faults(image, truth, self.class_names, self.channels, self.reader.volumes):
+                raise UserError(line)
+            return {**super().__getitem__(index), "source": image, "digest": found}
+        except Exception as error:
+            return {"source": image, "failed": one_line_reason(error)}
+
+
+class PreloadedReader(NibabelReader):
+    """Gives MONAI the volumes that the check has just unpacked: each file is read once."""
+
+    def __init__(self):
+        super().__init__()
+        self.volumes: dict[str, nib.Nifti1Image] = {}
+
+    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
+        return set(ensure_tuple(filename)) <= self.volumes.keys()
+
+    def read(self, data: Sequence[str] | str, **_) -> nib.Nifti1Image:
+        (name,) = self.filenames = ensure_tuple(data)
+        return correct_nifti_header_if_necessary(self.volumes.pop(name))
+
+
+class SkippingIteration:
+    """The evaluator's iteration, from the network to the last transform after it, one failure at a time.
+
+    Args:
+        journal: told what fails.
+    """
+
+    def __init__(self, journal: Journal):
+        self.journal = journal
+
+    def __call__(self, engine: Engine, batch: dict) -> list | dict:
+        (image,) = batch["source"]
+        if "kept" in batch:
+            return []
+        if "failed" in batch:
+            self.journal.fail(image, batch["failed"][0])
+            return []
+        try:
+            return engine._iteration(engine, batch)
+        except Exception as error:
+            self.journal.fail(image, one_line_reason(error))
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what the failed case held must not starve the next
+            return []

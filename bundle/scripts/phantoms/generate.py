@@ -1,0 +1,198 @@
+"""Synthetic MR images with labels, for demonstrations and tests: not patients, and no data set's pixels.
+
+`python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"` writes weekly scans of the male
+pelvis in the folders and under the names that the data list reader knows; `--layout cardiac_png` and
+`--layout lgg_tiff` write hearts and brain tumours. The same arguments write the same bytes.
+"""
+
+import difflib
+import os
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from scripts.core.errors import UserError
+from scripts.core.files import atomic_write, write_json
+from scripts.phantoms.brain import make_brain
+from scripts.phantoms.heart import make_heart
+from scripts.phantoms.layouts import LAYOUTS, decathlon_listing
+from scripts.phantoms.pelvis import draw_build, draw_filling, render
+from scripts.phantoms.shapes import Waves, voxel_mm
+
+CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
+
+SIGNALS = {  # T2 weighted, relative to fat; air is 0
+    "fat": 1.0,
+    "muscle": 0.22,
+    "skin": 0.3,
+    "marrow": 0.65,
+    "cortex": 0.05,
+    "urine": 1.6,
+    "bladder_wall": 0.3,
+    "bowel_wall": 0.35,
+    "stool": 0.45,
+    "fluid": 0.9,
+    "gas": 0.02,
+    "capsule": 0.15,
+    "peripheral_zone": 0.95,
+    "transition_zone": 0.5,
+    "seminal_vesicle": 1.2,
+    "vessel": 0.08,
+    "vein": 0.8,
+}
+SIGNAL_SPREAD = 0.04  # standard deviation of the log of a tissue's signal, between patients and again between scans
+GAIN = (350, 600)  # counts of fat: MR has no absolute scale
+BIAS = 0.3  # greatest relative change by the coil's sensitivity
+NOISE = 0.04  # standard deviation in either channel as a share of fat, at any voxel size
+
+
+def make_scan(patient, week, size=(64, 64, 32), seed=0):
+    """Makes one scan; the same arguments give the same arrays.
+
+    Args:
+        patient, week, seed: integers from 0; a patient keeps body and prostate over the weeks.
+        size: voxels along L, P and S; the field of view stays 430 x 430 x 200 mm.
+
+    Returns:
+        image (int16, counts from 0 to about 1500) and label (uint8, index into `CLASSES`), both indexed [L, P, S].
+    """
+    build_rng, tissue_rng = np.random.default_rng([seed, patient, 0, 0]).spawn(2)
+    filling_rng, scan_rng = np.random.default_rng([seed, patient, 1, week]).spawn(2)
+    signals = {
+        tissue: mean * np.exp(SIGNAL_SPREAD * (tissue_rng.normal() + scan_rng.normal()))
+        for tissue, mean in SIGNALS.items()
+    }
+    label, signal = render(size, draw_build(build_rng), draw_filling(filling_rng), signals)
+    return acquire(signal, scan_rng), label
+
+
+def acquire(signal, rng, bias=BIAS, noise=NOISE):
+    """Turns tissue signal (fat about 1) into an image: uneven coil, Rician noise, arbitrary gain.
+
+    Args:
+        bias: greatest relative change of the signal over the field, in [0, 1).
+        noise: standard deviation of the noise in the real and the imaginary channel, fat being 1.
+    """
+    gain = rng.uniform(*GAIN)
+    coil = 1 + bias * np.tanh(Waves.draw(rng, 350, 800, 6).on(signal.shape))
+    real, imaginary = (noise * rng.standard_normal(signal.shape, np.float32) for _ in range(2))
+    return np.rint(gain * np.hypot(signal * coil + real, imaginary)).astype(np.int16)
+
+
+def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipmri", first_patient=4, slices=None):
+    """Writes phantoms, their labels and `phantom.json`, which tells how they were made.
+
+    Args:
+        output_dir: folder, made if missing; files of the same name are replaced.
+        patients: at least 1, or 3 where the layout divides them into training, validation and test.
+        scans: of each patient, at least 1, by default 2: weeks of a pelvis, phases of a heart; a brain has one.
+        size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128).
+            cardiac_png: rows and columns, by default (96,96); lgg_tiff: the same, by default (256,256).
+        seed: from 0; other seeds are other patients.
+        layout: hipmri, hipmri_short or decathlon; 2D: keras_slices (of the pelvis), cardiac_png or lgg_tiff.
+        first_patient: number of the first patient; patient 5 is the same person whoever else is written.
+        slices: of each scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
+
+    Returns:
+        Pairs of image path and label path; None for a label that the layout holds back.
+    """
+    kind = _known(layout)
+    size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
+    _check(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
+    _check_counts({"seed": (seed, 0), "first_patient": (first_patient, 0)})
+    slices = _checked_slices(slices, layout, size)
+    if kind.anatomy == "brain" and scans != 1:
+        raise UserError(f"scans: found {scans}, expected 1: {layout} has one scan of a patient; leave --scans out")
+    root, voxel, pairs = Path(output_dir), voxel_mm(size) if len(size) == 3 else None, []
+    keys = [(patient, week) for patient in range(first_patient, first_patient + patients) for week in range(scans)]
+    for patient, week in tqdm(keys, desc="phantoms", unit="scan", disable=None):
+        side = kind.side(patient - first_patient, patients)
+        names = {"patient": patient, "week": week, "side": side, "scan": patient * scans + week + 1}
+        for index, arrays in enumerate(cut(kind, patient, week, tuple(size), seed, slices)):
+            paths = [root / name.format(**names, slice=index, number=index + 1) for name in (kind.image, kind.label)]
+            if side and side == kind.unlabelled:
+                paths[1] = None
+            for path, array in zip(paths, arrays, strict=True):
+                if path:
+                    write(path, kind.encode(array, voxel))
+            pairs.append(tuple(paths))
+    if layout == "decathlon":
+        write_json(decathlon_listing(root, pairs, CLASSES), root / "dataset.json")
+    made = {"patients": patients, "scans": scans, "size": list(size), "seed": seed, "layout": layout}
+    made |= {"first_patient": first_patient} | ({"slices": slices} if slices else {})
+    write_json({"description": kind.description, **made}, root / "phantom.json")
+    return pairs
+
+
+def cut(kind, patient, week, size, seed, slices):
+    """Yields the images of one scan, each with its label, as its layout's files hold them.
+
+    Args:
+        kind: a `Layout`.
+        slices: how many, where the layout has any: of a pelvis the middle ones along L, each indexed [P, S].
+    """
+    if kind.anatomy == "heart":
+        yield make_heart(patient, week, size, seed)
+    elif kind.anatomy == "brain":
+        image, label = make_brain(patient, slices, size, seed)
+        yield from zip(image, 255 * label, strict=True)
+    elif slices:
+        first = (size[0] - slices) // 2
+        yield from zip(*(array[first : first + slices] for array in make_scan(patient, week, size, seed)), strict=True)
+    else:
+        yield make_scan(patient, week, size, seed)
+
+
+def write(path, content):
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
+
+
+def _known(layout):
+    if layout not in LAYOUTS:
+        nearest = difflib.get_close_matches(str(layout), LAYOUTS, cutoff=0.3) or LAYOUTS
+        raise UserError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}: try {' or '.join(nearest)}")
+    return LAYOUTS[layout]
+
+
+def _check(output_dir, size, kind, counts):
+    _check_counts(counts)
+    axes = len(kind.size)
+    if not (isinstance(size, tuple | list) and len(size) == axes and all(_is_int(n) and 16 <= n <= 512 for n in size)):
+        words, usual = {2: "two", 3: "three"}[axes], ",".join(map(str, kind.size))
+        raise UserError(f'size: found {size!r}, expected {words} whole numbers from 16 to 512: try --size "({usual})"')
+    if Path(output_dir).exists() and not Path(output_dir).is_dir():
+        raise UserError(f"output_dir: {output_dir} is a file, expected a folder or a new name: choose another one")
+
+
+def _checked_slices(slices, layout, size):
+    usual = LAYOUTS[layout].slices
+    if usual == 0 and slices is not None:
+        raise UserError(f"slices: found {slices!r}, expected none: {layout} is not cut into slices; leave --slices out")
+    if slices is None:
+        return size[0] if usual is None else usual
+    _check_counts({"slices": (slices, 1)})
+    most = size[0] if usual is None else 512
+    if slices > most:
+        raise UserError(f"slices: found {slices}, expected at most {most}: try --slices {most}")
+    return slices
+
+
+def _check_counts(counts):
+    for name, (value, lowest) in counts.items():
+        if not _is_int(value) or value < lowest:
+            raise UserError(
+                f"{name}: found {value!r}, expected a whole number of at least {lowest}: try --{name} {lowest}"
+            )
+
+
+def _is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def summary_line(pairs):
+    """Returns the line that ends the command."""
+    labels = sum(label is not None for _, label in pairs)
+    common = os.path.commonpath([path.parent for pair in pairs for path in pair if path])
+    return f"wrote {len(pairs)} synthetic images and {labels} labels to {common}"

@@ -1,0 +1,74 @@
+"""What the heart and brain phantoms are drawn with: a sheet or a stack in mm, soft-edged paint, an 8 bit exposure."""
+
+import numpy as np
+from scipy import ndimage
+
+from scripts.phantoms.shapes import Waves, dot
+
+
+def grid(size, field_mm):
+    """Returns the pixel centres along each axis in mm from the middle of the field, sparse, indexed as the array."""
+    axes = [((np.arange(n) + 0.5) / n - 0.5) * extent for n, extent in zip(size, field_mm, strict=True)]
+    return [axis.astype(np.float32) for axis in np.meshgrid(*axes, indexing="ij", sparse=True)]
+
+
+def ripple(waves, points):
+    """Values of smooth random waves at points x, y, z in mm (arrays or numbers): mean 0, standard deviation 1."""
+    total = sum(np.cos(dot(vector, points) + np.float32(phase)) for vector, phase in zip(waves.vectors, waves.phases))
+    return total * np.float32(np.sqrt(2 / len(waves.phases)))
+
+
+def box(points, centre, reach):
+    """The slices of a grid that hold all pixels within `reach` mm of a point; the grid is [z, y, x], the point x, y, z.
+
+    Args:
+        points: sparse z, y and x as `grid` gives them, before any bending: leave room for it in `reach`.
+    """
+    inside = [np.flatnonzero(np.abs(axis.ravel() - c) <= reach) for axis, c in zip(points, centre[::-1], strict=True)]
+    return tuple(slice(found.min(initial=10**6), found.max(initial=-1) + 1) for found in inside)
+
+
+class Sheet:
+    """Channels of signal on one grid, and its label; what is painted later covers what lies below.
+
+    Args:
+        size: pixels along each axis.
+        channels: kinds of signal.
+        pixel: mm; borders are blended over that width.
+        signals: tissue name to a number, or one for each channel.
+    """
+
+    def __init__(self, size, channels, pixel, signals):
+        self.signal, self.label = np.zeros((channels, *size), np.float32), np.zeros(size, np.uint8)
+        self.pixel, self.signals = np.float32(pixel), signals
+
+    def paint(self, distance, tissue, label=None, texture=0, soft=0, where=...):
+        """Blends a tissue in where distance < 0 (mm), and sets its label if it has one.
+
+        Args:
+            texture: relative change of the tissue's signal, array or 0.
+            soft: mm that the border is wider than a pixel.
+            where: slices of the grid that `distance` covers.
+        """
+        share = np.clip(0.5 - distance / (self.pixel + np.float32(soft)), 0, 1)
+        for channel, value in zip(self.signal, np.broadcast_to(self.signals[tissue], len(self.signal)), strict=True):
+            below = channel[where]
+            below += share * (np.float32(value) * (1 + texture) - below)
+        if label is not None:
+            self.label[where][distance < 0] = label
+
+
+def expose(signal, rng, points, gain, blur, noise, bias, wavelengths):
+    """Turns one channel of signal into 8 bit grey: blurred optics, uneven coil, Rician noise, cut at 255.
+
+    Args:
+        gain: grey of signal 1.
+        blur: standard deviation in pixels, along each axis.
+        noise: standard deviation in signal.
+        bias: relative change of the signal by the coil, in [0, 1).
+        wavelengths: of that change, shortest and longest, mm.
+    """
+    coil = 1 + bias * np.tanh(ripple(Waves.draw(rng, *wavelengths, 4), points))
+    signal = ndimage.gaussian_filter(signal, blur) * coil
+    real, imaginary = (noise * rng.standard_normal(signal.shape, np.float32) for _ in range(2))
+    return np.clip(np.rint(gain * np.hypot(signal + real, imaginary)), 0, 255).astype(np.uint8)

@@ -1,0 +1,7 @@
+"""`python -m scripts.report`: see `commands.py`."""
+
+from scripts.core.commands import run_command
+from scripts.report.commands import code, compare, evaluate
+
+if __name__ == "__main__":
+    run_command({"evaluate": evaluate, "compare": compare, "code": code})

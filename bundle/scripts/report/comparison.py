@@ -1,0 +1,180 @@
+"""Two or more evaluations of the same cases, side by side: differences with paired intervals, and what got worse."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from scripts.core.errors import UserError
+from scripts.core.files import read_json
+from scripts.data.label_maps import label_key
+from scripts.report.measures import MEASURES, NAN
+from scripts.report.summary import intervals, nanmean
+
+COMPARED = tuple(m for m in MEASURES if not m.endswith("_ml"))
+LOWER_IS_BETTER = tuple(m for m in COMPARED if m.endswith("_mm"))
+RULES = (
+    "Differences are taken case by case, a run minus the first run, over the cases where both have a value.",
+    "Intervals (95 %) draw whole patients. One that does not hold 0 is unlikely to be chance alone, for one "
+    "comparison; of twenty such, one is expected by chance.",
+    "A missed structure has Dice 0 and counts; its distances are not defined and leave the pair out.",
+)
+
+
+def read(path: str | Path) -> tuple[Path, dict]:
+    """A `metrics.json`, named itself or by its folder."""
+    file = Path(path) / "metrics.json" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise UserError(f"{file}: no metrics there; expected the metrics.json of an evaluation, or its folder")
+    content = read_json(file)
+    if not {"class_names", "metric_per_case", "tolerance_mm"} <= content.keys() or not content.get("has_truth"):
+        raise UserError(f"{file}: not the metrics of an evaluation with truth; make them with scripts.report evaluate")
+    if not content["metric_per_case"]:
+        raise UserError(f"{file}: holds no case; expected one or more")
+    return file, content
+
+
+def compare(paths: Sequence[str]) -> dict:
+    """All that the page of a comparison says, as plain data; the first run is what the others are compared with."""
+    if len(paths) < 2:
+        raise UserError(f"{len(paths)} run(s) given: expected two or more metrics.json files or folders")
+    runs = [read(path) for path in paths]
+    tables = [by_case(file, content) for file, content in runs]
+    refuse_unlike(runs, tables)
+    names = runs[0][1]["class_names"][1:]
+    keys = sorted(tables[0])
+    patients = [tables[0][key]["patient"] for key in keys]
+    values = np.array(  # runs, cases, classes, measures; what is not defined is NaN
+        [
+            [[[table[key]["metrics"][name].get(m, NAN) for m in COMPARED] for name in names] for key in keys]
+            for table in tables
+        ],
+        dtype=float,
+    )
+    dice = values[..., COMPARED.index("Dice")]
+    labels = label_runs([file for file, _ in runs])
+    shown = [tables[0][key]["case"] for key in keys]
+    return {
+        "title": "Comparison",
+        "runs": [
+            {"label": label, "source": str(file), "about": content.get("about", [])}
+            for label, (file, content) in zip(labels, runs)
+        ],
+        "class_names": runs[0][1]["class_names"],
+        "tolerance_mm": runs[0][1]["tolerance_mm"],
+        "measures": {
+            measure: {name: side_by_side(values[:, :, i : i + 1, j], patients, measure) for i, name in enumerate(names)}
+            for j, measure in enumerate(COMPARED)
+        },
+        "foreground": side_by_side(dice, patients, "Dice"),
+        "worse": worse(dice, shown, names, labels),
+        "missed": {
+            name: [sum(t[key]["metrics"][name]["status"] == "missed" for key in keys) for t in tables] for name in names
+        },
+        "cases": [
+            {"case": case, "patient": patient, "values": {n: dice[:, k, i].tolist() for i, n in enumerate(names)}}
+            for k, (case, patient) in enumerate(zip(shown, patients))
+        ],
+        "rules": [*RULES, f"Surface Dice: within {runs[0][1]['tolerance_mm']:g} mm."],
+    }
+
+
+def by_case(file: Path, content: dict) -> dict[str, dict]:
+    """Cases by patient and week or name, which the file names of image and truth share; measures by class name."""
+    names = content["class_names"]
+    table = {}
+    for case in content["metric_per_case"]:
+        measures = {names[int(v)]: found | {"status": case["status"][v]} for v, found in case["metrics"].items()}
+        key = label_key(case["case"])
+        if key in table:
+            raise UserError(f"{file}: {table[key]['case']} and {case['case']} are one case by their names; rename one")
+        table[key] = {**case, "metrics": measures}
+    return table
+
+
+def refuse_unlike(runs: list[tuple[Path, dict]], tables: list[dict]) -> None:
+    """Runs that can't be compared: other classes, another tolerance, other cases, another truth."""
+    first_file, first = runs[0]
+    for (file, content), table in zip(runs[1:], tables[1:]):
+        for key in ("class_names", "tolerance_mm"):
+            if content[key] != first[key]:
+                raise UserError(f"{file}: {key} is {content[key]}, expected {first[key]} as in {first_file}")
+        unlike = sorted(table.keys() ^ tables[0].keys())
+        if unlike:
+            where = first_file if unlike[0] in tables[0] else file
+            raise UserError(
+                f"{file}: other cases than {first_file}: {len(unlike)} stand in one only, such as {unlike[0]} in "
+                f"{where}; evaluate both runs on the same cases"
+            )
+        for key, case in table.items():
+            for name, found in case["metrics"].items():
+                expected = tables[0][key]["metrics"][name]["n_ref"]
+                if found["n_ref"] != expected:
+                    raise UserError(
+                        f"{file}: another truth than {first_file}: {case['case']}, {name} has {found['n_ref']} "
+                        f"voxels, expected {expected}; evaluate both runs against the same truth"
+                    )
+
+
+def label_runs(sources: list[Path]) -> list[str]:
+    """The shortest end of each folder's path that tells it from the others, or of the file's path in one folder."""
+    files = [file.resolve() for file in sources]
+    for parts in ([file.parent.parts[1:] or ("",) for file in files], [file.with_suffix("").parts for file in files]):
+        for length in range(1, max(map(len, parts)) + 1):
+            labels = ["/".join(part[-length:]) for part in parts]
+            if len(set(labels)) == len(labels):
+                return labels
+    return [f"run {i + 1}" for i in range(len(sources))]  # one file, given twice
+
+
+def side_by_side(values: np.ndarray, patients: Sequence[str], measure: str) -> dict:
+    """Means of all runs and differences from the first.
+
+    Args:
+        values: of shape (runs, cases, classes); over several classes the mean of theirs is compared.
+        patients: of every case.
+        measure: whose name says whether less is better.
+    """
+    sign = -1 if measure in LOWER_IS_BETTER else 1
+    differences = []
+    for other in values[1:]:
+        difference = other - values[0]
+        per_case = nanmean(difference, axis=1)
+        known = ~np.isnan(per_case)
+        differences.append(
+            {
+                "n": int(known.sum()),
+                "patients": len({p for p, k in zip(patients, known) if k}),
+                "mean": mean_of_means(difference),
+                "ci": intervals(difference[..., None], patients, over_classes=True)[0][0],
+                "worse": int((sign * per_case[known] < 0).sum()),
+                "better": int((sign * per_case[known] > 0).sum()),
+            }
+        )
+    return {"means": [mean_of_means(run) for run in values], "differences": differences}
+
+
+def mean_of_means(table: np.ndarray) -> float:
+    """Mean over the classes of each one's mean over the cases."""
+    means = nanmean(table, axis=0)
+    return float(nanmean(means, axis=0))
+
+
+def worse(dice: np.ndarray, cases: list[str], names: Sequence[str], labels: list[str]) -> list[dict]:
+    """Every case and class whose Dice a later run lowered, the largest loss first."""
+    found = [
+        {
+            "run": labels[r],
+            "class": name,
+            "case": case,
+            "before": float(dice[0, k, i]),
+            "after": float(dice[r, k, i]),
+            "difference": float(dice[r, k, i] - dice[0, k, i]),
+        }
+        for r in range(1, len(labels))
+        for k, case in enumerate(cases)
+        for i, name in enumerate(names)
+    ]
+    lost = [entry for entry in found if not math.isnan(entry["difference"]) and entry["difference"] < 0]
+    return sorted(lost, key=lambda entry: entry["difference"])

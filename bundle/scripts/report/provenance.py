@@ -1,0 +1,58 @@
+"""What a report was made from: model, weights, data, versions, device. A reader must be able to make it again."""
+
+import json
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import monai
+import numpy as np
+import torch
+from monai.utils import ensure_tuple
+
+from scripts.core.paths import METADATA
+from scripts.data.digests import digest
+from scripts.data.slices import is_picture
+from scripts.training.checkpoint_files import read_checkpoint
+
+
+def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[list[list[str]], dict]:
+    """Lines on network and weights, and what travels with the weights: the first ones' where there are several."""
+    files = ensure_tuple(weights)
+    info = read_checkpoint(Path(files[0])).get("info", {})
+    parameters = sum(p.numel() for p in network.parameters())
+    epoch = f", epoch {info['epoch']}" if "epoch" in info else ""
+    epoch += f", validation Dice {info['score']:.4f}" if info.get("score", -1) >= 0 else ""
+    lines = [
+        ["Model", f"{type(network).__name__}, {parameters:,} parameters"],
+        ["Trained on", f"{info.get('trained_on', 'unknown data')}{epoch}"],
+        *(["Checkpoint", f"{file}, sha256 {digest(file)}"] for file in files),
+    ]
+    return lines, info
+
+
+def of_pixels(images: Iterable[str | Path]) -> list[list[str]]:
+    """A line where the images don't say how large a pixel is."""
+    known = not any(map(is_picture, images))
+    return [] if known else [["Pixel size", "not known, 1 mm is taken: figures in mm and ml count pixels"]]
+
+
+def of_run(device: str | torch.device, seconds: Sequence[float]) -> list[list[str]]:
+    """Lines on when and where: date, versions, device, time per case."""
+    version = json.loads(METADATA.read_text(encoding="utf-8"))["version"] if METADATA.is_file() else "unknown"
+    device = torch.device(device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    lines = [
+        ["Date", time.strftime("%Y-%m-%d %H:%M %Z")],
+        [
+            "Versions",
+            f"bundle {version}, MONAI {monai.__version__}, PyTorch {torch.__version__}, NumPy {np.__version__}, "
+            f"Python {platform.python_version()}",
+        ],
+        ["Device", name],
+    ]
+    if seconds:
+        middle, longest = np.median(seconds), max(seconds)
+        lines.append(["Time per case", f"{middle:.2f} s median, {longest:.2f} s longest (read, network, resample)"])
+    return lines

@@ -1,0 +1,229 @@
+"""Strips of one case: image, truth, prediction and error side by side, of all classes or cropped round one."""
+
+import base64
+import io
+
+import nibabel as nib
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.image import imsave
+from scipy.ndimage import find_objects, map_coordinates
+
+from scripts.core.palette import colour
+from scripts.report.overlay import PLANES, blend, cut, upright
+
+# Told apart with any colour vision, and dark, middle and light where there is no colour at all.
+ERROR_COLOURS = {"missed": "#FFE14D", "extra": "#D13A00", "wrong class": "#4DA3FF"}
+SIDE = 256  # px, the longest side of a tile
+FIELD_MM = 80.0  # the smallest side of a crop: less would hide where in the body it is
+MARGIN_MM = 10.0  # round the structure
+FLAT = 0.2  # grey where there is no image
+AXIAL_FIRST = (2, 1, 0)  # where planes tell equally much, the one most often read wins
+
+
+def strip(image, truth, prediction, affine, value: int | None = None) -> dict:
+    """One strip; see `Scan.strip`."""
+    return Scan(image, truth, prediction, affine).strip(value)
+
+
+def strips(image, truth, prediction, affine, class_names) -> dict[str, dict]:
+    """All strips of a case: under "" all classes together, and each class that is in the truth or the prediction."""
+    scan = Scan(image, truth, prediction, affine)
+    made = {"": scan.strip()}
+    return made | {name: scan.strip(value) for value, name in enumerate(class_names) if value and scan.has(value)}
+
+
+class Scan:
+    """The volumes of one case, upright, and where in them which class is.
+
+    Args:
+        image: grey values on any grid, or None where there is no image to show.
+        truth: labels on the same grid, or None.
+        prediction: labels on the same grid.
+        affine: voxel to RAS millimetres of that grid.
+    """
+
+    def __init__(self, image, truth, prediction, affine):
+        self.prediction, self.spacing = upright(np.asarray(prediction).astype(np.uint8, copy=False), affine)
+        self.truth = None if truth is None else upright(np.asarray(truth).astype(np.uint8, copy=False), affine)[0]
+        self.orientation = nib.io_orientation(affine)
+        self.image, self.window = None, (0.0, 1.0)
+        if image is not None:
+            self.image = upright(np.asarray(image).astype(np.float32, copy=False), affine)[0]
+            step = 2 if self.image.size > 2_000_000 else 1  # every second voxel tells the percentiles well enough
+            values = self.image[::step, ::step, ::step]
+            values = values[np.isfinite(values)]
+            low, high = np.percentile(values, (1, 99.5)) if values.size else (0, 1)
+            self.window = float(low), max(float(high - low), 1e-6)
+        self.maps = [labels for labels in (self.truth, self.prediction) if labels is not None]
+        self.boxes = boxes(self.maps)
+        self.known: dict[int, list[np.ndarray]] = {}
+
+    def has(self, value: int) -> bool:
+        return value in self.boxes
+
+    def strip(self, value: int | None = None) -> dict:
+        """Image, truth, prediction and error in one slice, as JPEGs in base64.
+
+        Args:
+            value: a class, shown where most of it is wrong and cropped round it; None: all classes together.
+
+        Returns:
+            plane, slice and axis (of the file's own array, both from 0) and the tiles by name.
+        """
+        axis, index = self.place(value)
+        truth, prediction = (None if m is None else cut(m, axis, index) for m in (self.truth, self.prediction))
+        if value is not None:
+            truth = None if truth is None else np.where(truth == value, truth, 0)
+            prediction = np.where(prediction == value, prediction, 0)
+        marked = prediction > 0 if truth is None else (prediction > 0) | (truth > 0)
+        millimetres = [size for i, size in enumerate(self.spacing) if i != axis][::-1]
+        window = [slice(0, n) for n in marked.shape] if value is None else crop(marked, millimetres)
+        points = grid(window, millimetres)
+        tiles = self.draw(axis, index, truth, prediction, points)
+        axis, index = self.stored(axis, index)
+        return {"plane": PLANES[self.along(axis)], "slice": index, "axis": axis, "tiles": tiles}
+
+    def place(self, value: int | None) -> tuple[int, int]:
+        """The axis and the index, in RAS order, of the slice that tells most."""
+        if value is None:
+            return self.telling()
+        if not self.has(value):
+            return 2, self.prediction.shape[2] // 2
+        areas = self.areas(value)
+        millimetres = np.prod(self.spacing) / self.spacing  # mm^2 of a voxel's face across each axis
+        axis = max(AXIAL_FIRST, key=lambda i: areas[i].max() * millimetres[i])
+        if self.truth is None:
+            return axis, int(np.argmax(areas[axis]))
+        box = self.boxes[value]
+        wrong = (self.truth[box] == value) ^ (self.prediction[box] == value)
+        errors = spread(profile(wrong, axis), box[axis], self.prediction.shape[axis])
+        return axis, int(np.lexsort((areas[axis], errors))[-1])  # most errors; of equals the largest area
+
+    def telling(self) -> tuple[int, int]:
+        """As `pictures.telling_slices`, in the plane whose best slice shows most."""
+        best = (-1.0, 2, self.prediction.shape[2] // 2)
+        for axis in AXIAL_FIRST:
+            shares = sum((self.areas(value)[axis] / self.areas(value)[axis].max() for value in self.boxes), np.zeros(1))
+            if shares.max() > best[0] + 1e-9 and self.boxes:
+                best = (float(shares.max()), axis, int(np.argmax(shares)))
+        return best[1:]
+
+    def areas(self, value: int) -> list[np.ndarray]:
+        """Voxels of the class in truth or prediction, in every slice across each axis."""
+        if value not in self.known:
+            box = self.boxes[value]
+            mask = self.maps[0][box] == value
+            for other in self.maps[1:]:
+                mask |= other[box] == value
+            shape = self.prediction.shape
+            self.known[value] = [spread(profile(mask, axis), box[axis], shape[axis]) for axis in range(3)]
+        return self.known[value]
+
+    def along(self, file_axis: int) -> int:
+        return int(self.orientation[file_axis, 0])
+
+    def stored(self, axis: int, index: int) -> tuple[int, int]:
+        """Axis and index in the file's own array."""
+        file_axis = int(np.flatnonzero(self.orientation[:, 0] == axis)[0])
+        turned = self.orientation[file_axis, 1] < 0
+        return file_axis, self.prediction.shape[axis] - 1 - index if turned else index
+
+    def draw(self, axis, index, truth, prediction, points) -> dict[str, str]:
+        labels = {"truth": truth, "prediction": prediction}
+        labels = {name: nearest(plane, points) for name, plane in labels.items() if plane is not None}
+        grey = np.full(np.broadcast(*points).shape, FLAT, np.float32)
+        if self.image is not None:
+            plane = np.nan_to_num(cut(self.image, axis, index).astype(np.float32))
+            drawn = map_coordinates(plane, np.broadcast_arrays(*points), order=1, mode="nearest")
+            grey = np.clip((drawn - self.window[0]) / self.window[1], 0, 1)
+        grey = np.repeat(grey[..., None], 3, axis=-1)
+        tiles = {} if self.image is None else {"image": jpeg(grey)}
+        tiles |= {name: jpeg(outlined(blend(grey.copy(), plane), plane)) for name, plane in labels.items()}
+        if truth is not None:
+            tiles["error"] = jpeg(errors_over(grey, labels["truth"], labels["prediction"]))
+        return tiles
+
+
+def boxes(maps: list[np.ndarray]) -> dict[int, tuple[slice, ...]]:
+    """The box of every class that is in any of the maps."""
+    found: dict[int, tuple[slice, ...]] = {}
+    for labels in maps:
+        for value, box in enumerate(find_objects(labels), start=1):
+            if box is not None:
+                old = found.get(value, box)
+                found[value] = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box, old))
+    return dict(sorted(found.items()))
+
+
+def profile(mask: np.ndarray, axis: int) -> np.ndarray:
+    """Voxels of the mask in each slice across the axis."""
+    others = [i for i in range(3) if i != axis]
+    return mask.sum(axis=others[1], dtype=np.uint16).sum(axis=others[0], dtype=np.int64)
+
+
+def spread(counts: np.ndarray, where: slice, length: int) -> np.ndarray:
+    """Counts of a box as counts of the whole axis."""
+    whole = np.zeros(length, np.int64)
+    whole[where] = counts
+    return whole
+
+
+def crop(marked: np.ndarray, millimetres: list[float]) -> list[slice]:
+    """Rows and columns round what is marked: with a margin, no side below `FIELD_MM` where the plane has that."""
+    window = []
+    for i in (0, 1):
+        hit = np.flatnonzero(marked.any(axis=1 - i))
+        low, high = (hit[0], hit[-1] + 1) if hit.size else (0, marked.shape[i])
+        side = max((high - low) * millimetres[i] + 2 * MARGIN_MM, FIELD_MM)
+        count = min(marked.shape[i], int(np.ceil(side / millimetres[i])))
+        start = int(np.clip(round((low + high - count) / 2), 0, marked.shape[i] - count))
+        window.append(slice(start, start + count))
+    return window
+
+
+def grid(window: list[slice], millimetres: list[float]) -> list[np.ndarray]:
+    """Rows and columns to read, in voxels, so that pixels are square and the longer side has `SIDE` of them."""
+    extent = [(part.stop - part.start) * size for part, size in zip(window, millimetres)]
+    counts = [max(1, round(SIDE * length / max(extent))) for length in extent]
+    rows, columns = (
+        part.start + (np.arange(count) + 0.5) * (part.stop - part.start) / count - 0.5
+        for part, count in zip(window, counts)
+    )
+    return [rows[:, None], columns[None, :]]
+
+
+def nearest(plane: np.ndarray, points: list[np.ndarray]) -> np.ndarray:
+    rows, columns = (np.clip(np.rint(at).astype(int), 0, n - 1) for at, n in zip(points, plane.shape))
+    return plane[rows, columns]
+
+
+def outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The picture with the edge of every class in its full colour: a hint of colour alone is easily overlooked."""
+    inner = np.ones(labels.shape, bool)
+    for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
+        inner &= labels == np.roll(labels, step, axis)
+    for value in np.unique(labels[~inner & (labels > 0)]):
+        rgb[~inner & (labels == value)] = to_rgb(colour(int(value)))
+    return rgb
+
+
+def errors_over(grey: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    shown = grey.copy()
+    kinds = {
+        "missed": (truth > 0) & (prediction == 0),
+        "extra": (truth == 0) & (prediction > 0),
+        "wrong class": (truth > 0) & (prediction > 0) & (truth != prediction),
+    }
+    for kind, mask in kinds.items():
+        shown[mask] = 0.15 * shown[mask] + 0.85 * np.array(to_rgb(ERROR_COLOURS[kind]))
+    return shown
+
+
+def jpeg(rgb: np.ndarray) -> str:
+    """The picture as a JPEG in base64."""
+    buffer = io.BytesIO()
+    pixels = np.ascontiguousarray((rgb * 255 + 0.5).astype(np.uint8))
+    # without subsampling: it would wash out lines of colour one pixel wide
+    imsave(buffer, pixels, format="jpg", pil_kwargs={"quality": 80, "subsampling": 0})
+    return base64.b64encode(buffer.getvalue()).decode()

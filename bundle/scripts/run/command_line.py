@@ -1,0 +1,83 @@
+"""The command line of a run: an id that no configuration knows is refused, and an error takes a few lines."""
+
+import difflib
+import inspect
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pydoc import locate
+
+import monai.bundle
+from monai.bundle import ConfigComponent, ConfigParser
+
+from scripts.core.errors import UserError
+from scripts.core.paths import CONFIGS
+from scripts.run.crash import report_crash
+
+NO_PATCHES = ("metadata.json", "networks.json", "losses.json")  # their names are no ids of a run
+
+
+def check_command_line(debug: bool = False) -> None:
+    """Refuses ids of the command line that nobody knows; from here on an error takes a few lines.
+
+    Args:
+        debug: whether an error prints its whole traceback; it is in the log file too, once that is open.
+    """
+    if sys.argv[1:2] == ["run"]:
+        sys.excepthook = partial(report_crash, debug=debug is True)
+    refuse_unknown_ids(sys.argv[1:])
+
+
+def refuse_unknown_ids(arguments: Sequence[str]) -> None:
+    """Refuses an override that no shipped configuration knows: MONAI itself would accept and ignore it.
+
+    Args:
+        arguments: a command line, without the program; checked only where it is one of `monai.bundle run`.
+    """
+    if "run" not in arguments[:1]:
+        return
+    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
+    given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
+    given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
+    for position, word in enumerate(arguments):
+        if word.startswith("--args_file"):
+            path = word.partition("=")[2] or next(iter(arguments[position + 1 :]), "")
+            given += ConfigParser.load_config_file(path)
+    known, components = known_ids()
+    for name in given:
+        plain = name.lstrip("+").replace("#", "::")
+        if plain in own or plain in known or is_argument(plain, components):
+            continue
+        nearest = difflib.get_close_matches(plain, [*known, *own], n=1, cutoff=0)[0]
+        raise UserError(f"--{name}: no configuration of this bundle knows this id; did you mean --{nearest}?")
+
+
+def known_ids() -> tuple[set[str], dict[str, str]]:
+    """Ids of all shipped configurations, deep ones spelt `a::b`, and the target of those that are components."""
+    known: set[str] = set()
+    components: dict[str, str] = {}
+
+    def walk(node: object, name: str) -> None:
+        if name:
+            known.add(name)
+        children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, child in children:
+            if key == "_target_" and isinstance(child, str):
+                components[name] = child
+            walk(child, f"{name}::{key}" if name else str(key))
+
+    for file in sorted(CONFIGS.glob("*.json")):
+        if file.name not in NO_PATCHES:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            walk({key.lstrip("+"): value for key, value in content.items()}, "")
+    return known, components
+
+
+def is_argument(name: str, components: dict[str, str]) -> bool:
+    """Whether `a::b` names an argument that component `a` takes though no configuration sets it."""
+    parent, _, argument = name.rpartition("::")
+    if parent not in components:
+        return False
+    target = locate(ConfigComponent({"_target_": components[parent]}).resolve_module_name())
+    return argument in inspect.signature(target).parameters

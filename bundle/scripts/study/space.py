@@ -1,0 +1,178 @@
+"""The space of a study: which ids are varied, over which values, and what a trial draws from it."""
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fire
+import optuna
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from scripts.core.errors import UserError
+
+OPTIONS = {"low", "high", "step", "log"}  # of a range
+MOST_POINTS = 10_000  # a longer grid is a slip
+FIXED = {  # ids that a space can't vary, and why
+    **dict.fromkeys(("output_dir", "ckpt_dir", "log_dir", "datalist", "dataset_dir", "bundle_root"), "is a path"),
+    **dict.fromkeys(("validation_share", "test_share", "folds"), "decides the splits, which all runs share"),
+    **dict.fromkeys(("resume", "resume_changed"), "is set by the study"),
+    **dict.fromkeys(("class_names", "device", "main_process"), "is one for all runs"),
+}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """An id and what it may be.
+
+    Args:
+        name: the id.
+        values: what to choose from, by its label: a plain value is its own, a list or a dictionary has its JSON text.
+        span: instead of values, the distribution over a range.
+        stepped: whether a step was given for the range.
+    """
+
+    name: str
+    values: dict | None = None
+    span: FloatDistribution | IntDistribution | None = None
+    stepped: bool = False
+
+    def draw(self, trial: optuna.Trial) -> object:
+        """The value that the study gives the trial."""
+        if self.values is not None:
+            return self.values[trial.suggest_categorical(self.name, list(self.values))]
+        suggest = trial.suggest_int if isinstance(self.span, IntDistribution) else trial.suggest_float
+        step = {} if self.span.step is None else {"step": self.span.step}
+        return suggest(self.name, self.span.low, self.span.high, log=self.span.log, **step)
+
+    @property
+    def walkable(self) -> bool:
+        """Whether the values can be counted: a list, or a range of whole numbers or with a step."""
+        return self.values is not None or (self.span.step is not None and not self.span.log)
+
+    def grid(self) -> list:
+        """All labels, or the numbers of a range with a step."""
+        if self.values is not None:
+            return list(self.values)
+        count = math.floor((self.span.high - self.span.low) / self.span.step + 1e-9) + 1
+        kind = type(self.span.low)
+        return [
+            kind(f"{self.span.low + i * self.span.step:.12g}") for i in range(count)
+        ]  # 0.3, not 0.30000000000000004
+
+
+def parse(space: object) -> list[Knob]:
+    """Reads a space: `{"id": [value, ...]}`, or `{"id": {"low": .., "high": .., "step": .., "log": ..}}`.
+
+    Args:
+        space: a dictionary, or the path of a JSON file that holds one.
+
+    Raises:
+        UserError: what it holds can't be a space.
+    """
+    if isinstance(space, str) and Path(space).is_file():
+        try:
+            space = json.loads(Path(space).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{space}: no JSON ({error}); expected a dictionary of values by id") from error
+    if not isinstance(space, dict) or not space:
+        raise UserError(
+            f"space is {space!r}: expected values by id, say --space \"{{'learning_rate':[0.001,0.0003]}}\", "
+            "or a JSON file that holds them"
+        )
+    return [parse_knob(str(name), spec) for name, spec in space.items()]
+
+
+def parse_knob(name: str, spec: object) -> Knob:
+    name = name.replace("#", "::")
+    if name in FIXED:
+        raise UserError(f"space: {name} {FIXED[name]} and can't be varied; take it out of --space")
+    if isinstance(spec, dict):
+        return Knob(name, span=parse_range(name, spec), stepped=spec.get("step") is not None)
+    if not isinstance(spec, list | tuple) or not spec:
+        raise UserError(
+            f"space: {name} is {spec!r}; expected a list of values, or a range such as {{'low':0.0,'high':0.5}}"
+        )
+    values: dict = {}
+    for value in spec:
+        plain = value is None or isinstance(value, str | int | float)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"space: {name} has the value {value}; expected finite numbers")
+        label = value if plain else json.dumps(value, default=str)
+        if label in values:
+            raise UserError(f"space: {name} has {value!r} twice (or its equal {values[label]!r}); name each value once")
+        values[label] = value
+    return Knob(name, values=values)
+
+
+def parse_range(name: str, spec: dict) -> FloatDistribution | IntDistribution:
+    wrong = sorted(map(str, set(spec) - OPTIONS)) or [key for key in ("low", "high") if key not in spec]
+    if wrong:
+        raise UserError(
+            f"space: the range of {name} has {', '.join(map(str, spec)) or 'nothing'}; expected low and high, and "
+            f"step or log if need be (look at {', '.join(wrong)})"
+        )
+    low, high, step, log = spec["low"], spec["high"], spec.get("step"), spec.get("log", False)
+    numbers = [n for n in (low, high, step) if n is not None]
+    if not isinstance(log, bool) or not all(is_number(n) for n in numbers) or len(numbers) < 2 or low >= high:
+        raise UserError(
+            f"space: the range of {name} is {spec}; expected numbers, low below high, and log True or False"
+        )
+    try:
+        if all(isinstance(n, int) for n in numbers):
+            return IntDistribution(low, high, log=log, step=step or 1)
+        return FloatDistribution(float(low), float(high), log=log, step=step)
+    except ValueError as error:
+        raise UserError(f"space: the range of {name} is {spec}; {' '.join(str(error).split())}") from error
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def plan(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> list[dict]:
+    """What each run of the study is to draw: labels and numbers by id.
+
+    A plan that is made anew with more trials begins with what it was. A grid is walked in an order drawn with the seed,
+    so that a part of it says something of the whole. Of `tpe` the plan holds nothing: what a run draws depends on those
+    before it.
+
+    Args:
+        knobs: the space.
+        search: `grid`, `random` or `tpe`.
+        trials: number of runs; None for the whole grid.
+        seed: of what is drawn.
+    """
+    if search == "tpe":
+        return [{} for _ in range(trials)]
+    if search == "random":
+        drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+        return [draw(drawn.ask(), knobs) for _ in range(trials)]
+    for knob in knobs:
+        if knob.values is None and not knob.stepped:
+            raise UserError(
+                f"space: {knob.name} is a range without a step, which a grid can't walk; give it a step or a list of "
+                "values, or say --search random"
+            )
+    axes = [knob.grid() for knob in knobs]
+    if (count := math.prod(map(len, axes))) > MOST_POINTS:
+        raise UserError(f"space: a grid of {count} points; expected {MOST_POINTS} at most, or say --search random")
+    points = [dict(zip((knob.name for knob in knobs), point)) for point in itertools.product(*axes)]
+    random.Random(seed).shuffle(points)
+    return points[:trials]
+
+
+def draw(trial: optuna.Trial, knobs: Sequence[Knob]) -> dict:
+    for knob in knobs:
+        knob.draw(trial)
+    return trial.params
+
+
+def word(value: object) -> str:
+    """A value as it is typed on a command line, so that what is read there is the value."""
+    text = str(value)
+    bare = isinstance(value, str) and not text.startswith("-") and fire.parser.DefaultParseValue(text) == value
+    return text if bare else repr(value)

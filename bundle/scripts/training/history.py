@@ -1,0 +1,136 @@
+"""The record of a training run: one row an epoch, as a log line, a CSV file and a picture."""
+
+import csv
+import logging
+import math
+import time
+from pathlib import Path
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+
+from scripts.core.files import atomic_write, rename_previous
+from scripts.core.palette import colour
+from scripts.core.processes import is_main_process
+
+logger = logging.getLogger(__name__)
+
+
+class History:
+    """Collects loss, rate and every class's Dice after each epoch; writes `history.csv` and `progress.png`.
+
+    Args:
+        output_dir: folder of both files.
+        optimizer: its rate is recorded as it was while the epoch ran.
+        evaluator: validation engine; an epoch without a validation leaves its columns empty.
+        class_names: for the columns `train_dice_<name>` and `val_dice_<name>`.
+    """
+
+    def __init__(self, output_dir, optimizer, evaluator, class_names):
+        self.dir = Path(output_dir)
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.classes = list(class_names)
+        self.columns = ["epoch", "seconds", "learning_rate", "train_loss"]
+        for side in ("train", "val"):
+            self.columns += [f"{side}_mean_dice", *(f"{side}_dice_{name}" for name in self.classes)]
+        self.rows: list[dict] = []
+
+    def state_dict(self) -> dict:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.rows = state["rows"]
+
+    def attach(self, trainer: Engine) -> None:
+        trainer.add_event_handler(Events.EPOCH_STARTED, self.begin)  # not at STARTED: the rows may be resumed then
+        trainer.add_event_handler(Events.EPOCH_STARTED, self.begin_epoch)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
+
+    def begin(self) -> None:
+        if not self.rows and is_main_process():
+            for name in ("history.csv", "progress.png"):
+                rename_previous(self.dir / name)
+
+    def begin_epoch(self) -> None:
+        self.started = time.perf_counter()
+        self.rate = self.optimizer.param_groups[0]["lr"]
+        self.losses: list = []
+
+    def add_loss(self, trainer: Engine) -> None:
+        self.losses.append(trainer.state.output[0]["loss"])  # one per batch, kept on the device until the epoch ends
+
+    def end_epoch(self, trainer: Engine) -> None:
+        loss = idist.all_reduce(float(sum(self.losses)) / len(self.losses)) / idist.get_world_size()
+        metrics = dict(trainer.state.metrics)
+        if self.evaluator.state.epoch == trainer.state.epoch:
+            metrics |= self.evaluator.state.metrics
+        row = {
+            "epoch": trainer.state.epoch,
+            "seconds": round(time.perf_counter() - self.started, 2),
+            "learning_rate": self.rate,
+            "train_loss": round(loss, 6),
+        }
+        for name in self.columns[len(row) :]:
+            value = float(metrics.get(name, math.nan))
+            row[name] = None if math.isnan(value) else round(value, 4)
+        self.rows.append(row)
+        if is_main_process():
+            self.log(row, trainer.state.max_epochs)
+            self.write_csv()
+            draw(self.rows, self.classes, self.dir / "progress.png")
+
+    def log(self, row: dict, epochs: int) -> None:
+        recent = [r["seconds"] for r in self.rows[-5:]]
+        left = (epochs - row["epoch"]) * sum(recent) / len(recent)
+        dice = " ".join(f"{name} {text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
+        logger.info(
+            f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, "
+            f"Dice training {text(row['train_mean_dice'])} validation {text(row['val_mean_dice'])} ({dice}), "
+            f"{row['seconds']:.1f} s, {duration(left)} left"
+        )
+
+    def write_csv(self) -> None:
+        with atomic_write(self.dir / "history.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+
+def draw(rows: list[dict], classes: list[str], file: Path) -> None:
+    """Loss, Dice of every foreground class (training dashed, validation solid) and learning rate over the epochs."""
+    figure = Figure(figsize=(15, 4.2), layout="constrained")
+    loss_axis, dice_axis, rate_axis = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 20 else None
+    loss_axis.plot(epochs, [row["train_loss"] for row in rows], color="black", marker=marker, markersize=3)
+    loss_axis.set_title("training loss")
+    for value, name in enumerate(classes[1:], start=1):
+        for side, style, size in (("train", "--", 0), ("val", "-", 3 if marker else 0)):
+            known = [
+                (row["epoch"], row[f"{side}_dice_{name}"]) for row in rows if row[f"{side}_dice_{name}"] is not None
+            ]
+            label = name if side == "val" else None
+            xs, ys = zip(*known) if known else ((), ())
+            dice_axis.plot(xs, ys, style, color=colour(value), label=label, marker="o", markersize=size)
+    dice_axis.set(title="Dice: validation solid, training dashed", ylim=(0, 1))
+    dice_axis.legend(loc="lower right", fontsize="small")
+    rate_axis.plot(epochs, [row["learning_rate"] for row in rows], color="black", marker=marker, markersize=3)
+    rate_axis.set(title="learning rate", ylim=(0, None))
+    for axis in (loss_axis, dice_axis, rate_axis):
+        axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    with atomic_write(file) as partial:
+        figure.savefig(partial, dpi=80, format="png")
+
+
+def text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds % 60)} s"

@@ -1,0 +1,115 @@
+"""The script that trains and scores the folds of the hippocampus: its lists, its commands, its table."""
+
+import importlib
+import json
+import shlex
+import sys
+import time
+from argparse import Namespace
+
+import pytest
+import torch
+from conftest import BUNDLE, CONFIGS, ROOT
+from helpers import stubs
+
+from scripts.training.checkpoint_files import read_checkpoint, write_checkpoint
+
+NAMES = [f"hippocampus_{n:03}" for n in range(1, 9)]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("hippocampus")
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Eight cases and two folds."""
+    folder = tmp_path / "data"
+    stubs(folder, [f"{part}/{name}.nii.gz" for part in ("imagesTr", "labelsTr") for name in NAMES])
+    (folder / "folds.json").write_text(json.dumps({"fold0": NAMES[:3], "fold1": NAMES[3:6]}))
+    return folder
+
+
+@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6]), ("final", []), ("second", [])])
+def test_a_fold_trains_on_all_others_and_the_final_model_on_all(script, data, part, scored):
+    made = script.datalist(data, part)
+    listed = {split: [entry["patient"] for entry in made[split]] for split in ("training", "validation", "test")}
+    assert listed == {"training": [name for name in NAMES if name not in scored], "validation": scored, "test": []}
+    assert all((data / entry[key]).is_file() for entry in made["training"] for key in ("image", "label"))
+    assert f"{len(NAMES) - len(scored)} cases" in made["description"] and "CC-BY-SA" in made["description"]
+
+
+def test_a_case_that_is_not_there_is_named(script, data):
+    (data / "imagesTr" / "hippocampus_002.nii.gz").unlink()
+    with pytest.raises(SystemExit, match="1 cases of folds.json are not there, the first is hippocampus_002"):
+        script.datalist(data, "fold0")
+
+
+def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
+    given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
+    assert all(script.work(part, given, time.monotonic() + 9) for part in ("fold0", "final", "second"))
+    assert [command.split()[4] for command in ran] == ["training", "evaluating", "evaluating", "training", "training"]
+    known = {key for file in CONFIGS.glob("*.json") for key in json.loads(file.read_text())}
+    for command in ran:
+        words = shlex.split(command)
+        knobs = {word[2:] for word in words if word.startswith("--")} - {"config_file"}
+        seed = "4" if "/second/" in command else "3"
+        assert knobs <= known
+        assert words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == seed
+        files = json.loads(words[words.index("--config_file") + 1].replace("'", '"'))
+        assert all((BUNDLE / file).is_file() for file in files)
+    train, evaluate, single, final, _ = ran
+    assert '--mirror_axes "[]"' in single and "--mirror_axes" not in evaluate
+    assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
+    script.work("fold0", given, time.monotonic() + 9)
+    assert len(ran) == 7 and "evaluating" in ran[5]  # what is trained isn't trained again
+    with pytest.raises(SystemExit, match="trained by another command"):
+        script.work("fold0", Namespace(**{**vars(given), "seed": 4}), time.monotonic() + 9)
+
+
+def test_the_networks_on_all_cases_are_left_in_one_file(script, data, tmp_path, monkeypatch):
+    """In half precision, counters as they are, once both are there."""
+    monkeypatch.setattr(script, "execute", lambda *_: True)
+    out, weights = tmp_path / "out", {}
+    for part in ("final", "second"):
+        weights[part] = {"weight": torch.rand(3), "steps": torch.tensor(7)}
+        (out / part / "models").mkdir(parents=True)
+        (out / part / "run").mkdir()
+        (out / part / "run" / "history.csv").write_text("epoch,seconds\n1,60\n")
+        write_checkpoint(
+            {"model": weights[part], "info": {"class_names": ["background"]}}, out / part / "models" / "model.pt"
+        )
+        monkeypatch.setattr(sys, "argv", ["-", str(data), "--parts", part, "--output", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            script.main()
+        assert not ended.value.code and (out / "hippocampus.pt").is_file() is (part == "second")
+    content = read_checkpoint(out / "hippocampus.pt")
+    for found, expected in zip([content["model"], *content["more"]], weights.values(), strict=True):
+        assert torch.equal(found["weight"], expected["weight"].half()) and found["steps"].dtype == torch.int64
+    assert "| second, all cases | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
+
+
+def test_the_table_has_folds_their_mean_and_what_was_published(script):
+    def fold(name, front, back):
+        ci = {"ci": [0.8, 0.9]}
+        dice = {"anterior": {"mean": front, **ci}, "posterior": {"mean": back, **ci}}
+        return {"part": name, "cases": 52, "dice": {"run": dice, "single": dice}, "epochs": 60, "seconds": 3000}
+
+    rows = [fold("fold0", 0.9, 0.88), {"part": "final", "epochs": 60, "seconds": 4000}]
+    assert "mean of" not in script.table(rows).replace("mean of five", "")
+    text = script.table([*rows, fold("fold1", 0.8, 0.86)])
+    assert "| fold0 | 52 | 0.9000 (0.800 to 0.900) | 0.8800 (0.800 to 0.900) | 60 | 50 min |" in text
+    assert "| final, all cases | - | - | - | 60 | 67 min |" in text and "| fold1, without mirror images | 52 |" in text
+    assert "| mean of 2 folds | | 0.8500 | 0.8700 | | |" in text
+    assert "| mean of 2 folds, without mirror images |" in text
+    assert "as published | | 0.8975 | 0.8807 |" in text
+
+
+def test_a_command_ends_at_the_deadline(script, capsys):
+    began = time.monotonic()
+    assert not script.execute("-", f"{sys.executable} -c 'import time; time.sleep(60)'", began + 0.5)
+    assert time.monotonic() - began < 20 and "out of time" in capsys.readouterr().out

@@ -1,0 +1,212 @@
+"""One bad case among good ones: named, skipped, and the others as if it had not been there."""
+
+import gzip
+import json
+import logging
+import shutil
+
+import corpus
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import run, workflow
+from helpers import rows
+from monai.transforms import Compose, LoadImaged
+
+from scripts.core.errors import UserError, one_line_reason
+from scripts.data.layouts import find_images
+from scripts.inference.cases import CaseDataset
+from scripts.inference.journal import Journal
+
+EVALUATE = ["train.json", "evaluate.json"]
+
+
+@pytest.fixture(scope="module")
+def trained(phantoms, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    run("train", ["train.json"], dataset_dir=phantoms, output_dir=folder, ckpt_dir=folder / "models", epochs=1)
+    return folder
+
+
+def spoil(file, how):
+    whole = file.read_bytes()
+    image = nib.load(file)
+    if how == "truncated":
+        file.write_bytes(whole[: len(whole) // 2])
+    elif how == "text":
+        file.write_bytes(b"no image")
+    elif how == "empty":
+        file.write_bytes(b"")
+    elif how == "several volumes":
+        nib.save(nib.Nifti1Image(np.zeros((8, 8, 8, 3), np.int16), np.eye(4)), file)
+    elif how == "singular":
+        affine = image.affine.copy()
+        affine[:, 1] = 0
+        header = image.header.copy()
+        header.set_sform(affine, 1)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, header), file)
+
+
+def fates(folder) -> dict[str, str]:
+    return {
+        case["image"].rsplit("/", 1)[-1]: case["fate"]
+        for case in json.loads((folder / "run.json").read_text())["cases"]
+    }
+
+
+@pytest.fixture
+def mixed(phantoms, tmp_path):
+    """Six good images and, in between, three bad ones."""
+    images = find_images(phantoms)[:6]
+    for folder in ("good", "mixed"):
+        (tmp_path / folder).mkdir()
+        for image in images:
+            (tmp_path / folder / image.name).write_bytes(image.read_bytes())
+    for number, how in ((0, "truncated"), (50, "text"), (99, "several volumes")):
+        file = tmp_path / "mixed" / f"Case_{number:03d}_Week0_LFOV.nii.gz"
+        file.write_bytes(images[0].read_bytes())
+        spoil(file, how)
+    return tmp_path
+
+
+def test_what_is_handed_over_is_what_monai_would_have_read(tmp_path):
+    """Values and metadata, for every valid file of the corpus, read once in place of twice."""
+    load = Compose([LoadImaged("image", ensure_channel_first=True, image_only=True)])
+    data = [{"image": str(case.image)} for case in corpus.cases(tmp_path) if case.valid]
+    dataset = CaseDataset(data, load, Journal(str(tmp_path), ""), ["background", "prostate"])
+    plain = LoadImaged("image", ensure_channel_first=True, image_only=True)
+    for index, item in enumerate(data):
+        handed, read = dataset[index]["image"], plain(item)["image"]
+        assert not dataset.reader.volumes, "it was unpacked again"
+        assert handed.dtype == read.dtype and torch.equal(handed, read)
+        assert str(handed.meta) == str(read.meta)
+
+
+def test_fifty_cases_of_which_ten_are_bad(phantoms, trained, tmp_path, caplog):
+    """Forty maps, equal to the last bit to those of a run without the bad ones; ten lines; status 1."""
+    images = find_images(phantoms)
+    for folder in ("good", "mixed"):
+        (tmp_path / folder).mkdir()
+        for number in range(40):
+            shutil.copy(images[number % len(images)], tmp_path / folder / f"Case_{number:03d}_Week0.nii.gz")
+    wrong = [c for c in corpus.cases(tmp_path / "corpus") if not c.valid and c.wrong == c.image and c.image.is_file()]
+    for number, case in enumerate(wrong[:: len(wrong) // 10][:10]):
+        shutil.copy(case.image, tmp_path / "mixed" / f"Case_{number:03d}_Week5{''.join(case.image.suffixes[-2:])}")
+    common = {"ckpt_dir": trained / "models", "num_workers": 0, "pictures": False}
+    run("infer", ["inference.json"], dataset_dir=tmp_path / "good", output_dir=tmp_path / "a", **common)
+    with pytest.raises(UserError, match="10 of 50 cases failed"):
+        run("infer", ["inference.json"], dataset_dir=tmp_path / "mixed", output_dir=tmp_path / "b", **common)
+    maps = [sorted(folder.glob("*_seg.nii.gz")) for folder in (tmp_path / "a", tmp_path / "b")]
+    assert len(maps[0]) == 40 and [f.name for f in maps[0]] == [f.name for f in maps[1]]
+    for one, other in zip(*maps):
+        assert gzip.decompress(one.read_bytes()) == gzip.decompress(other.read_bytes())
+    skipped = [r.getMessage() for r in caplog.records if r.getMessage().endswith("skipped")]
+    assert len(skipped) == 10 and all("_Week5" in line and len(line.splitlines()) == 1 for line in skipped)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_inference_writes_the_good_ones_as_without_the_bad(workers, mixed, trained, caplog):
+    common = {"ckpt_dir": trained / "models", "num_workers": workers, "pictures": False}
+    run("infer", ["inference.json"], dataset_dir=mixed / "good", output_dir=mixed / "out_good", **common)
+    with pytest.raises(UserError, match="3 of 9 cases failed"):
+        run("infer", ["inference.json"], dataset_dir=mixed / "mixed", output_dir=mixed / "out_mixed", **common)
+    outputs = sorted((mixed / "out_good").glob("*_seg.nii.gz"))
+    assert len(outputs) == 6
+    assert [f.name for f in sorted((mixed / "out_mixed").glob("*_seg.nii.gz"))] == [f.name for f in outputs]
+    for file in outputs:
+        assert np.array_equal(nib.load(file).dataobj, nib.load(mixed / "out_mixed" / file.name).dataobj)
+    assert (mixed / "out_good" / "volumes.csv").read_text() == (mixed / "out_mixed" / "volumes.csv").read_text()
+    assert sorted(fates(mixed / "out_mixed").values()) == ["done"] * 6 + ["failed"] * 3
+    for number in (0, 50, 99):
+        (told,) = [r.getMessage() for r in caplog.records if f"Case_{number:03d}" in r.getMessage()]
+        assert len(told.splitlines()) == 1 and told.endswith("skipped")
+    assert not (mixed / "out_mixed" / ".partial").exists()
+    log = (mixed / "out_mixed" / "inference.log").read_text()
+    assert "Traceback" in log
+
+
+def test_a_second_run_does_only_what_is_missing(mixed, trained, caplog):
+    paths = {"dataset_dir": mixed / "mixed", "output_dir": mixed / "out", "ckpt_dir": trained / "models"}
+    with pytest.raises(UserError):
+        run("infer", ["inference.json"], **paths, pictures=False)
+    mended = mixed / "mixed" / "Case_050_Week0_LFOV.nii.gz"
+    mended.write_bytes(next((mixed / "good").iterdir()).read_bytes())
+    outputs = sorted((mixed / "out").glob("*_seg.nii.gz"))
+    before = {file.name: file.stat().st_mtime_ns for file in outputs}
+    outputs[0].unlink()
+    with pytest.raises(UserError, match="2 of 9 cases failed"):
+        run("infer", ["inference.json"], **paths, pictures=False, resume=True)
+    after = {file.name: file.stat().st_mtime_ns for file in (mixed / "out").glob("*_seg.nii.gz")}
+    assert set(after) == {*before, "Case_050_Week0_LFOV_seg.nii.gz"}
+    same = {name for name, stamp in before.items() if after[name] == stamp}
+    assert same == set(before) - {outputs[0].name}
+    assert len(rows(mixed / "out" / "volumes.csv")) == 7
+
+
+def test_the_network_fails_on_one_case(mixed, trained, monkeypatch):
+    """A forward pass that runs out of memory, as a volume larger than the others makes it."""
+    made = workflow("infer", ["inference.json"], dataset_dir=mixed / "good", output_dir=mixed / "out",
+                    ckpt_dir=trained / "models", pictures=False)  # fmt: skip
+    made.initialize()
+    network, calls = made.parser.get_parsed_content("network"), []
+
+    def forward(module, arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise MemoryError("cannot allocate 3 TiB")
+
+    network.register_forward_pre_hook(forward)
+    made.run()
+    with pytest.raises(UserError, match="1 of 6"):
+        made.finalize()
+    (failed,) = [c for c in json.loads((mixed / "out" / "run.json").read_text())["cases"] if c["fate"] == "failed"]
+    assert "out of memory" in failed["reason"] and "--sliding_window True" in failed["reason"]
+    assert len(list((mixed / "out").glob("*_seg.nii.gz"))) == 5
+
+
+def test_evaluation_scores_the_others(phantoms, trained, tmp_path, caplog):
+    """A truth that is not whole and an image that is none; a resumed run scores only what has been mended."""
+    listed = json.loads((trained / "datalist.json").read_text())
+    content = {
+        **listed,
+        "test": listed["training"],
+        "training": [],
+        "validation": [],
+        "dataset_dir": str(tmp_path / "data"),
+    }
+    for entry in content["test"]:
+        for key in ("image", "label"):
+            file = tmp_path / "data" / entry[key]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes((phantoms / entry[key]).read_bytes())
+    (tmp_path / "list.json").write_text(json.dumps(content))
+    bad = [tmp_path / "data" / content["test"][0]["label"], tmp_path / "data" / content["test"][2]["image"]]
+    spoil(bad[0], "truncated")
+    spoil(bad[1], "text")
+    given = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": trained / "models",
+             "datalist": tmp_path / "list.json"}  # fmt: skip
+    with pytest.raises(UserError, match="2 of 6 cases failed"):
+        run("evaluate", EVALUATE, **given)
+    assert len(json.loads((tmp_path / "out" / "metrics.json").read_text())["metric_per_case"]) == 4
+    bad[0].write_bytes((phantoms / content["test"][0]["label"]).read_bytes())
+    caplog.clear()
+    with pytest.raises(UserError, match="1 of 6 cases failed"), caplog.at_level(logging.INFO):
+        run("evaluate", EVALUATE, **given, resume=True)
+    assert len(json.loads((tmp_path / "out" / "metrics.json").read_text())["metric_per_case"]) == 5
+
+
+def test_the_reason_is_the_bottom_of_it():
+    def fail(error):
+        try:
+            try:
+                raise error
+            except type(error) as inner:
+                raise RuntimeError("applying transform <object at 0x1>") from inner
+        except RuntimeError as outer:
+            return one_line_reason(outer)
+
+    assert fail(ValueError("bad\n value")) == "ValueError: bad value"
+    assert fail(KeyError()) == "KeyError"
+    assert "out of memory" in fail(RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9"))
+    assert one_line_reason(UserError("a.nii: found 1, expected 2")) == "a.nii: found 1, expected 2"

@@ -1,0 +1,232 @@
+"""What inference leaves: label maps with the input's own header, volumes in ml, no half-written files."""
+
+import gzip
+import json
+import logging
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from helpers import measured, rows
+from ignite.engine import Engine
+from matplotlib.image import imread
+
+from scripts.inference.journal import Journal
+from scripts.inference.writer import SegmentationWriter
+
+NAMES = ["background", "body", "prostate"]
+FOR_ALL = ("volumes.csv", "run.json", "metrics.csv", "metrics.json", "report.html", "report.md")
+SHAPE = (5, 6, 7)
+AFFINE = np.array([[-1.5, 0, 0, 40], [0, -1.25, 0, 30], [0, 0, 2, -20], [0, 0, 0, 1.0]])
+TILTED = nib.affines.from_matvec(
+    np.array([[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]) @ np.diag([1.5, 1.25, 2]), [1, 2, 3]
+)
+
+
+def labels() -> np.ndarray:
+    made = np.zeros(SHAPE, np.uint8)
+    made[:4, :5, :6] = 1  # 120 voxels, eight of them of the other class
+    made[1:3, 2:4, 3:5] = 2
+    return made
+
+
+def given(path, affine=AFFINE, qform=1, sform=1, units=("mm", "sec"), shape=SHAPE, **fields):
+    """An image as scanners and converters write it."""
+    data = np.arange(np.prod(shape), dtype=np.int16).reshape(shape)
+    image = nib.Nifti1Image(data, affine)
+    image.set_qform(affine, qform)
+    image.set_sform(affine, sform)
+    image.header.set_xyzt_units(*units)
+    for key, value in fields.items():
+        image.header[key] = value
+    nib.save(image, path)
+    return nib.load(path)
+
+
+def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=False, resume=False):
+    """What the engine does: SaveImaged writes to .partial, then the handler sees the case."""
+    weights = folder / "model.pt"
+    network = torch.nn.Conv3d(1, 3, 1)
+    torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "ranges": ranges}}, weights)
+    journal = Journal(str(folder / "out"), str(weights), anonymise=anonymise, resume=resume)
+    journal.begin()
+    results = SegmentationWriter(str(folder / "out"), NAMES, journal, network, torch.device("cpu"), "input", pictures)
+    partial = folder / "out" / ".partial"
+
+    def step(engine, source):
+        if resume:
+            engine.state.batch = {"source": [str(source)], "kept": [True]}
+            return []
+        partial.mkdir(parents=True, exist_ok=True)
+        engine.state.batch = [{"source": str(source), "digest": "abc"}]
+        name = source.name.split(".")[0]
+        nib.save(
+            nib.Nifti1Image((labels() if made is None else made).astype(np.float32), np.eye(4)),
+            partial / f"{name}_seg.nii",
+        )
+        return [{"pred": SimpleNamespace(meta={"filename_or_obj": str(source)})}]
+
+    engine = Engine(step)
+    results.attach(engine)
+    engine.run(sources)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("qform, sform", [(1, 0), (0, 1), (1, 1), (2, 4), (0, 0)])
+@pytest.mark.parametrize("affine", [AFFINE, TILTED], ids=["straight", "tilted"])
+@pytest.mark.parametrize("units", [("mm", "sec"), ("unknown", "unknown")])
+def test_the_header_is_the_inputs(qform, sform, affine, units, tmp_path):
+    source = given(tmp_path / "case.nii.gz", affine, qform, sform, units)
+    result = nib.load(finish(tmp_path, [tmp_path / "case.nii.gz"]) / "case_seg.nii.gz")
+    for key in ("qform_code", "sform_code", "xyzt_units", "pixdim", "quatern_b", "srow_x", "qoffset_x", "dim"):
+        assert np.array_equal(result.header[key], source.header[key]), key
+    assert np.array_equal(result.affine, source.affine)
+    if qform or sform:
+        assert np.allclose(result.affine, affine, atol=1e-5)
+
+
+def test_forms_that_differ_stay_apart(tmp_path):
+    """A registration may have moved the sform only."""
+    image = given(tmp_path / "case.nii")
+    image.set_sform(TILTED, 2)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), tmp_path / "case.nii")
+    source = nib.load(tmp_path / "case.nii")
+    result = nib.load(finish(tmp_path, [tmp_path / "case.nii"]) / "case_seg.nii.gz")
+    assert not np.allclose(source.get_qform(), source.get_sform())
+    assert np.array_equal(result.get_qform(), source.get_qform()) and np.array_equal(
+        result.get_sform(), source.get_sform()
+    )
+
+
+def test_the_map_is_small_whole_numbers(tmp_path):
+    """Scaling and display range of the image are not the map's."""
+    source = given(tmp_path / "case.nii.gz", cal_max=900, scl_slope=2.5, scl_inter=-7, descrip=b"T2 SPACE")
+    result = nib.load(finish(tmp_path, [tmp_path / "case.nii.gz"]) / "case_seg.nii.gz")
+    assert result.get_data_dtype() == np.uint8 and result.dataobj.slope == 1 and result.dataobj.inter == 0
+    assert np.array_equal(np.asarray(result.dataobj), labels())
+    assert (result.header["cal_min"], result.header["cal_max"]) == (0, 2)
+    assert b"research use only" in bytes(result.header["descrip"])
+    assert source.header["cal_max"] == 900
+
+
+def test_a_trailing_axis_stays(tmp_path):
+    given(tmp_path / "case.nii.gz", shape=(*SHAPE, 1))
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True)
+    result = nib.load(out / "case_seg.nii.gz")
+    assert result.shape == (*SHAPE, 1) and np.array_equal(np.asarray(result.dataobj)[..., 0], labels())
+
+
+@pytest.mark.parametrize("affine", [AFFINE, TILTED, -AFFINE], ids=["straight", "tilted", "mirrored"])
+def test_volumes_in_millilitres(affine, tmp_path):
+    """A voxel has 1.5 x 1.25 x 2 mm = 3.75 microlitres."""
+    given(tmp_path / "case.nii.gz", affine)
+    assert rows(finish(tmp_path, [tmp_path / "case.nii.gz"]) / "volumes.csv") == [
+        {"case": "case", "body_ml": "0.42", "prostate_ml": "0.03"}
+    ]
+
+
+def test_a_class_that_is_not_there_has_no_volume(tmp_path):
+    given(tmp_path / "case.nii.gz")
+    made = np.minimum(labels(), 1)
+    assert rows(finish(tmp_path, [tmp_path / "case.nii.gz"], made=made) / "volumes.csv")[0] == {
+        "case": "case",
+        "body_ml": "0.45",
+        "prostate_ml": "0.0",
+    }
+
+
+def test_several_cases(tmp_path, caplog):
+    sources = [tmp_path / name for name in ("b.nii.gz", "a.nii", "c.nii.gz")]
+    for source in sources:
+        given(source)
+    with caplog.at_level(logging.INFO):
+        out = finish(tmp_path, sources)
+    assert {path.name for path in out.iterdir()} == {"a_seg.nii.gz", "b_seg.nii.gz", "c_seg.nii.gz", *FOR_ALL}
+    assert [row["case"] for row in rows(out / "volumes.csv")] == ["b", "a", "c"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.writer"]
+    assert line.startswith("3 case(s) segmented") and str(out) in line
+
+
+def test_pictures_if_asked_for(tmp_path):
+    given(tmp_path / "case.nii.gz")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True)
+    assert {path.name for path in out.iterdir()} == {"case_overlay.png", "case_seg.nii.gz", *FOR_ALL}
+    assert min(imread(out / "case_overlay.png").shape[:2]) > 300
+
+
+def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path):
+    given(tmp_path / "case.nii.gz")
+    (tmp_path / "out" / ".partial").mkdir(parents=True)
+    (tmp_path / "out" / ".partial" / "other_seg.nii").write_bytes(b"half")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"])
+    assert {path.name for path in out.iterdir()} == {"case_seg.nii.gz", *FOR_ALL}
+
+
+def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch, caplog):
+    """Nor does it stop the next case."""
+    for name in ("a", "b"):
+        given(tmp_path / f"{name}.nii.gz")
+
+    def half(image, path):
+        if str(path).endswith("a_seg.nii.gz"):
+            path.write_bytes(b"half")
+            raise OSError("disk full")
+        save(image, path)
+
+    save = nib.save
+    monkeypatch.setattr(nib, "save", half)
+    out = finish(tmp_path, [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"])
+    assert {path.name for path in out.iterdir()} == {"b_seg.nii.gz", *FOR_ALL}
+    assert f"{tmp_path / 'a.nii.gz'}: OSError: disk full; skipped" in caplog.text
+    fates = {case["image"]: case["fate"] for case in json.loads((out / "run.json").read_text())["cases"]}
+    assert fates == {str(tmp_path / "a.nii.gz"): "failed", str(tmp_path / "b.nii.gz"): "done"}
+    assert "disk full" in (out / "report.html").read_text()
+
+
+def test_a_run_that_goes_on_reports_on_all_cases(tmp_path):
+    """The second time nothing is predicted; maps stay as they are, volumes and report are whole."""
+    given(tmp_path / "case.nii.gz")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"])
+    before = {name: (out / name).read_text() for name in ("volumes.csv", "metrics.csv")}
+    stamp = (out / "case_seg.nii.gz").stat().st_mtime_ns
+    finish(tmp_path, [tmp_path / "case.nii.gz"], resume=True)
+    assert {name: (out / name).read_text() for name in before} == before
+    assert (out / "case_seg.nii.gz").stat().st_mtime_ns == stamp
+
+
+RANGES = {
+    "body": {"ml": [0.3, 0.5], "pieces": 1, "border": 1.0, "n": 9},
+    "prostate": {"ml": [0.1, 0.2], "pieces": 1, "border": 0.0, "n": 9},
+}
+
+
+def test_the_report_compares_with_the_training_data(tmp_path, caplog):
+    """The prostate has 0.03 ml, a third of the smallest that training saw; the body is as usual."""
+    given(tmp_path / "case.nii.gz")
+    with caplog.at_level(logging.INFO):
+        out = finish(tmp_path, [tmp_path / "case.nii.gz"], ranges=RANGES)
+    written = json.loads((out / "metrics.json").read_text())
+    (case,) = written["metric_per_case"]
+    assert case["warnings"] == ["prostate: 0.0 ml, 0.1 to 0.2 ml in the training data"]
+    assert not written["has_truth"] and "1 with warnings" in caplog.text
+    assert measured(out / "metrics.csv", "predicted_ml") == {"case": {"body": 0.42, "prostate": 0.03}}
+    for name in ("report.html", "report.md"):
+        text = (out / name).read_text()
+        assert case["warnings"][0] in text and "Dice" not in text and "phantoms" in text
+
+
+def test_codes_take_the_place_of_names(tmp_path):
+    """In names of files, in their content, and in the fields of the header that may hold a patient's name."""
+    private = {"db_name": b"DOE^JOHN", "aux_file": b"DOE^JOHN", "intent_name": b"DOE^JOHN", "descrip": b"DOE^JOHN"}
+    source = given(tmp_path / "DOE_Week3.nii.gz", **private)
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JOHN"))
+    nib.save(source, tmp_path / "DOE_Week3.nii.gz")
+    out = finish(tmp_path, [tmp_path / "DOE_Week3.nii.gz"], pictures=True, anonymise="word")
+    names = {path.name for path in out.iterdir()}
+    assert len(names) == 2 + len(FOR_ALL) and not any("DOE" in name for name in names)
+    for file in out.iterdir():
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        assert b"DOE" not in content, file.name
+    assert len({name.split("_")[0] for name in names if name.startswith("P")}) == 1

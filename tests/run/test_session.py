@@ -1,0 +1,374 @@
+"""The guard: command lines it refuses or lets pass, knobs it checks, two runs in one folder, the size of the cache."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+from conftest import BUNDLE
+from filelock import FileLock, Timeout
+from helpers import refusal
+from monai.data import CacheDataset
+from monai.transforms import Compose, Lambdad, RandFlipd, ToTensord
+from monai.utils import instantiate
+
+from scripts.core.errors import UserError
+from scripts.networks.improved_unet import ImprovedUNet
+from scripts.run import command_line, crash, knobs, session
+from scripts.training import cache
+
+RUN = ["run", "training", "--config_file", "configs/train.json"]
+
+
+@pytest.fixture(scope="module")
+def network():
+    return ImprovedUNet(features=1)
+
+
+@pytest.fixture(autouse=True)
+def released():
+    """Lock and log file of a test end with it."""
+    yield
+    session.finish()
+
+
+def start(folder, network, **given):
+    knobs = {"log_name": "training", "spatial_size": [32, 32, 16], **given}
+    session.start(str(folder), network=network, **knobs)
+
+
+@pytest.mark.parametrize(
+    "words, wrong, meant",
+    [
+        (["--epoch", "5"], "--epoch", "--epochs"),
+        (["--epoch=5"], "--epoch", "--epochs"),
+        (["--epochs", "5", "--lerning_rate=-1"], "--lerning_rate", "--learning_rate"),
+        (["--class-name", "[]"], "--class_name", "--class_names"),
+        (["--network_def::dropot", "0.1"], "--network_def::dropot", "--network_def::dropout"),
+        (["--network_deff::dropout", "0.1"], "--network_deff::dropout", "--network_def::dropout"),
+        (["--network_def#dropot", "0.1"], "--network_def#dropot", "--network_def::dropout"),
+        (["--train::trainer::max_epoch", "3"], "--train::trainer::max_epoch", "--train::trainer::max_epochs"),
+        (["--config_fil", "a.json"], "--config_fil", "--config_file"),
+        (["--+epoch", "5"], "--+epoch", "--epochs"),
+    ],
+)
+def test_unknown_ids_are_refused(words, wrong, meant):
+    message = refusal(command_line.refuse_unknown_ids, [*RUN, *words])
+    assert message.startswith(f"{wrong}: ") and message.endswith(f"did you mean {meant}?")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--epochs", "5"],
+        ["--epochs=5", "--bundle_root", "/somewhere", "--split", "validation"],
+        ["--network_def::dropout", "0.1"],
+        ["--network_def::levels", "4"],  # no configuration sets it
+        ["--optimizer::amsgrad", "True"],  # likewise, in a class of torch
+        ["--train::trainer::max_epochs", "3"],
+        ["--train#trainer#max_epochs", "3"],
+        ["--train#trainer::non_blocking", "True"],
+        ["--random_chain::1::prob", "0"],
+        ["--class-names", "['background','prostate']"],
+        ["--+class_names", "['extra']"],
+        ["--flip_axis", "-1", "--noise_std", "-.5", "--rotate_range=-1e-3"],
+        ["--init_id", "x", "--final_id", "x", "--meta_file", "m", "--logging_file", "l", "--tracking", "t"],
+        ["--run_id", "training"],
+    ],
+)
+def test_known_ids_pass(words):
+    command_line.refuse_unknown_ids([*RUN, *words])
+
+
+@pytest.mark.parametrize("form", [["--args_file", "{}"], ["--args_file={}"]])
+def test_ids_of_an_args_file(form, tmp_path):
+    file = tmp_path / "f.json"
+    words = [*RUN, *(word.format(file) for word in form)]
+    file.write_text(json.dumps({"epochs": 3, "config_file": "configs/train.json"}))
+    command_line.refuse_unknown_ids(words)
+    file.write_text(json.dumps({"epochs": 3, "batchsize": 4}))
+    assert refusal(command_line.refuse_unknown_ids, words).endswith("did you mean --batch_size?")
+
+
+@pytest.mark.parametrize(
+    "line", [[], ["ckpt_export", "--epoch", "5"], ["-q", "--epoch", "5"], ["tests/run", "--epoch"]]
+)
+def test_other_command_lines_are_left_alone(line):
+    command_line.refuse_unknown_ids(line)
+
+
+def test_every_target_of_the_configurations_can_be_asked():
+    known, components = command_line.known_ids()
+    assert {"epochs", "train::trainer::max_epochs", "deterministic_chain::0"} <= known
+    assert components["network_def"] == "scripts.networks.improved_unet.ImprovedUNet"
+    for name in components:
+        assert not command_line.is_argument(f"{name}::no_such_argument", components)
+
+
+def test_the_command_line_is_read_first(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", *RUN, "--epoch", "5"])
+    assert "--epochs" in refusal(command_line.check_command_line)
+
+
+def test_every_part_of_the_knobs_is_checked():
+    knobs.check_knobs([{"epochs": 1}, {"seed": 0}])
+    assert refusal(knobs.check_knobs, [{"epochs": 1}, {"seed": "abc"}]).startswith("seed is 'abc'")
+
+
+@pytest.mark.parametrize("size", [[30, 32, 16], [16, 16, 16]])
+def test_bad_spatial_size(size, tmp_path, network):
+    message = refusal(start, tmp_path, network, spatial_size=size)
+    assert message.startswith("spatial_size: ") and str(tuple(size)) in message and "multiple of 16" in message
+
+
+def test_a_network_without_a_size_check_takes_any(tmp_path):
+    start(tmp_path, torch.nn.Identity(), spatial_size=[30, 30, 30])
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, network):
+    (tmp_path / "a").mkdir()
+    with FileLock(tmp_path / "a" / ".training.lock"):  # as a run in another process holds it
+        message = refusal(start, tmp_path / "a", network)
+        assert str(tmp_path / "a") in message and "another training run" in message and "--output_dir" in message
+        assert not (tmp_path / "a" / "training.log").exists()
+        start(tmp_path / "b", network)
+        start(tmp_path / "a", network, log_name="evaluation")
+    start(tmp_path / "a", network)
+
+
+def test_two_runs_do_not_share_their_checkpoints(tmp_path, network):
+    (tmp_path / "models").mkdir()
+    with FileLock(tmp_path / "models" / ".training.lock"):
+        message = refusal(start, tmp_path / "a", network, ckpt_dir=tmp_path / "models")
+        assert str(tmp_path / "models") in message and "--ckpt_dir" in message
+    start(tmp_path / "models", network, ckpt_dir=tmp_path / "models")  # one folder for both is no conflict
+
+
+@pytest.mark.parametrize("end", [session.finish, None])
+def test_a_folder_is_locked_until_the_run_ends(end, tmp_path, network):
+    """Finished, or ended by an error and followed by another run in this process."""
+    start(tmp_path / "a", network)
+    lock = FileLock(tmp_path / "a" / ".training.lock")
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0)
+    end() if end else start(tmp_path / "b", network)
+    with lock.acquire(timeout=0):
+        logging.getLogger().warning("after the end")
+    assert "after the end" not in (tmp_path / "a" / "training.log").read_text()
+
+
+def test_the_log_file_opens_with_the_notice(tmp_path, network, caplog):
+    with caplog.at_level(logging.INFO):
+        start(tmp_path / "new" / "folder", network)
+    text = (tmp_path / "new" / "folder" / "training.log").read_text()
+    assert text.rstrip().endswith("Research use only: not for diagnosis or treatment.")
+
+
+def test_other_processes_check_but_neither_lock_nor_log(tmp_path, network):
+    start(tmp_path / "out", network, main_process=False)
+    assert not (tmp_path / "out").exists()
+    refusal(start, tmp_path, network, main_process=False, spatial_size=[30, 32, 16])
+
+
+@pytest.mark.parametrize("rate, cached", [(1.0, 12), (0.5, 5), (0.0, 0)])
+@pytest.mark.parametrize("random", [True, False])
+def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog):
+    def double(image):
+        return image.repeat(1, 1, 1, 2)
+
+    steps = [ToTensord(["image", "label"]), Lambdad("image", double)]
+    chain = Compose([*steps, RandFlipd(["image"], prob=1.0)] if random else steps)
+    item = {"image": torch.zeros(1, 16, 32, 64), "label": torch.zeros(1, 16, 32, 128, dtype=torch.uint8)}
+    data = {"training": [item] * 9, "validation": [item] * 3, "test": [item]}
+    with caplog.at_level(logging.INFO):
+        cache.announce_cache(chain, data, ["training", "validation"], rate)
+    datasets = [CacheDataset(data[s], chain, cache_rate=rate, progress=False) for s in ("training", "validation")]
+    held = [entry for dataset in datasets for entry in dataset._cache]
+    each = sum(t.numel() * t.element_size() for t in (double(item["image"]), item["label"]))
+    line = caplog.messages[-1]
+    assert len(held) == cached and line.startswith(
+        f"cache: {cached} cases of 16 x 32 x 128, {each / 2**20:.1f} MiB each"
+    )
+    total = sum(entry[key].numel() * entry[key].element_size() for entry in held for key in ("image", "label"))
+    assert f"{total / 2**30:.2f} GiB in all" in line
+
+
+@pytest.mark.parametrize(
+    "load, policy, told", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
+)
+def test_a_busy_machine_is_told_of(load, policy, told, monkeypatch, caplog):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if policy:
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+    with caplog.at_level(logging.INFO):
+        session.warn_if_machine_is_busy()
+    assert ("load 3.0 on 2 cores" in caplog.text) == told
+
+
+def test_no_cases_to_cache(caplog):
+    message = refusal(cache.announce_cache, Compose([]), {"training": []}, ["training"], 1.0)
+    assert "no training cases in the datalist" in message
+    nothing = {"training": [], "validation": []}
+    message = refusal(cache.announce_cache, Compose([]), nothing, ["validation"], 1.0)
+    assert "no validation cases" in message and "--keep_last True" in message
+    assert "no training cases" in refusal(cache.announce_cache, Compose([]), nothing, ["training"], 1.0, keep_last=True)
+
+
+def test_free_memory_is_told_where_it_is_known(caplog):
+    item = {"image": torch.zeros(1, 4, 4, 4), "label": torch.zeros(1, 4, 4, 4)}
+    with caplog.at_level(logging.INFO):
+        cache.announce_cache(Compose([]), {"test": [item]}, ["test"], 1.0)
+    free = re.search(r"([\d.]+) GiB are free", caplog.messages[-1])
+    assert bool(free) == hasattr(session.os, "sysconf")
+
+
+def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
+    """As a command: the traceback stands in the log file, and on the screen only if asked for."""
+    given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_dir", tmp_path, "--num_workers", 0]
+    given += ["--config_file", "['configs/train.json','configs/demo.json']", "--loss::lambda_dice", "'much'"]
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", *map(str, given)]
+    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 1 and len(said) <= 3, said
+    assert "--debug True" in said[-1] and str(tmp_path / "training.log") in said[-1]
+    assert "Traceback" in (tmp_path / "training.log").read_text()
+
+
+def test_a_traceback_is_asked_for(monkeypatch):
+    for line, debug, replaced in ((["run"], False, True), (["run"], True, True), (["ckpt_export"], False, False)):
+        monkeypatch.setattr(sys, "argv", ["monai.bundle", *line])
+        monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+        command_line.check_command_line(debug)
+        assert (getattr(sys.excepthook, "func", None) is crash.report_crash) == replaced
+        if replaced:
+            assert sys.excepthook.keywords == {"debug": debug}
+
+
+def test_a_mistake_is_one_line_and_a_crash_is_whole_where_that_is_asked_for(capsys):
+    for error, debug in ((UserError("epochs is 0"), True), (ValueError("x"), True), (ValueError("x"), False)):
+        wrapped = RuntimeError("Failed to instantiate")
+        wrapped.__cause__ = error
+        crash.report_crash(type(wrapped), wrapped, None, debug)
+        said = capsys.readouterr().err.splitlines()
+        assert (said == ["epochs is 0"]) == isinstance(error, UserError)
+        assert isinstance(error, UserError) or ("Failed to instantiate" in said[-1]) == debug
+
+
+def test_what_is_told_of_an_error(capsys, tmp_path, network):
+    start(tmp_path, network)
+    try:
+        raise RuntimeError("while doing a") from ValueError("the real reason")
+    except RuntimeError as error:
+        crash.report_crash(type(error), error, error.__traceback__)
+    session.finish()
+    assert capsys.readouterr().err.splitlines() == [
+        "ValueError: the real reason",
+        f"The traceback is in {tmp_path / 'training.log'}; --debug True prints it.",
+    ]
+    assert "while doing a" in (tmp_path / "training.log").read_text()
+    crash.report_crash(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "stopped by Ctrl-C\n"
+
+
+@pytest.mark.parametrize(
+    "target, given, line",
+    [
+        (ImprovedUNet, {"features": "abc"}, "ImprovedUNet: features is 'abc', expected int"),
+        ("scripts.networks.improved_unet.ImprovedUNet", {"levels": 2}, "ImprovedUNet: given levels 2"),
+        ("monai.losses.DiceCELoss", {"lambda_dice": "much"}, "DiceCELoss: lambda_dice is 'much', expected float"),
+        ("torch.optim.Adam", {"params": [torch.zeros(1)], "lr": -1}, "Adam: given lr -1"),  # a tensor is not plain
+        ("torch.optim.NoSuch", {}, ""),
+        ("os.listdir", {"path": "/nowhere/at/all"}, ""),
+    ],
+)
+def test_the_component_that_can_not_be_made(target, given, line):
+    with pytest.raises(Exception, match="instantiate|locate") as caught:
+        instantiate(target, "default", **given)
+    assert crash.component_of(caught.value.__traceback__) == line
+
+
+MISTAKES = {  # words of the command line: what the message must name
+    "--seed abc": "seed is 'abc': expected a whole number",
+    "--seed -1": "seed is -1: expected a whole number from 0",
+    "--seed 1.5": "seed is 1.5: expected a whole number",
+    "--seed [1]": "seed is [1]: expected a whole number",
+    "--features abc": "features is 'abc': expected a whole number from 1",
+    "--features 2.5": "features is 2.5: expected a whole number from 1",
+    "--network_def::features abc": "features is 'abc', expected int",
+    "--network_def::features 2.5": "features is 2.5, expected int",
+    "--network_def::levels 2": "levels is 2, expected 3 or more",
+    "--network_def::norm nope": "norm 'nope'",
+    "--class_names prostate": "class_names is 'prostate': expected a list of two or more different names",
+    "--spatial_size 5": "spatial_size is 5: expected 2 or 3 whole numbers",
+    "--spatial_size [30,32,16]": "spatial_size: spatial size (30, 32, 16) does not fit",
+    "--device gpu7": "device is 'gpu7': expected one of this machine (cpu",
+    "--device $torch.device('gpu7')": "gpu7",
+    "--dataset_dir /nowhere": "/nowhere: dataset_dir does not exist",
+    "--amp maybe": "amp is 'maybe': expected True or False",
+    "--debug maybe": "debug is 'maybe': expected True or False",
+    "--epoch 5": "--epoch: no configuration of this bundle knows this id; did you mean --epochs?",
+}
+ONLY_TRAINING = {"--fold 9": "fold is 9; expected", "--epochs 2.5": "epochs is 2.5: expected a whole number"}
+CASES = [("training", ["train.json"], words, named) for words, named in (MISTAKES | ONLY_TRAINING).items()]
+CASES += [
+    ("inference", ["inference.json"], "--features abc", MISTAKES["--features abc"]),
+    ("inference", ["inference.json"], "--network_def::features abc", MISTAKES["--network_def::features abc"]),
+    ("evaluating", ["train.json", "evaluate.json"], "--seed abc", MISTAKES["--seed abc"]),
+    ("evaluating", ["train.json", "evaluate.json"], "--keep_largest yes", "keep_largest is 'yes': expected True"),
+]
+COMMANDS = """
+import gc, json, os, runpy, sys
+import monai.bundle, monai.engines, monai.networks.nets, scripts.run.session, scripts.data.datalist
+gc.freeze()  # three times quicker to end
+for number, line in enumerate(json.load(open(sys.argv[1]))):
+    if os.fork() == 0:
+        os.dup2(os.open(f"{sys.argv[2]}/{number}", os.O_CREAT | os.O_WRONLY), 2)
+        sys.argv[1:] = line
+        runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+        sys.exit()
+    print("status", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def refused(phantoms, tmp_path_factory):
+    """`python -m monai.bundle` with every mistake, in processes of their own that share the imports: status, lines."""
+    folder, lines = tmp_path_factory.mktemp("refused"), []
+    for number, (verb, files, words, _) in enumerate(CASES):
+        files = [f"configs/{file}" for file in (*files, "demo.json")]
+        given = {"--dataset_dir": phantoms, "--output_dir": folder / f"out{number}", "--ckpt_dir": folder / "models"}
+        given |= {"--spatial_size": [32, 32, 16], "--num_workers": 0} | dict([words.split(" ")])
+        lines.append(["run", verb, "--config_file", str(files), *(str(w) for pair in given.items() for w in pair)])
+    (folder / "lines.json").write_text(json.dumps(lines))
+    command = [sys.executable, "-W", "ignore", "-c", COMMANDS, str(folder / "lines.json"), str(folder)]
+    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
+    statuses = re.findall(r"^status (-?\d+)$", done.stdout, re.MULTILINE)
+    assert len(statuses) == len(CASES), done.stderr
+    said = [(folder / str(number)).read_text().splitlines() for number in range(len(CASES))]
+    return [(int(status), [line for line in text if line.strip()]) for status, text in zip(statuses, said, strict=True)]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{verb} {words}" for verb, _, words, _ in CASES])
+def test_a_mistake_takes_three_lines_at_most(number, refused):
+    status, said = refused[number]
+    assert status == 1 and 1 <= len(said) <= 3, said
+    assert CASES[number][3] in "\n".join(said)
+    foreseen = "--debug True" not in said[-1]
+    assert len(said) == 1 or not foreseen
+
+
+def test_a_wrong_seed_is_refused_from_another_folder(tmp_path):
+    """Where `initialize` could not import a script of the bundle yet."""
+    config = str(BUNDLE / "configs" / "train.json")
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", "--config_file", config]
+    done = subprocess.run([*command, "--seed", "abc"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[0].startswith("seed is 'abc': expected a whole number")
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())

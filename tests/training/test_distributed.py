@@ -1,0 +1,135 @@
+"""Two processes under torchrun, without a GPU, against one: same data, same numbers, no case counted twice."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import BUNDLE, ROOT, TINY, run
+from helpers import measured, rows
+
+from scripts.data import datalist
+from scripts.training.checkpoint_files import digest_file, read_checkpoint
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import kill_training as experiments
+
+SAME_STEPS = {"rotate_range": 0.0, "noise_std": 0.0, "flip_probability": 0.0, "dropout": 0.0, "epochs": 2}
+TRAIN, EVALUATE = ["train.json"], ["train.json", "evaluate.json"]
+
+
+def command_line(run_id, files, **overrides) -> list[str]:
+    """`torchrun --nproc_per_node 2` on the shipped configurations."""
+    arguments = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
+    command += ["-m", "monai.bundle", "run", run_id, "--config_file", str([f"configs/{file}" for file in files])]
+    return [*command, *arguments]
+
+
+def torchrun(run_id, files, **overrides):
+    """Started from the bundle's root, as a user would."""
+    command = command_line(run_id, files, **overrides)
+    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def folders(phantoms, tmp_path_factory):
+    """Both ways of training and evaluating: two cases to train on, three to validate and to test."""
+    root = tmp_path_factory.mktemp("distributed")
+    content = datalist.make(str(phantoms), validation=0.4, test=0.4)
+    for split, count in (("training", 2), ("validation", 3), ("test", 3)):
+        content[split] = content[split][:count]
+    datalist.write(content, root / "list.json")
+    common = {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": root / "list.json"}
+    paths = {name: {"output_dir": root / name, "ckpt_dir": root / name} for name in ("one", "two")}
+    run("train", TRAIN, batch_size=2, **common, **paths["one"])
+    run("evaluate", EVALUATE, **common, **paths["one"])
+    torchrun("training", [*TRAIN, "multi_gpu_train.json"], batch_size=1, **common, **paths["two"])
+    torchrun("evaluating", [*EVALUATE, "multi_gpu_evaluate.json"], **common, **paths["two"])
+    return root
+
+
+def test_training_follows_the_same_curve(folders):
+    one, two = rows(folders / "one" / "history.csv"), rows(folders / "two" / "history.csv")
+    assert len(one) == len(two) == SAME_STEPS["epochs"]
+    for a, b in zip(one, two):
+        for key in a:
+            if key != "seconds":
+                assert float(a[key]) == pytest.approx(float(b[key]), abs=2e-3), key
+
+
+def test_every_case_is_scored_once_and_alike(folders):
+    one, two = (measured(folders / name / "metrics.csv") for name in ("one", "two"))
+    assert list(one) == list(two) and len(one) == 3
+    for case in one:
+        assert one[case] == pytest.approx(two[case], abs=5e-3), case
+
+
+def stopped(folder: Path, target: str, number: signal.Signals, **overrides) -> tuple[str, str]:
+    """Signals a training run in its second epoch; the last line of its log and what it has printed."""
+    command = command_line("training", [*TRAIN, "multi_gpu_train.json"], epochs=500, **overrides)
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
+    launcher = subprocess.Popen(command, cwd=BUNDLE, **piped)
+    try:
+        log, deadline = folder / "training.log", time.monotonic() + 120
+        while not (log.is_file() and "epoch 1/500" in log.read_text()):
+            assert launcher.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        workers = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        assert len(workers) == 2
+        if target == "group":  # as Ctrl-C in a terminal
+            os.killpg(launcher.pid, number)
+        else:
+            os.kill({"launcher": launcher.pid, "first": int(workers[0]), "second": int(workers[1])}[target], number)
+        printed, _ = launcher.communicate(timeout=100)
+    finally:
+        if launcher.poll() is None:
+            os.killpg(launcher.pid, signal.SIGKILL)
+    assert launcher.returncode != 0
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    return log.read_text().splitlines()[-1], printed
+
+
+SLOW = pytest.mark.slow
+SIGNALS = [
+    ("second", signal.SIGTERM),
+    pytest.param("first", signal.SIGINT, marks=SLOW),
+    pytest.param("launcher", signal.SIGTERM, marks=SLOW),
+    pytest.param("group", signal.SIGINT, marks=SLOW),
+]
+
+
+@pytest.mark.parametrize("target, number", SIGNALS)
+def test_processes_leave_together(target, number, phantoms, tmp_path):
+    """Be it that one of them was asked to; torchrun tells a status that is not 0, and kills after 30 s."""
+    paths = {"dataset_dir": phantoms, "output_dir": tmp_path, "ckpt_dir": tmp_path / "models"}
+    line, printed = stopped(tmp_path, target, number, batch_size=1, **{**TINY, **paths})
+    assert f"stopped by {number.name}" in line and "--resume True" in line
+    assert "SIGKILL" not in printed and "terminate called" not in printed and "closed by peer" not in printed
+    if target in ("first", "second"):
+        assert set(re.findall(r"exitcode +: (-?\d+)", printed)) == {str(128 + number)}
+    last = tmp_path / "models" / "last.pt"
+    saved = read_checkpoint(last)["epoch"]
+    assert digest_file(last).is_file() and f"epoch {saved} is saved" in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["second", "launcher"])
+def test_processes_go_on_as_if_never_stopped(target, phantoms, tmp_path):
+    common = {**TINY, "batch_size": 1, "dataset_dir": phantoms, "datalist": tmp_path / "datalist.json"}
+    paths = {
+        name: {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name / "models"} for name in ("whole", "broken")
+    }
+    stopped(tmp_path / "broken", target, signal.SIGTERM, **common, **paths["broken"])
+    epochs = read_checkpoint(tmp_path / "broken" / "models" / "last.pt")["epoch"] + 1
+    files = [*TRAIN, "multi_gpu_train.json"]
+    torchrun("training", files, epochs=epochs, resume=True, **common, **paths["broken"])
+    torchrun("training", files, epochs=epochs, **common, **paths["whole"])
+    assert experiments.differences(tmp_path / "whole", tmp_path / "broken") == []

@@ -1,0 +1,155 @@
+"""The record of a run: columns, values, gaps, the picture, and going on from an earlier part."""
+
+import logging
+import math
+
+import pytest
+import torch
+from helpers import rows
+from ignite.engine import Engine, Events
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+
+from scripts.core.palette import colour
+from scripts.training.history import History, draw, duration, text
+
+CLASSES = ["background", "body", "prostate"]
+COLUMNS = (
+    ["epoch", "seconds", "learning_rate", "train_loss"]
+    + ["train_mean_dice", "train_dice_background", "train_dice_body", "train_dice_prostate"]
+    + ["val_mean_dice", "val_dice_background", "val_dice_body", "val_dice_prostate"]
+)
+NAN = math.nan
+
+
+def metrics(side, mean, *classes):
+    return {f"{side}_mean_dice": mean, **{f"{side}_dice_{n}": v for n, v in zip(CLASSES, classes, strict=True)}}
+
+
+def run(folder, epochs, validated=(1, 2, 3, 4), state=None):
+    """Two batches an epoch, of losses 2 * epoch and 3 * epoch; the rate halves after each."""
+    trainer, evaluator = Engine(step), Engine(lambda *_: None)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+
+    def close_epoch():
+        epoch = trainer.state.epoch
+        trainer.state.metrics = metrics("train", 0.25, 1.0, 0.123456, NAN)
+        if epoch in validated:
+            evaluator.state.epoch = epoch
+            evaluator.state.metrics = metrics("val", torch.tensor(0.5 + epoch / 100), 1.0, NAN, 0.5)
+        optimizer.param_groups[0]["lr"] /= 2
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, close_epoch)
+    history = History(folder, optimizer, evaluator, CLASSES)
+    history.attach(trainer)
+    if state is not None:  # as a resumed run does it: when it has started
+        trainer.add_event_handler(Events.STARTED, lambda: history.load_state_dict(state))
+        trainer.load_state_dict({"epoch": len(state["rows"]), "epoch_length": 2, "max_epochs": epochs})
+    trainer.run([2.0, 3.0], max_epochs=epochs)
+    return history
+
+
+def step(engine, batch):
+    loss = batch * engine.state.epoch
+    return [{"loss": loss}, {"loss": loss}]  # decollated: one entry per case, each with the loss of the batch
+
+
+def test_columns_and_values(tmp_path):
+    run(tmp_path, 2)
+    assert (tmp_path / "history.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    first, second = rows(tmp_path / "history.csv")
+    assert 0 <= float(first.pop("seconds")) < 60
+    given = ["1", "0.1", "2.5", "0.25", "1.0", "0.1235", "", "0.51", "1.0", "", "0.5"]
+    assert list(first.values()) == given
+    assert [second[key] for key in ("epoch", "learning_rate", "train_loss", "val_mean_dice")] == [
+        "2",
+        "0.05",
+        "5.0",
+        "0.52",
+    ]
+
+
+def test_epochs_without_a_validation_have_gaps(tmp_path):
+    run(tmp_path, 3, validated=(2,))
+    assert [row["val_mean_dice"] for row in rows(tmp_path / "history.csv")] == ["", "0.52", ""]
+    assert [row["train_mean_dice"] for row in rows(tmp_path / "history.csv")] == ["0.25"] * 3
+
+
+def test_files(tmp_path):
+    run(tmp_path / "new" / "folder", 1)
+    assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == ["history.csv", "progress.png"]
+
+
+def test_the_log_line(tmp_path, caplog):
+    with caplog.at_level(logging.INFO, "scripts.training.history"):
+        run(tmp_path, 2, validated=(2,))
+    lines = [message for message in caplog.messages if message.startswith("epoch")]
+    assert lines[0].startswith("epoch 1/2: loss 2.5000, Dice training 0.250 validation - (body - prostate -), ")
+    assert lines[1].startswith("epoch 2/2: loss 5.0000, Dice training 0.250 validation 0.520 (body - prostate 0.500), ")
+    assert lines[1].endswith("0 min 0 s left")
+
+
+def test_state_round_trip(tmp_path):
+    state = run(tmp_path / "a", 2).state_dict()
+    torch.save(state, tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    run(tmp_path / "b", 4, state=state)
+    assert [row["epoch"] for row in rows(tmp_path / "b" / "history.csv")] == ["1", "2", "3", "4"]
+    assert rows(tmp_path / "b" / "history.csv")[:2] == rows(tmp_path / "a" / "history.csv")
+
+
+def test_a_resumed_run_goes_on_in_its_own_files(tmp_path):
+    state = run(tmp_path, 2).state_dict()
+    run(tmp_path, 3, state=state)
+    assert len(rows(tmp_path / "history.csv")) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.csv", "progress.png"]
+
+
+def test_a_new_run_moves_the_old_record_aside(tmp_path):
+    run(tmp_path, 2)
+    before = (tmp_path / "history.csv").read_bytes()
+    run(tmp_path, 1)
+    assert (tmp_path / "history.1.csv").read_bytes() == before and len(rows(tmp_path / "history.csv")) == 1
+    names = ["history.1.csv", "history.csv", "progress.1.png", "progress.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 30])
+def test_the_picture(epochs, tmp_path):
+    made = [{"epoch": n, "learning_rate": 0.1 / n, "train_loss": 1 / n} for n in range(1, epochs + 1)]
+    for row in made:
+        row |= {column: None if row["epoch"] % 2 else 0.5 for column in COLUMNS[4:]}
+    draw(made, CLASSES, tmp_path / "progress.png")
+    picture = imread(tmp_path / "progress.png")
+    height, width = picture.shape[:2]
+    assert width > 1000 and height > 300
+    for panel in range(3):  # each of the three panels shows something
+        third = picture[:, panel * width // 3 : (panel + 1) * width // 3, :3]
+        assert (third.min(axis=2) < 0.5).mean() > 0.002
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.png"]
+
+
+def test_the_picture_shows_the_numbers(tmp_path):
+    pictures = []
+    for value in (0.2, 0.8):
+        made = [
+            {"epoch": n, "learning_rate": 0.1, "train_loss": 1.0, **dict.fromkeys(COLUMNS[4:], value)}
+            for n in (1, 2, 3)
+        ]
+        draw(made, CLASSES, tmp_path / "progress.png")
+        pictures.append(imread(tmp_path / "progress.png"))
+    lines = to_rgb(colour(2))  # as the overlays have it
+    colours = [abs(picture[..., :3] - lines).max(axis=2) < 0.1 for picture in pictures]
+    low, high = (mask.nonzero()[0].min() for mask in colours)
+    assert low - high > 0.3 * pictures[0].shape[0]  # in units of the picture's height
+
+
+@pytest.mark.parametrize(
+    "seconds, shown", [(0, "0 min 0 s"), (61.9, "1 min 1 s"), (3600, "1 h 0 min"), (9000, "2 h 30 min")]
+)
+def test_duration(seconds, shown):
+    assert duration(seconds) == shown
+
+
+def test_text():
+    assert (text(None), text(0.12345)) == ("-", "0.123")
