@@ -384,7 +384,7 @@ def test_threads_change_nothing(corpus):
     assert one == four and one.errors and one.warnings
 
 
-def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog):
+def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
     stop_on_errors(data, [*CLASSES, "urethra"], tmp_path, splits=["training"])
     assert "warning: training: no label has any urethra" in caplog.text
@@ -398,7 +398,8 @@ def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog):
     assert all(f"error: {file}: found an empty file" in caplog.text for file in broken)
     assert "more" not in refusal(stop_on_errors, data, CLASSES, tmp_path, ["training"])
     stop_on_errors(data, CLASSES, tmp_path, ["validation"])
-    stop_on_errors(data, CLASSES, tmp_path, main_process=False)
+    monkeypatch.setattr("scripts.check.dataset.is_main_process", lambda: False)
+    stop_on_errors(data, CLASSES, tmp_path)
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:

@@ -17,7 +17,7 @@ CALLS = {  # everything that an expression of a configuration calls
     "int", "isinstance", "len", "min", "max", "round", "enumerate", "str", "type",
     "os.cpu_count", "sys.stderr.isatty",
     "torch.device", "torch.cuda.is_available", "torch.cuda.set_device",
-    "dist.get_rank", "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",
+    "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",
     "idist.sync",
     "monai.utils.set_determinism", "monai.handlers.from_engine",
     "_.to", "_.parameters", "_.run", "_.begin", "_.leave", "part.attach",

@@ -1,13 +1,16 @@
 """Types and ranges of the knobs at the top of the configurations."""
 
 import json
+import math
 
+import jsonschema
 import pytest
 import torch
-from conftest import CONFIGS
+from conftest import CONFIGS, workflow
 from helpers import refusal
 
-from scripts.run.knobs import NUMBER, SWITCH, WHOLE, check, check_class_names
+from scripts.run.command_line import NO_PATCHES
+from scripts.run.knobs import SCHEMA, check, check_class_names, check_configuration, fits, in_words, rules
 
 
 @pytest.mark.parametrize(
@@ -22,6 +25,10 @@ from scripts.run.knobs import NUMBER, SWITCH, WHOLE, check, check_class_names
         ("spatial_size", 64), ("spatial_size", [64]), ("spatial_size", [64, 64, 0]), ("spatial_size", [64, 64, 3.5]),
         ("class_names", "background"), ("class_names", ["background"]), ("class_names", []), ("class_names", 3),
         ("class_names", ["background", "body", "body"]), ("class_names", ["background", 1]), ("class_names", None),
+        ("warmup", 1), ("averaging_rate", 0),
+        ("contrast_range", [0.7]), ("contrast_range", [0, 1]),
+        ("window_size", [8]), ("levels", 2), ("slice_axes", "PS"),
+        ("widths", [32]), ("widths", 32), ("norm", 3), ("split", None), ("members", "a.pt"), ("anonymise", 1.5),
         ("mirror_axes", 0), ("mirror_axes", [3]), ("mirror_axes", [0, 0]), ("mirror_axes", [True]),
         ("mirror_axes", None),
         ("device", "gpu7"), ("device", "cuda:99"), ("device", "cpu:x"), ("device", None), ("device", [0]),
@@ -38,7 +45,9 @@ def test_what_can_not_be_meant(name, wrong):
         ("epochs", 1), ("seed", 0), ("fold", None), ("fold", 0), ("learning_rate", 0), ("lr_decay", 1), ("dropout", 0),
         ("dropout", 0.99), ("test_share", 0), ("flip_axis", 2), ("num_workers", 0), ("spatial_size", [32, 32]),
         ("spatial_size", (32, 48, 16)), ("resume", True), ("some_other", "anything"),
-        ("class_names", ["background", "body"]), ("mirror_axes", []), ("mirror_axes", (0, 2)),
+        ("class_names", ["background", "body"]), ("mirror_axes", []), ("norm", None), ("norm", "batch"),
+        ("norm", ["group", {"num_groups": 8}]), ("slice_axes", "PSL"), ("contrast_range", (0.7, 1.5)),
+        ("anonymise", "word"), ("mirror_axes", (0, 2)),
         ("device", "cpu"), ("device", torch.device("cpu")),
     ],
 )  # fmt: skip
@@ -56,21 +65,109 @@ def test_class_names_may_be_a_tuple():
     assert check_class_names(("background", "body")) == ["background", "body"]
 
 
-@pytest.mark.parametrize("name", ["train", "inference", "evaluate"])
-def test_every_number_of_a_configuration_is_checked(name):
-    """A knob that is added to a configuration wants a rule here and a place in its entry `knobs`."""
-    content = json.loads((CONFIGS / f"{name}.json").read_text())
-    base = json.loads((CONFIGS / "train.json").read_text()) | content
-    plain = {key for key, value in content.items() if isinstance(value, int | float) and "::" not in key}
-    listed = {}
-    for part in content["knobs::knobs"] if name == "evaluate" else content["knobs"]["knobs"]:
-        listed |= base[part[1:]] if isinstance(part, str) else part
-    given = {key for key, value in listed.items() if value == f"@{key}"}
-    assert listed.keys() == given
-    assert plain - {"main_process", "anonymise"} | {"class_names", "spatial_size", "device", "amp"} <= given
-    assert given <= {*WHOLE, *NUMBER, *SWITCH, "spatial_size", "class_names", "device", "mirror_axes"}
+def test_lists_are_described_in_words():
+    message = refusal(check, {"spatial_size": [64, 64, 0]})
+    assert "expected a list of 2 to 3 whole numbers from 1;" in message and '--spatial_size "[128,128,64]"' in message
+    assert "a list of 2 or more different texts" in refusal(check, {"class_names": ["background"]})
+    assert "a list of different values out of 0, 1, 2" in refusal(check, {"mirror_axes": [3]})
+    assert "a list of 2 numbers above 0" in refusal(check, {"contrast_range": [1]})
 
 
-def test_the_shipped_values_pass():
-    for name in ("train", "inference", "evaluate", "demo", "resize_last"):
-        check(json.loads((CONFIGS / f"{name}.json").read_text()) | {"num_workers": 1, "amp": False, "device": "cpu"})
+VALUES = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    3,
+    0.5,
+    1.5,
+    2**33,
+    math.pi,
+    "",
+    "PSL",
+    "text",
+    [],
+    [0],
+    [1, 2],
+    [0, 0],
+    [3, 3, 3],
+]
+VALUES += [[0.5, 1.5], ["a"], ["a", "b"], ["a", "a"], [1, 2, 3, 4], {}]
+
+
+@pytest.mark.parametrize("name", sorted(rules()))
+def test_another_reader_of_the_schema_agrees(name):
+    """The verdicts are those of the package jsonschema; a device is checked by the machine it names."""
+    validator = jsonschema.Draft202012Validator(rules()[name])
+    wanted = [validator.is_valid(value) for value in VALUES]
+    if rules()[name].get("format") != "device":
+        assert [fits(value, rules()[name]) for value in VALUES] == wanted
+        assert any(wanted) and in_words(rules()[name])
+
+
+def test_the_schema_is_one_and_every_knob_has_a_meaning():
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for name, rule in schema["properties"].items():
+        assert rule["group"] in schema["groups"] and rule["description"].endswith("."), name
+        fits_examples = [fits(value, rule) for value in rule.get("examples", [])]
+        assert all(fits_examples) and rule.get("type", rule.get("format")), name
+
+
+def plain(value) -> bool:
+    """Whether a value of a configuration is a number, a text, a switch, nothing, or a list of such."""
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return not isinstance(value, dict) and not str(value).startswith(("$", "@", "%"))
+
+
+NO_KNOBS = {"imports", "initialize", "training", "evaluating", "inference", "run", "finalize"}  # what a run executes
+NO_KNOBS |= {"more_handlers", "averaging"}  # empty places for components
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.json")), ids=lambda file: file.name)
+def test_every_value_of_a_configuration_has_a_rule_and_keeps_it(file):
+    """A knob that is added to a configuration wants an entry in knobs.schema.json."""
+    if file.name in NO_PATCHES:
+        pytest.skip("holds no knobs")
+    content = json.loads(file.read_text())
+    names = {name for name, value in content.items() if plain(value) and "::" not in name and name[0] != "_"}
+    assert names - NO_KNOBS <= rules().keys()
+    check({name: content[name] for name in names})
+
+
+def test_every_rule_is_of_a_knob():
+    contents = [json.loads(file.read_text()) for file in CONFIGS.glob("*.json") if file.name not in NO_PATCHES]
+    assert rules().keys() <= {name for content in contents for name in content}
+
+
+@pytest.mark.parametrize(
+    "kind, files, wrong",
+    [
+        ("train", ["train.json"], {"epochs": 2.5}),
+        ("train", ["train.json", "strong.json"], {"warmup": 2}),
+        ("train", ["train.json", "recipe_hippocampus.json"], {"levels": 2}),
+        ("evaluate", ["train.json", "evaluate.json"], {"tolerance_mm": -1}),
+        ("infer", ["inference.json", "ensemble.json"], {"members": "a.pt"}),
+    ],
+)
+def test_a_run_checks_every_knob_of_its_configuration(kind, files, wrong, tmp_path):
+    """Also those that a patch brings along; nothing is built before."""
+    made = workflow(kind, files, dataset_dir=tmp_path, output_dir=tmp_path / "out", **wrong)
+    made.initialize()
+    ((name, value),) = wrong.items()
+    assert refusal(made.run).startswith(f"{name} is {value!r}: expected")
+    assert not (tmp_path / "out").exists()
+
+
+def test_expressions_are_checked_by_their_value(tmp_path):
+    made = workflow("infer", ["inference.json"], window_overlap="$2 / 2", output_dir=tmp_path / "out")
+    made.initialize()
+    assert refusal(made.run).startswith("window_overlap is 1.0: expected a number from 0 to below 1")
+
+
+def test_it_wants_a_configuration():
+    with pytest.raises(RuntimeError, match="no configuration"):
+        check_configuration()

@@ -16,6 +16,7 @@ from scripts.check.table import table
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.paths import CONFIGS
+from scripts.core.processes import is_main_process
 from scripts.data import datalist as lists
 from scripts.data.layouts import dataset_classes, find_pairs, scan_key
 from scripts.data.slices import refuse_unread
@@ -128,7 +129,6 @@ def stop_on_errors(
     splits: Sequence[str] = lists.SPLITS,
     workers: int = 0,
     labelled: Sequence[str] | None = None,
-    main_process: bool = True,
     channels: int | None = None,
     reader: str | None = None,
 ) -> None:
@@ -141,14 +141,13 @@ def stop_on_errors(
         splits: those to check.
         workers: threads; 0 for one a core.
         labelled: splits that can't do without labels; by default training and validation.
-        main_process: False in all but one process of a distributed run; those check nothing.
         channels: that every image must have.
         reader: of the configuration, None where that is for volumes only.
 
     Raises:
         UserError: the first error, and how many more there are.
     """
-    if not main_process:
+    if not is_main_process():
         return
     for case in (case for split in splits for case in data.get(split, [])):
         refuse_unread(case["image"], reader)

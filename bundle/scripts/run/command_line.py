@@ -15,7 +15,7 @@ from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
 from scripts.run.crash import report_crash
 
-NO_PATCHES = ("metadata.json", "networks.json", "losses.json")  # their names are no ids of a run
+NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json")  # their names are no ids of a run
 
 
 def check_command_line(debug: bool = False) -> None:

@@ -1,108 +1,70 @@
-"""What the knobs at the top of the configurations may be: a wrong one is refused before anything is built."""
+"""Type and range of the knobs: a wrong one is refused in one line before anything is built.
 
+`configs/knobs.schema.json` holds one entry for every knob. It is a JSON Schema, of which this module understands the
+words that it uses; editors and other programs can use the same file.
+"""
+
+import json
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import torch
 
 from scripts.core.errors import UserError
+from scripts.core.paths import CONFIGS
+from scripts.run.configuration import current_parser, value_of
 
-INF = math.inf
-WHOLE = {  # knob: smallest and largest value
-    "spatial_dims": (2, 3),
-    "in_channels": (1, 64),
-    "slices_per_scan": (1, INF),
-    "convolutions": (1, 16),
-    "kernel": (1, 15),
-    "first_kernel": (1, 15),
-    "epochs": (1, INF),
-    "batch_size": (1, INF),
-    "copies": (1, 1000),
-    "accumulation_steps": (1, INF),
-    "features": (1, 1024),
-    "val_interval": (1, INF),
-    "picture_interval": (1, INF),
-    "early_stop_patience": (0, INF),
-    "seed": (0, 2**32 - 1),
-    "folds": (0, INF),
-    "fold": (0, INF),
-    "flip_axis": (0, 2),
-    "cache_workers": (0, INF),
-    "num_workers": (0, INF),
+SCHEMA = CONFIGS / "knobs.schema.json"
+TYPES = {  # of JSON: what they are in Python, and in words
+    "integer": (int, "a whole number"),
+    "number": (int | float, "a number"),
+    "string": (str, "a text"),
+    "boolean": (bool, "True or False"),
+    "array": (list | tuple, "a list"),
+    "null": (type(None), "None"),
 }
-NUMBER = {
-    "dropout": (0, 1),
-    "learning_rate": (0, INF),
-    "lr_decay": (0, 1),
-    "weight_decay": (0, INF),
-    "ce_weight": (0, INF),
-    "rotate_range": (0, math.pi),
-    "scale_range": (0, 1),
-    "shift_range": (0, 1),
-    "flip_probability": (0, 1),
-    "contrast_probability": (0, 1),
-    "noise_std": (0, INF),
-    "crop_share": (0, 1),
-    "elastic_shift": (0, 0.0625),
-    "validation_share": (0, 1),
-    "test_share": (0, 1),
-    "cache_rate": (0, 1),
-    "window_overlap": (0, 1),
-    "tolerance_mm": (0, INF),
-}
-ABOVE_LOWEST = {"lr_decay", "crop_share"}  # 0 itself makes no sense
-BELOW_HIGHEST = {"dropout", "scale_range", "validation_share", "test_share", "window_overlap"}
-SWITCH = (
-    "resume",
-    "resume_changed",
-    "keep_last",
-    "schedule_by_epoch",
-    "half",
-    "by_slice",
-    "amp",
-    "keep_largest",
-    "sliding_window",
-    "pictures",
-    "debug",
-)
-OPTIONAL = ("fold",)
 
 
-def check(knobs: dict) -> None:
+@cache
+def rules() -> dict[str, dict]:
+    """The entry of every knob."""
+    return json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
+
+
+def check_configuration() -> None:
+    """Checks every knob of the configuration that this is a component of."""
+    parser = current_parser()
+    for name in rules():
+        if name in parser.config:
+            check({name: value_of(parser, name)})
+
+
+def check(knobs: Mapping[str, object]) -> None:
     """Refuses the first knob whose type or range is wrong.
 
     Args:
-        knobs: values by name; a name that no rule knows is let pass.
+        knobs: values by name; a name without a rule is not checked.
     """
     for name, value in knobs.items():
-        if value is None and name in OPTIONAL:
-            continue
-        if name == "class_names":
-            check_class_names(value)
-        if name == "device":
+        rule = rules().get(name, {})
+        if rule.get("format") == "device":
             check_device(value)
-        if name in SWITCH and not isinstance(value, bool):
-            raise UserError(f"{name} is {value!r}: expected True or False, say --{name} True")
-        if name in WHOLE:
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            in_range(name, value, whole, "a whole number", WHOLE[name])
-        if name in NUMBER:
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            in_range(name, value, number, "a number", NUMBER[name])
-        if name == "mirror_axes" and not is_axes(value):
-            raise UserError(f'{name} is {value!r}: expected a list of axes out of 0, 1, 2; say --{name} "[0]"')
-        if name == "spatial_size" and not is_size(value):
-            raise UserError(f'{name} is {value!r}: expected 2 or 3 whole numbers above 0, say --{name} "[128,128,64]"')
+        elif not fits(value, rule):
+            hint = f"give another --{name}"
+            if "examples" in rule:
+                hint = (
+                    f'say --{name} "{json.dumps(rule["examples"][0], separators=(",", ":")).replace(chr(34), chr(39))}"'
+                )
+            elif rule["type"] == "boolean":
+                hint = f"say --{name} True"
+            raise UserError(f"{name} is {value!r}: expected {in_words(rule)}; {hint}")
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:
-    """The names of the values 0, 1, ..., background first; what can't be such a list is refused."""
-    plain = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
-    if not plain or not 1 < len(set(names)) == len(names):
-        raise UserError(
-            f"class_names is {names!r}: expected a list of two or more different names, background first, "
-            "as in --class_names \"['background','prostate']\""
-        )
+    """The names of the label values 0, 1, ..., the background first."""
+    check({"class_names": names})
     return list(names)
 
 
@@ -115,39 +77,62 @@ def check_device(device: str | torch.device) -> None:
         raise UserError(f"device is {device!r}: expected one of this machine ({found}); say --device cpu") from error
 
 
-def in_range(name: str, value, right_type: bool, kind: str, limits: tuple) -> None:
-    low, high = limits
-    fits = right_type and low <= value <= high
-    fits = fits and not (name in ABOVE_LOWEST and value == low) and not (name in BELOW_HIGHEST and value == high)
-    if not fits:
-        lower = f"above {low}" if name in ABOVE_LOWEST else f"from {low}"
-        upper = (
-            ""
-            if high == INF
-            else f" to below {high}"
-            if name in BELOW_HIGHEST
-            else f" to {high if isinstance(high, int) else round(high, 4)}"
-        )
-        raise UserError(f"{name} is {value!r}: expected {kind} {lower}{upper}; give another --{name}")
+def types_of(rule: Mapping) -> list[str]:
+    kinds = rule.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
 
 
-def is_axes(value) -> bool:
-    return isinstance(value, list | tuple) and len(set(map(repr, value)) & {"0", "1", "2"}) == len(value)
+def fits(value: object, rule: Mapping) -> bool:
+    """Whether a value is what an entry of the schema asks for."""
+    kinds = types_of(rule)
+    if kinds and not any(is_kind(value, kind) for kind in kinds):
+        return False
+    if isinstance(value, list | tuple):
+        few, many = rule.get("minItems", 0), rule.get("maxItems", math.inf)
+        repeated = rule.get("uniqueItems") and len(set(map(repr, value))) < len(value)
+        return few <= len(value) <= many and not repeated and all(fits(item, rule.get("items", {})) for item in value)
+    if isinstance(value, str):
+        return re.search(rule.get("pattern", ""), value) is not None
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = rule.get("minimum", -math.inf), rule.get("maximum", math.inf)
+        above, below = rule.get("exclusiveMinimum", -math.inf), rule.get("exclusiveMaximum", math.inf)
+        return low <= value <= high and above < value < below and value in rule.get("enum", [value])
+    return True
 
 
-def is_size(value) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) in (2, 3)
-        and all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in value)
+def is_kind(value: object, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    return isinstance(value, TYPES[kind][0]) and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def in_words(rule: Mapping) -> str:
+    """What an entry of the schema asks for: `a whole number from 1`, `a list of 2 to 3 whole numbers from 1`."""
+    if "enum" in rule:
+        return f"one of {', '.join(map(str, rule['enum']))}"
+    words = [array_in_words(rule) if kind == "array" else TYPES[kind][1] for kind in types_of(rule)]
+    return " or ".join(words) + limits_in_words(rule)
+
+
+def array_in_words(rule: Mapping) -> str:
+    few, many = rule.get("minItems"), rule.get("maxItems")
+    count = (
+        f"{few} " if few == many and few else f"{few} to {many} " if few and many else f"{few} or more " if few else ""
     )
+    different = "different " if rule.get("uniqueItems") else ""
+    item = rule.get("items", {})
+    if "enum" in item:
+        return f"a list of {count}{different}values out of {', '.join(map(str, item['enum']))}"
+    kinds = {"integer": "whole numbers", "number": "numbers", "string": "texts"}
+    return f"a list of {count}{different}{kinds.get(item.get('type'), 'values')}{limits_in_words(item)}"
 
 
-def check_knobs(knobs: Sequence[dict]) -> None:
-    """Checks type and range of the knobs.
-
-    Args:
-        knobs: values by name, in one or more parts.
-    """
-    for values in knobs:
-        check(values)
+def limits_in_words(rule: Mapping) -> str:
+    low = f" from {rule['minimum']}" if "minimum" in rule else ""
+    low = f" above {rule['exclusiveMinimum']}" if "exclusiveMinimum" in rule else low
+    high = (
+        f" to {rule['maximum'] if isinstance(rule['maximum'], int) else round(rule['maximum'], 4)}"
+        if "maximum" in rule
+        else ""
+    )
+    return low + (f" to below {rule['exclusiveMaximum']}" if "exclusiveMaximum" in rule else high)

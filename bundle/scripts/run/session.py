@@ -11,6 +11,7 @@ from torch import nn
 
 from scripts.core.errors import UserError, tracebacks
 from scripts.core.memory import keep_freed
+from scripts.core.processes import is_main_process
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ def start(
     network: nn.Module,
     spatial_size: Sequence[int],
     ckpt_dir: str | None = None,
-    main_process: bool = True,
 ) -> None:
     """Asks the network for its input, locks the folders the run writes to, opens the log file.
 
@@ -34,7 +34,6 @@ def start(
         network: asked whether it can take `spatial_size`.
         spatial_size: size of the network's input.
         ckpt_dir: folder of the checkpoints, where the run writes any.
-        main_process: False in all but one process of a distributed run; those neither lock nor log.
     """
     finish()  # what an earlier run in this process left, if an error ended it
     keep_freed()
@@ -43,7 +42,7 @@ def start(
             network.check_size(spatial_size)
         except ValueError as error:
             raise UserError(f"spatial_size: {error}") from error
-    if not main_process:
+    if not is_main_process():
         return
     lock_folder(output_dir, log_name, "output_dir")
     if ckpt_dir is not None and Path(ckpt_dir).resolve() != Path(output_dir).resolve():

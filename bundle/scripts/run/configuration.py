@@ -1,0 +1,31 @@
+"""The configuration that a component is a part of: its knobs as the user has set them, patches and overrides included.
+
+MONAI gives a component its own arguments and nothing else. What concerns every knob, such as checking them all, would
+need a list of them in the configuration, which somebody forgets to extend. So the parser is looked up instead.
+"""
+
+import inspect
+
+from monai.bundle import ConfigParser
+
+
+def current_parser() -> ConfigParser:
+    """The parser that is building the component that calls this function.
+
+    Raises:
+        RuntimeError: no parser is at work; the caller was not built from a configuration.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, ConfigParser):
+            return owner
+        frame = frame.f_back
+    raise RuntimeError("no configuration is being built here; call this from a component of a configuration")
+
+
+def value_of(parser: ConfigParser, name: str) -> object:
+    """The value of a top-level id; an expression is evaluated, as the rest of the configuration will see it."""
+    written = parser.config[name]
+    is_plain = not isinstance(written, dict) and not (isinstance(written, str) and written[:1] in "$@%")
+    return written if is_plain else parser.ref_resolver.get_resolved_content(name)
