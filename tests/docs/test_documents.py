@@ -117,12 +117,23 @@ def test_figures_of_the_readme_stand_in_the_guide():
     assert f"| {re.search(r'mean Dice (0[.]61)', benchmarks)[1]} (" in row_of("the same phantoms, a classifier")
 
 
-def test_the_axis_that_costs_is_as_measured():
+@pytest.mark.parametrize(
+    ("page", "what", "said"),
+    [
+        ("flip-axis", "mirror images along all axes", "({cost:.4f}, 95 % interval {least:.4f} to {most:.4f};"),
+        (
+            "ensembles",
+            "scores averaged with those of the other seed",
+            "gained {gain:.4f} in mean Dice (95 % interval {low:+.4f} to {high:+.4f})",
+        ),
+    ],
+)
+def test_what_a_step_costs_or_gains_is_as_measured(page, what, said):
     rows = json.loads((DOCS / "strong_steps_metrics.json").read_text())["rows"]
-    (found,) = [row["difference"] for row in rows if row["what"] == "mirror images along all axes"]
-    page = " ".join((DOCS / "how-to" / "flip-axis.md").read_text().split())
-    cost, (low, high) = -found["mean"], (-end for end in reversed(found["ci"]))
-    assert f"({cost:.4f}, 95 % interval {low:.4f} to {high:.4f};" in page
+    (found,) = [row["difference"] for row in rows if row["what"] == what]
+    low, high = found["ci"]
+    said = said.format(cost=-found["mean"], least=-high, most=-low, gain=found["mean"], low=low, high=high)
+    assert said in " ".join((DOCS / "how-to" / f"{page}.md").read_text().split())
 
 
 def test_the_readme_counts_networks_and_losses():
