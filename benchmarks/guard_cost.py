@@ -33,12 +33,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     logging.disable(logging.INFO)
-    from scripts.inference import cases
+    from scripts.inference import skipping
     from scripts.networks.improved_unet import ImprovedUNet
     from scripts.phantoms import generate
     from scripts.training import checkpoint_files
 
-    checked, digested = cases.faults, cases.digest
+    checked, digested = skipping.find_faults, skipping.sha256_of_files
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         generate.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size))
@@ -50,8 +50,8 @@ def main() -> None:
         times: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
         for _ in range(given.repeats):
             for kind, seconds in times.items():
-                cases.faults = checked if kind == "with" else lambda *_: []
-                cases.digest = digested if kind == "with" else lambda *_: ""
+                skipping.find_faults = checked if kind == "with" else lambda *_: []
+                skipping.sha256_of_files = digested if kind == "with" else lambda *_: ""
                 seconds.append(timed(root / "data", root, root / "out"))
         print(f"inference, {given.cases} cases of {given.size}, median of {given.repeats}")
         for part, name in enumerate(("by the clock", "of the processors")):

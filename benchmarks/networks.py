@@ -48,14 +48,15 @@ PUBLISHED = {  # mean validation Dice that its authors gave, on their own data
 def hearts(size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures and label maps of all phantoms, in order."""
     from scripts.data.layouts import find_pairs
-    from scripts.data.slices import read
+    from scripts.data.slices import read_slices
     from scripts.phantoms import generate
 
     with tempfile.TemporaryDirectory() as folder:
         generate.generate(folder, layout="cardiac_png", patients=267, scans=1, size=(size, size), seed=seed)
         pairs = [entry for entry in find_pairs(folder) if "label" in entry]
         images, labels = (
-            np.stack([read(Path(folder) / entry[key])[0][..., 0] for entry in pairs]) for key in ("image", "label")
+            np.stack([read_slices(Path(folder) / entry[key])[0][..., 0] for entry in pairs])
+            for key in ("image", "label")
         )
     x = torch.from_numpy(images).float()[:, None]
     x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)

@@ -22,7 +22,7 @@ SMALL = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
 HUGE = (10_000,) * 3  # a header that claims so many voxels
 
 
-class Case(NamedTuple):
+class CorpusEntry(NamedTuple):
     """One image with its label.
 
     Attributes:
@@ -41,7 +41,7 @@ class Case(NamedTuple):
     wrong: Path
 
 
-def cases(folder: Path) -> list[Case]:
+def write_corpus(folder: Path) -> list[CorpusEntry]:
     """Writes all inputs below `folder` and lists them."""
     made = []
     for number, (name, change, valid, word) in enumerate([*wrong_images(), *wrong_labels(), *odd()]):
@@ -50,7 +50,9 @@ def cases(folder: Path) -> list[Case]:
         pair.write()
         change(pair)
         made.append(
-            Case(name, pair.image, pair.label, valid, word, pair.label if name.startswith("label") else pair.image)
+            CorpusEntry(
+                name, pair.image, pair.label, valid, word, pair.label if name.startswith("label") else pair.image
+            )
         )
     return made
 

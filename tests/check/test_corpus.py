@@ -14,7 +14,7 @@ from scripts.core.errors import UserError
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory) -> list:
     """What a data list can name: files, or links to files."""
-    found = corpus.cases(tmp_path_factory.mktemp("corpus"))
+    found = corpus.write_corpus(tmp_path_factory.mktemp("corpus"))
     return [case for case in found if Path(case.image).is_file() and Path(case.label).is_file()]
 
 

@@ -11,7 +11,7 @@ from scripts.networks.bfloat16 import (
     HalfInferer,
     ShallowConv3d,
     put_channels_last,
-    supported,
+    supports_bfloat16,
 )
 from scripts.networks.improved_unet import ImprovedUNet
 
@@ -36,12 +36,12 @@ def test_scores_are_near_and_gradients_reach_the_weights(inferer):
 @pytest.mark.parametrize("flags, expected", [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
 def test_a_cpu_is_asked_what_it_can(flags, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
-    assert supported("cpu") is supported(torch.device("cpu")) is expected
+    assert supports_bfloat16("cpu") is supports_bfloat16(torch.device("cpu")) is expected
 
 
 def test_a_torch_that_can_not_tell_does_without(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert supported("cpu") is False
+    assert supports_bfloat16("cpu") is False
 
 
 def test_normalisation_is_torchs_own_and_leaves_channels_last():
@@ -71,7 +71,7 @@ def test_a_laid_out_network_gives_the_same_scores_and_never_moves_the_channels(d
     for module in made.modules():
         module.register_forward_hook(look)
     HalfInferer(True)(x, made)
-    assert not moved or not supported("cpu")  # without the instructions torch has other convolutions
+    assert not moved or not supports_bfloat16("cpu")  # without the instructions torch has other convolutions
     after = made.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
 

@@ -182,12 +182,12 @@ def test_a_bad_size_is_refused_and_a_good_one_suggested(name, bad):
 
 
 def test_one_voxel_will_do_where_nothing_is_normalised_over_it():
-    check_multiple((8, 8), 8, alone=True)
+    check_multiple((8, 8), 8, single_voxel=True)
     UNet(widths=(2, 4, 8)).check_size((4, 4))
     with pytest.raises(ValueError, match=r"multiple of 4, and one larger than 4; \(8, 8\) would do"):
         UNet(widths=(2, 4, 8), norm="batch").check_size((4, 4))
     with pytest.raises(ValueError, match=r"multiple of 8; \(8, 8\) would do"):
-        check_multiple((0, 8), 8, alone=True)
+        check_multiple((0, 8), 8, single_voxel=True)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from scripts.phantoms.generate import generate, make_scan, summary_line
 from scripts.phantoms.heart import LEFT, MYOCARDIUM, RIGHT, make_heart
 from scripts.phantoms.layouts import LAYOUTS
 from scripts.phantoms.shapes import Waves, voxel_mm
-from scripts.phantoms.slice_canvas import Sheet, box, expose, grid, ripple
+from scripts.phantoms.slice_canvas import Sheet, pixel_grid, pixels_near, ripple, to_grey_values
 
 SMALL = {
     "keras_slices": {"patients": 3, "scans": 2, "size": (32, 24, 16), "slices": 4},
@@ -244,18 +244,20 @@ def test_a_sheet_blends_over_a_pixel_and_labels_what_is_inside():
 
 
 def test_a_box_holds_what_is_near_and_may_be_empty():
-    axes = grid((4, 8, 8), (40, 80, 80))
-    assert box(axes, (5, -15, 15), 6) == (slice(3, 4), slice(2, 3), slice(4, 5))
-    assert np.zeros((4, 8, 8))[box(axes, (500, 0, 0), 6)].size == 0
+    axes = pixel_grid((4, 8, 8), (40, 80, 80))
+    assert pixels_near(axes, (5, -15, 15), 6) == (slice(3, 4), slice(2, 3), slice(4, 5))
+    assert np.zeros((4, 8, 8))[pixels_near(axes, (500, 0, 0), 6)].size == 0
 
 
 def test_exposure_without_noise_and_coil_only_scales_and_cuts():
-    points = (*grid((8, 8), (8, 8)), np.float32(0))
+    points = (*pixel_grid((8, 8), (8, 8)), np.float32(0))
     signal = np.linspace(0, 4, 64, dtype=np.float32).reshape(8, 8)
-    image = expose(signal, np.random.default_rng(0), points, 100, 0, 0, 0, (200, 400))
+    image = to_grey_values(signal, np.random.default_rng(0), points, 100, 0, 0, 0, (200, 400))
     assert np.abs(image - np.minimum(100 * signal, 255)).max() <= 0.51
 
 
 def test_ripples_have_mean_0_and_deviation_1():
-    values = ripple(Waves.draw(np.random.default_rng(0), 5, 20, 32), (*grid((200, 200), (400, 400)), np.float32(0)))
+    values = ripple(
+        Waves.draw(np.random.default_rng(0), 5, 20, 32), (*pixel_grid((200, 200), (400, 400)), np.float32(0))
+    )
     assert abs(values.mean()) < 0.05 and values.std() == pytest.approx(1, abs=0.1)

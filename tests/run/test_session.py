@@ -292,7 +292,7 @@ def test_what_is_told_of_an_error(capsys, tmp_path, network):
 def test_the_component_that_can_not_be_made(target, given, line):
     with pytest.raises(Exception, match="instantiate|locate") as caught:
         instantiate(target, "default", **given)
-    assert crash.component_of(caught.value.__traceback__) == line
+    assert crash.failed_component(caught.value.__traceback__) == line
 
 
 MISTAKES = {  # words of the command line: what the message must name

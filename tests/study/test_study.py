@@ -22,10 +22,10 @@ from scripts.core.errors import Stopped
 from scripts.study import chart, one_run, trials
 from scripts.study import table as study_table
 from scripts.study.command import main as begin_study
-from scripts.study.space import parse, plan, word
+from scripts.study.space import as_argument, parse_space, plan_runs
 
 TRAIN = str(CONFIGS / "train.json")
-draw = chart.draw
+draw = chart.draw_chart
 GRID = {"learning_rate": [0.001, 0.0003], "flip_axis": [0, 1]}
 
 
@@ -55,7 +55,7 @@ def begin(phantoms, tmp_path, monkeypatch):
 
     monkeypatch.setattr(one_run, "execute", execute)
     monkeypatch.setattr(trials, "TAKEN_S", 0)
-    monkeypatch.setattr(chart, "draw", lambda *_: None)  # half a second each
+    monkeypatch.setattr(chart, "draw_chart", lambda *_: None)  # half a second each
     main.calls, main.folder, main.execute = calls, tmp_path / "s", execute
     return main
 
@@ -85,33 +85,35 @@ def begin(phantoms, tmp_path, monkeypatch):
     ],
 )
 def test_what_is_no_space(space, told):
-    assert told in refusal(parse, space)
+    assert told in refusal(parse_space, space)
 
 
 def test_a_space_from_a_file(tmp_path):
     (tmp_path / "space.json").write_text(json.dumps(GRID))
-    assert parse(str(tmp_path / "space.json")) == parse(GRID)
+    assert parse_space(str(tmp_path / "space.json")) == parse_space(GRID)
     (tmp_path / "space.json").write_text("{")
-    assert "no JSON" in refusal(parse, str(tmp_path / "space.json"))
+    assert "no JSON" in refusal(parse_space, str(tmp_path / "space.json"))
 
 
 def test_a_grid_has_every_point_once():
-    knobs = parse({"widths": [[16, 32], [32, 64]], "dropout": {"low": 0.1, "high": 0.3, "step": 0.1}})
-    points = plan(knobs, "grid", None, 0)
+    knobs = parse_space({"widths": [[16, 32], [32, 64]], "dropout": {"low": 0.1, "high": 0.3, "step": 0.1}})
+    points = plan_runs(knobs, "grid", None, 0)
     assert {(p["widths"], p["dropout"]) for p in points} == {
         (w, d) for w in ("[16, 32]", "[32, 64]") for d in (0.1, 0.2, 0.3)
     }
-    assert len(points) == 6 and plan(knobs, "grid", 4, 0) == points[:4]
-    assert "without a step" in refusal(plan, parse({"dropout": {"low": 0.0, "high": 1.0}}), "grid", None, 0)
-    assert "10100 points" in refusal(plan, parse({"a": {"low": 0, "high": 10099, "step": 1}}), "grid", None, 0)
+    assert len(points) == 6 and plan_runs(knobs, "grid", 4, 0) == points[:4]
+    assert "without a step" in refusal(plan_runs, parse_space({"dropout": {"low": 0.0, "high": 1.0}}), "grid", None, 0)
+    assert "10100 points" in refusal(
+        plan_runs, parse_space({"a": {"low": 0, "high": 10099, "step": 1}}), "grid", None, 0
+    )
 
 
 def test_a_random_search_begins_alike_and_stays_in_its_ranges():
-    knobs = parse(
+    knobs = parse_space(
         {"a": {"low": 1e-4, "high": 1.0, "log": True}, "b": {"low": 2, "high": 6, "step": 2}, "c": ["x", None]}
     )
-    points = plan(knobs, "random", 60, 3)
-    assert plan(knobs, "random", 20, 3) == points[:20] != plan(knobs, "random", 20, 4)
+    points = plan_runs(knobs, "random", 60, 3)
+    assert plan_runs(knobs, "random", 20, 3) == points[:20] != plan_runs(knobs, "random", 20, 4)
     assert {p["b"] for p in points} == {2, 4, 6} and {p["c"] for p in points} == {"x", None}
     values = np.array([p["a"] for p in points])
     assert values.min() >= 1e-4 and values.max() <= 1 and 15 < (values < 0.01).sum() < 45  # the middle of its logarithm
@@ -121,7 +123,7 @@ def test_a_random_search_begins_alike_and_stays_in_its_ranges():
     "value", [1, -1, 0.0003, True, None, "relu", "1e-3", "None", "a,b", "-x", "it's", [1, [2]], {"_target_": "a.B"}, ""]
 )
 def test_what_is_typed_is_what_was_meant(value):
-    found = fire.parser.DefaultParseValue(word(value))
+    found = fire.parser.DefaultParseValue(as_argument(value))
     assert found == value and type(found) is type(value)
 
 
@@ -129,7 +131,7 @@ def test_what_is_typed_is_what_was_meant(value):
 
 
 def test_a_grid_from_begin_to_end(begin, capsys, monkeypatch):
-    monkeypatch.setattr(chart, "draw", draw)
+    monkeypatch.setattr(chart, "draw_chart", draw)
     begin(epochs=3)
     table = rows(begin.folder / "study.csv")
     assert list(table[0]) == ["number", *GRID, "score", "epochs_run", "seconds", "state", "reason"]
@@ -215,7 +217,7 @@ def test_several_at_once_each_with_its_share(begin, monkeypatch):
         return begin.execute(*given)
 
     monkeypatch.setattr(one_run, "execute", execute)
-    monkeypatch.setattr(one_run, "cores", lambda: 8)
+    monkeypatch.setattr(one_run, "core_count", lambda: 8)
     begin(parallel=2)
     assert sorted(call["folder"] for call in begin.calls) == [f"run_{n:03d}" for n in range(4)]
     assert {call["environment"]["OMP_NUM_THREADS"] for call in begin.calls} == {"4"}
@@ -233,7 +235,7 @@ def test_a_gpu_for_each_slot(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv(
         "CUDA_VISIBLE_DEVICES", False
     )
-    runs = one_run.Runs([TRAIN], {}, parallel=3)
+    runs = one_run.RunLauncher([TRAIN], {}, parallel=3)
     assert [runs.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == expected
 
 
@@ -253,13 +255,13 @@ def test_a_gpu_for_each_slot(visible, expected, monkeypatch):
 )
 def test_the_reason(errors, status, told, tmp_path):
     (tmp_path / "errors.log").write_text(errors)
-    assert one_run.reason(tmp_path, status) == told
+    assert one_run.failure_reason(tmp_path, status) == told
 
 
 def test_a_run_without_a_validation_has_no_score(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_dice\n1,2.0,\n")
     with pytest.raises(one_run.RunFailed, match="lower val_interval"):
-        one_run.result(tmp_path)
+        one_run.read_result(tmp_path)
 
 
 # killed, stopped, told something else
@@ -397,9 +399,9 @@ def test_a_configuration_that_cannot_be_read(begin, tmp_path):
 
 
 def made(space, count, failed=()):
-    knobs = parse(space)
+    knobs = parse_space(space)
     found = []
-    for number, point in enumerate(plan(knobs, "random", count, 0)):
+    for number, point in enumerate(plan_runs(knobs, "random", count, 0)):
         score = None if number in failed else 0.5 + 0.01 * number
         state = "complete" if score else "failed"
         extra = {"epochs_run": 3, "seconds": 4.5, "state": state, "reason": None if score else "too large"}
@@ -413,7 +415,7 @@ def share(picture, colour):
 
 def test_the_picture_shows_what_failed(tmp_path):
     for name, failed in (("none", ()), ("some", (1, 4))):
-        chart.draw(*made({"dropout": [0.1, 0.2]}, 8, failed), tmp_path / f"{name}.png", "s")
+        chart.draw_chart(*made({"dropout": [0.1, 0.2]}, 8, failed), tmp_path / f"{name}.png", "s")
     none, some = (imread(tmp_path / f"{name}.png") for name in ("none", "some"))
     assert share(none, chart.FAILED["color"]) == 0 < share(some, chart.FAILED["color"])
     assert share(none, chart.BEST["color"]) > 0 < share(some, chart.BEST["color"])
@@ -432,19 +434,19 @@ def test_the_picture_of_any_space(count, failed, tmp_path):
         "batch_size": [4, 2, 1],
         "cost": ["$x$", "_y_"],
     }
-    chart.draw(*made(space, count, failed), tmp_path / "study.png", "s")
+    chart.draw_chart(*made(space, count, failed), tmp_path / "study.png", "s")
     assert min(imread(tmp_path / "study.png").shape[:2]) > 900
 
 
 def test_labels_are_short_and_differ():
-    assert chart.labels(["%a.json::unet", "%a.json::segnet"]) == ["unet", "segnet"]
-    assert chart.labels(["%a::net", "%b::net"]) == ["%a::net", "%b::net"]
-    assert chart.labels([None, 0.0003]) == ["None", "0.0003"]
+    assert chart.value_labels(["%a.json::unet", "%a.json::segnet"]) == ["unet", "segnet"]
+    assert chart.value_labels(["%a::net", "%b::net"]) == ["%a::net", "%b::net"]
+    assert chart.value_labels([None, 0.0003]) == ["None", "0.0003"]
 
 
 def test_the_table_is_sorted_and_tells_why(tmp_path):
     found, knobs = made({"widths": [[16, 32], [32, 64]], "norm": [None, "batch"]}, 4, (2,))
-    lines = study_table.text(found, knobs).splitlines()
+    lines = study_table.table_text(found, knobs).splitlines()
     assert [line.split()[0] for line in lines] == ["run", "3", "1", "0", "2"] and lines[-1].endswith(
         "failed: too large"
     )

@@ -8,32 +8,32 @@ from pathlib import Path
 from tqdm import tqdm
 
 from scripts.check.nifti import RULES
-from scripts.check.pictures import inspect, stamp
+from scripts.check.pictures import image_stamp, inspect_image
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 
-MEMORY = ".check_memory.json"
+MEMORY_NAME = ".check_memory.json"
 
 
-def verdict(path: str, kept: dict | None = None) -> dict:
+def inspect_or_error(path: str, kept: dict | None = None) -> dict:
     try:
-        return inspect(path, kept)
+        return inspect_image(path, kept)
     except UserError as error:
         return {"error": str(error)}
 
 
-def facts_of(paths: Sequence[str], memory: Path | None, workers: int, fresh: bool) -> tuple[dict[str, dict], int]:
+def collect_facts(paths: Sequence[str], memory: Path | None, workers: int, fresh: bool) -> tuple[dict[str, dict], int]:
     """Facts on every file by path, and how many files had to be read for them."""
     paths = list(dict.fromkeys(paths))
-    remembered = recall(memory) if memory else {}
+    remembered = read_memory(memory) if memory else {}
 
     def look(path: str) -> tuple[dict, list[int] | None]:
         try:
-            now = stamp(path)  # before reading: what changes meanwhile is read again the next time
+            now = image_stamp(path)  # before reading: what changes meanwhile is read again the next time
         except (OSError, ValueError):
-            return verdict(path), None
+            return inspect_or_error(path), None
         known = remembered.get(path, {})
-        return (known["facts"], None) if known.get("stamp") == now and not fresh else (verdict(path), now)
+        return (known["facts"], None) if known.get("stamp") == now and not fresh else (inspect_or_error(path), now)
 
     found: dict[str, dict] = {}
     new: dict[str, dict] = {}
@@ -52,7 +52,7 @@ def facts_of(paths: Sequence[str], memory: Path | None, workers: int, fresh: boo
     return found, read
 
 
-def recall(memory: Path) -> dict[str, dict]:
+def read_memory(memory: Path) -> dict[str, dict]:
     """What an earlier check under the same rules has kept; nothing where that can't be told."""
     try:
         kept = read_json(memory) if memory.is_file() else {}

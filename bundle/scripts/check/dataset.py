@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.check.cache import MEMORY, facts_of, verdict
-from scripts.check.nifti import RULES, shown
-from scripts.check.rules import Case, case_faults, copies, oddities
-from scripts.check.table import table
+from scripts.check.cache import MEMORY_NAME, collect_facts, inspect_or_error
+from scripts.check.nifti import RULES, printable
+from scripts.check.rules import ListedCase, case_faults, find_copies, find_oddities
+from scripts.check.table import check_table
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.paths import CONFIGS
 from scripts.data import datalist as lists
 from scripts.data.layouts import dataset_classes, find_pairs, scan_key
-from scripts.data.slices import refuse_unread
+from scripts.data.slices import refuse_slices_without_reader
 from scripts.run.knobs import check_class_names
 
 logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Findings:
     Attributes:
         errors: one line each; with these the data must not be used.
         warnings: one line each; what a person should look at.
-        files: facts on every file by path (`scripts.check.nifti.inspect`), or {"error": line}.
+        files: facts on every file by path (`scripts.check.nifti.inspect_volume`), or {"error": line}.
         cases: what was checked, in order.
         read: number of files that were read; the others were remembered.
     """
@@ -42,11 +42,11 @@ class Findings:
     errors: list[str]
     warnings: list[str]
     files: dict[str, dict]
-    cases: list[Case]
+    cases: list[ListedCase]
     read: int
 
 
-def check(
+def check_dataset(
     cases: dict,
     class_names: Sequence[str],
     output_dir: str | Path | None = None,
@@ -60,7 +60,7 @@ def check(
     """Checks lists of cases, each file once; a file that hasn't changed since an earlier check isn't read again.
 
     Args:
-        cases: of `scripts.data.datalist.prepare`: lists of {"image", "label"} by split, and `patients` by image.
+        cases: of `scripts.data.datalist.prepare_datalist`: lists of {"image", "label"} by split, and `patients` by image.
         class_names: names of the values 0, 1, ..., background first.
         output_dir: folder that remembers; None reads everything and leaves nothing behind.
         workers: threads; 0 for one a core.
@@ -71,7 +71,7 @@ def check(
     """
     patients = cases.get("patients", {})
     listed = [
-        Case(
+        ListedCase(
             split,
             str(patients.get(entry["image"], scan_key(entry["image"])[0])),
             str(Path(entry["image"]).absolute()),
@@ -81,26 +81,26 @@ def check(
         for entry in cases.get(split, [])
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
-    files, read = facts_of(paths, Path(output_dir) / MEMORY if output_dir else None, workers, fresh)
-    errors, warnings, sound, unscored = leaks(listed), [], [], {}
+    files, read = collect_facts(paths, Path(output_dir) / MEMORY_NAME if output_dir else None, workers, fresh)
+    errors, warnings, sound, unscored = find_leaks(listed), [], [], {}
     for case in listed:
         found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
         sound += [] if found else [case]  # what is broken is not worth a second line
         if not case.label and case.split in labelled:
-            line = f"{shown(case.image)}: no label for it under {case.split}"
+            line = f"{printable(case.image)}: no label for it under {case.split}"
             errors.append(f"{line}; expected one, add it or take the case off the list")
         elif not case.label:
             unscored.setdefault(case.split, []).append(case.image)
     for split, images in unscored.items():
         more = f" (and {len(images) - 1} more)" if len(images) > 1 else ""
-        warnings.append(f"{shown(images[0])}{more}: no label for it under {split}, so it can't be scored")
-    copied, doubtful = copies(sound, files)
-    warnings += doubtful + oddities(sound, files, class_names)
+        warnings.append(f"{printable(images[0])}{more}: no label for it under {split}, so it can't be scored")
+    copied, doubtful = find_copies(sound, files)
+    warnings += doubtful + find_oddities(sound, files, class_names)
     return Findings(list(dict.fromkeys(errors + copied)), warnings, files, listed, read)
 
 
-def faults(
+def find_faults(
     path: str | Path,
     label_path: str | Path | None = None,
     class_names: Sequence[str] | None = None,
@@ -117,7 +117,7 @@ def faults(
         kept: takes what was read as nibabel images, by path.
     """
     image, label = str(path), str(label_path) if label_path else None
-    files = {file: verdict(file, kept) for file in (image, label) if file}
+    files = {file: inspect_or_error(file, kept) for file in (image, label) if file}
     return case_faults(image, label, files, class_names, channels)
 
 
@@ -135,7 +135,7 @@ def stop_on_errors(
     """The check as a step of a run: every finding goes to the log, and an error ends the run before it has begun.
 
     Args:
-        data: what `scripts.data.datalist.prepare` returns.
+        data: what `scripts.data.datalist.prepare_datalist` returns.
         class_names: names of the values 0, 1, ...
         output_dir: folder of `check.json` and of what is remembered.
         splits: those to check.
@@ -151,11 +151,11 @@ def stop_on_errors(
     if not main_process:
         return
     for case in (case for split in splits for case in data.get(split, [])):
-        refuse_unread(case["image"], reader)
+        refuse_slices_without_reader(case["image"], reader)
     began = time.perf_counter()
     options = {} if labelled is None else {"labelled": labelled}
-    found = check(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
-    file = write(found, class_names, output_dir)
+    found = check_dataset(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
+    file = write_check(found, class_names, output_dir)
     for kind, texts in (("warning", found.warnings), ("error", found.errors)):
         for text in texts:
             logger.log(logging.ERROR if kind == "error" else logging.WARNING, f"data check: {kind}: {text}")
@@ -168,7 +168,7 @@ def stop_on_errors(
         raise UserError(found.errors[0] + (f" (and {more} more, see the log or {file})" if more else ""))
 
 
-def leaks(cases: Sequence[Case]) -> list[str]:
+def find_leaks(cases: Sequence[ListedCase]) -> list[str]:
     """What a datalist is held to when it is read, for lists that come another way."""
     first = {case.image: case for case in reversed(cases)}.values()  # an image listed twice is refused as such
     content = {split: [case._asdict() for case in first if case.split == split] for split in lists.SPLITS}
@@ -179,7 +179,7 @@ def leaks(cases: Sequence[Case]) -> list[str]:
     return []
 
 
-def write(found: Findings, class_names: Sequence[str], output_dir: str | Path) -> Path:
+def write_check(found: Findings, class_names: Sequence[str], output_dir: str | Path) -> Path:
     """Leaves `check.json`, for programs and for the record."""
     file = Path(output_dir) / REPORT
     content = {
@@ -213,7 +213,7 @@ def main(
         fresh: reads files again that haven't changed since they were checked.
     """
     if datalist:
-        content = lists.read(datalist, dataset_dir)
+        content = lists.read_datalist(datalist, dataset_dir)
     else:
         root = Path(dataset_dir)
         pairs = [{key: str(root / v) if key in PATHS else v for key, v in e.items()} for e in find_pairs(root)]
@@ -222,9 +222,9 @@ def main(
         class_names or content.get("class_names") or read_json(CONFIGS / "train.json")["class_names"]
     )
     patients = {entry["image"]: entry["patient"] for split in lists.SPLITS for entry in content.get(split, [])}
-    found = check({**content, "patients": patients}, names, output_dir, int(workers), fresh=fresh)
-    file = write(found, names, output_dir)
-    print("\n".join(table(found, names)))
+    found = check_dataset({**content, "patients": patients}, names, output_dir, int(workers), fresh=fresh)
+    file = write_check(found, names, output_dir)
+    print("\n".join(check_table(found, names)))
     print(f"written: {file}")
     if found.errors:
         raise SystemExit(1)

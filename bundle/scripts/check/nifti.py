@@ -19,12 +19,12 @@ from scripts.check.nifti_header import (
     LARGEST_BYTES,
     LARGEST_OFFSET,
     START,
-    extensions,
-    grid,
+    check_extensions,
+    check_header,
+    first_line,
     read_header,
-    reason,
     refuse,
-    voxels,
+    voxel_count,
 )
 from scripts.check.voxel_statistics import VoxelStatistics
 from scripts.core.errors import UserError
@@ -35,13 +35,13 @@ LARGEST_KEPT = 2**28  # bytes
 BLOCK = 2**18  # voxels read at once
 
 
-def stamp(path: str | Path) -> list[int]:
+def file_stamp(path: str | Path) -> list[int]:
     """Changes whenever the file does: size, time of change, and the time that nobody can set back."""
     found = os.stat(path)
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
-def inspect(path: str | Path, kept: dict | None = None) -> dict:
+def inspect_volume(path: str | Path, kept: dict | None = None) -> dict:
     """All that can be said of one file without knowing its role.
 
     Several gzip members in a row are one file, as the format has it; padding with zeros may follow them.
@@ -64,18 +64,18 @@ def inspect(path: str | Path, kept: dict | None = None) -> dict:
     try:
         if not name.endswith((".nii", ".nii.gz")):
             refuse("expected a name that ends in .nii or .nii.gz; convert it to NIfTI")
-        return read(path, name.endswith(".gz"), regular_size(path), kept)
+        return read_nifti(path, name.endswith(".gz"), regular_size(path), kept)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{shown(path)}: not whole ({reason(error)}); copy or write it again") from error
+        raise UserError(f"{printable(path)}: not whole ({first_line(error)}); copy or write it again") from error
     except OSError as error:
         raise UserError(
-            f"{shown(path)}: not readable ({error.strerror or error}); mend the file or take the case away"
+            f"{printable(path)}: not readable ({error.strerror or error}); mend the file or take the case away"
         ) from error
     except ValueError as error:
-        raise UserError(f"{shown(path)}: {error}") from error
+        raise UserError(f"{printable(path)}: {error}") from error
 
 
-def shown(path: str | Path) -> str:
+def printable(path: str | Path) -> str:
     """The path on one line, whatever characters it has."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(path))
 
@@ -93,7 +93,7 @@ def regular_size(path: Path) -> int:
     return found.st_size
 
 
-class Copying:
+class CopyingStream:
     """A stream that keeps a copy of what is read from it."""
 
     def __init__(self, stream: BinaryIO, copy: BinaryIO):
@@ -105,40 +105,40 @@ class Copying:
         return piece
 
 
-def read(path: Path, compressed: bool, size: int, kept: dict | None) -> dict:
+def read_nifti(path: Path, compressed: bool, size: int, kept: dict | None) -> dict:
     """Header, voxels and what comes after them."""
     with path.open("rb") as stream:
         header = read_header(stream.read(START), compressed)
-    facts = grid(header)
+    facts = check_header(header)
     offset = header.get_data_offset()
-    promised = offset + voxels(facts["shape"]) * header.get_data_dtype().itemsize
+    promised = offset + voxel_count(facts["shape"]) * header.get_data_dtype().itemsize
     # Incompressible voxels grow by less than a hundredth; a file beyond that would be unpacked for nothing.
     if size > 1.01 * promised + START if compressed else not 0 <= size - promised <= SLACK:
         refuse(f"found {size} bytes, expected {promised} by its header; copy or write it again")
     with path.open("rb") as file:
         stream = GzipReader(file) if compressed else file
         if kept is not None and promised <= LARGEST_KEPT:
-            stream = Copying(stream, io.BytesIO())
-        extensions(stream.read(offset), header)
-        facts |= values(stream, header, facts["shape"])
+            stream = CopyingStream(stream, io.BytesIO())
+        check_extensions(stream.read(offset), header)
+        facts |= read_voxels(stream, header, facts["shape"])
         extra = len(stream.read(SLACK + 1))  # to the end, where gzip keeps its checksum
     if extra > SLACK:
         refuse(f"holds more than the {promised} bytes that its header tells of; write it again")
     if extra:
         facts["warnings"].append(f"{extra} bytes follow the last voxel")
-    if isinstance(stream, Copying):
+    if isinstance(stream, CopyingStream):
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         stream.copy.seek(0)
         kept[str(path)] = kind.from_stream(stream.copy)
     return facts
 
 
-def values(stream: BinaryIO, header: nib.Nifti1Header, shape: list[int]) -> dict:
+def read_voxels(stream: BinaryIO, header: nib.Nifti1Header, shape: list[int]) -> dict:
     """Reads the voxels once, block by block."""
     dtype, (slope, inter) = header.get_data_dtype(), header.get_slope_inter()
     scaled = slope is not None and (slope, inter) != (1, 0)
     tally = VoxelStatistics(shape)
-    left = voxels(shape)
+    left = voxel_count(shape)
     while left:
         raw = stream.read(min(left, BLOCK) * dtype.itemsize)
         if len(raw) < min(left, BLOCK) * dtype.itemsize:

@@ -68,7 +68,7 @@ def sizeof_header(start: bytes) -> type[nib.Nifti1Header] | None:
     return nib.Nifti1Header if 348 in numbers else nib.Nifti2Header if 540 in numbers else None
 
 
-def grid(header: nib.Nifti1Header) -> dict:
+def check_header(header: nib.Nifti1Header) -> dict:
     """Shape, type, affine and spacing that the header claims, each within bounds."""
     count, *dims = (int(n) for n in header["dim"])
     if not (count == 3 or (count == 4 and dims[3] == 1)):
@@ -82,8 +82,8 @@ def grid(header: nib.Nifti1Header) -> dict:
         refuse(f"found data type {int(header['datatype'])}, unknown to NIfTI; write it again as float32 or int16")
     if dtype.newbyteorder("=") not in NUMBERS:
         refuse(f"found data type {dtype}, expected one real number a voxel; write it as float32 or int16")
-    size = voxels(shape) * dtype.itemsize
-    if voxels(shape) > LARGEST_VOXELS or size > LARGEST_BYTES:
+    size = voxel_count(shape) * dtype.itemsize
+    if voxel_count(shape) > LARGEST_VOXELS or size > LARGEST_BYTES:
         refuse(
             f"found shape {tuple(shape)} of {dtype}, expected {LARGEST_VOXELS} voxels and {LARGEST_BYTES} bytes "
             "at most; crop or resample it"
@@ -97,18 +97,20 @@ def grid(header: nib.Nifti1Header) -> dict:
         refuse(f"found scaling by {slope:g} and {inter:g}, expected finite numbers; write it again")
     pixdim = [float(size) for size in header["pixdim"][1:4]]
     if not all(SPACING_MM[0] <= size <= SPACING_MM[1] for size in pixdim):
-        refuse(f"found a spacing of {listed(pixdim)} mm, expected {SPACING_MM[0]} to {SPACING_MM[1]}; mend the header")
-    return {"shape": shape, "dtype": str(dtype.newbyteorder("="))} | placement(header, shape, pixdim)
+        refuse(
+            f"found a spacing of {sizes_text(pixdim)} mm, expected {SPACING_MM[0]} to {SPACING_MM[1]}; mend the header"
+        )
+    return {"shape": shape, "dtype": str(dtype.newbyteorder("="))} | check_affine(header, shape, pixdim)
 
 
-def placement(header: nib.Nifti1Header, shape: list[int], pixdim: list[float]) -> dict:
+def check_affine(header: nib.Nifti1Header, shape: list[int], pixdim: list[float]) -> dict:
     """Affine and what follows from it, with warnings where the header contradicts itself."""
     try:
         header.check_fix(logger=quiet)  # what nibabel refuses or mends when it opens the file
         affine = header.get_best_affine()
         other = header.get_qform() if int(header["qform_code"]) and int(header["sform_code"]) else affine
     except Exception as error:  # nibabel raises many kinds
-        raise ValueError(f"found a broken header ({reason(error)}); write it again") from error
+        raise ValueError(f"found a broken header ({first_line(error)}); write it again") from error
     if not np.isfinite(affine).all() or np.abs(affine).max() > FURTHEST_MM:
         refuse("found an affine that is not finite or beyond all measure; mend sform and qform in the header")
     spacing = voxel_sizes(affine)
@@ -117,14 +119,14 @@ def placement(header: nib.Nifti1Header, shape: list[int], pixdim: list[float]) -
         refuse("found an affine that is singular, all voxels lie in one plane; mend sform and qform in the header")
     if not all(SPACING_MM[0] <= size <= SPACING_MM[1] for size in spacing):
         refuse(
-            f"found an affine with a spacing of {listed(spacing)} mm, expected {SPACING_MM[0]} to {SPACING_MM[1]}; "
+            f"found an affine with a spacing of {sizes_text(spacing)} mm, expected {SPACING_MM[0]} to {SPACING_MM[1]}; "
             "mend sform and qform in the header"
         )
     if not np.allclose(pixdim, spacing):
         away = furthest_corner_mm(shape, affine, header.get_qform())  # what MONAI takes then, even one never set
         if not away <= GRID_TOLERANCE_MM:
             refuse(
-                f"found pixdim {listed(pixdim)} mm but an sform with {listed(spacing)} mm; MONAI would go by the qform "
+                f"found pixdim {sizes_text(pixdim)} mm but an sform with {sizes_text(spacing)} mm; MONAI would go by the qform "
                 f"and put a corner {away:.1f} mm away; mend the header: the three must agree"
             )
     warnings = []
@@ -132,10 +134,10 @@ def placement(header: nib.Nifti1Header, shape: list[int], pixdim: list[float]) -
         warnings.append("neither sform nor qform: which side is left is a guess")
     elif not np.isfinite(other).all() or furthest_corner_mm(shape, affine, other) > GRID_TOLERANCE_MM:
         warnings.append("sform and qform place it differently; sform is taken")
-    return axes(affine, shape) | {"warnings": warnings}
+    return orientation_facts(affine, shape) | {"warnings": warnings}
 
 
-def axes(affine: np.ndarray, shape: list[int]) -> dict:
+def orientation_facts(affine: np.ndarray, shape: list[int]) -> dict:
     """How a volume lies: its affine, and shape and voxel size along R, A and S."""
     order, spacing = np.argsort(nib.io_orientation(affine)[:, 0]), voxel_sizes(affine)
     return {
@@ -146,23 +148,23 @@ def axes(affine: np.ndarray, shape: list[int]) -> dict:
     }
 
 
-def listed(numbers) -> str:
+def sizes_text(numbers) -> str:
     return " x ".join(f"{float(number):.4g}" for number in numbers)
 
 
-def extensions(start: bytes, header: nib.Nifti1Header) -> None:
+def check_extensions(start: bytes, header: nib.Nifti1Header) -> None:
     """Reads what stands between header and voxels as nibabel will."""
     try:
         type(header).from_fileobj(io.BytesIO(start), check=False)
     except Exception as error:
-        raise ValueError(f"found a broken header extension ({reason(error)}); write it again") from error
+        raise ValueError(f"found a broken header extension ({first_line(error)}); write it again") from error
 
 
-def voxels(shape: list[int]) -> int:
+def voxel_count(shape: list[int]) -> int:
     return shape[0] * shape[1] * shape[2]
 
 
-def reason(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 

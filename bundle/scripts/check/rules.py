@@ -1,13 +1,13 @@
-"""What one case and a whole set of them must hold to, told from facts on each file (`scripts.check.nifti.inspect`)."""
+"""What one case and a whole set of them must hold to, told from facts on each file (`scripts.check.nifti.inspect_volume`)."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from scripts.check.nifti import shown
-from scripts.check.nifti_header import listed
-from scripts.check.voxel_statistics import KEPT
+from scripts.check.nifti import printable
+from scripts.check.nifti_header import sizes_text
+from scripts.check.voxel_statistics import MOST_LABEL_VALUES
 from scripts.core.errors import UserError
 from scripts.data.label_maps import refuse_other_grid, round_labels
 
@@ -18,7 +18,7 @@ SPREADS = 6  # standard deviations, estimated robustly, that aren't either
 COMMON = 0.9  # share of the labels that have a class, from which on its absence is worth a word
 
 
-class Case(NamedTuple):
+class ListedCase(NamedTuple):
     """One listed case; paths as text."""
 
     split: str
@@ -47,11 +47,11 @@ def case_faults(
     if broken:
         return broken
     first, second = files[image], files[label] if label else None
-    if second and label_like(first, class_names) and image_like(second, class_names):
-        return [f"{shown(image)}: a label map, and {shown(label)} an image: they are swapped; exchange the two"]
+    if second and looks_like_label_map(first, class_names) and looks_like_image(second, class_names):
+        return [f"{printable(image)}: a label map, and {printable(label)} an image: they are swapped; exchange the two"]
     if second and first["digest"] == second["digest"]:
         return [
-            f"{shown(label)}: the same voxels as its image {shown(image)}; expected a label map, name the right file"
+            f"{printable(label)}: the same voxels as its image {printable(image)}; expected a label map, name the right file"
         ]
     found = [
         image_fault(image, first, class_names, channels),
@@ -60,26 +60,24 @@ def case_faults(
     return [line for line in found if line] or (grid_faults(image, label, first, second) if label else [])
 
 
-def label_like(facts: dict, class_names: Sequence[str] | None) -> bool:
+def looks_like_label_map(facts: dict, class_names: Sequence[str] | None) -> bool:
     return facts["different"] is not None and 1 < facts["different"] <= max(FEW, len(class_names or ()))
 
 
-def image_like(facts: dict, class_names: Sequence[str] | None) -> bool:
-    return facts["different"] is None or facts["different"] > max(KEPT, len(class_names or ()))
+def looks_like_image(facts: dict, class_names: Sequence[str] | None) -> bool:
+    return facts["different"] is None or facts["different"] > max(MOST_LABEL_VALUES, len(class_names or ()))
 
 
 def image_fault(path: str, facts: dict, class_names: Sequence[str] | None, channels: int | None) -> str | None:
     low, high = facts["least"], facts["most"]
     found = facts.get("channels", 1)
     if channels and found != channels:
-        return (
-            f"{shown(path)}: found {found} channel(s), expected {channels}; write it so, or say --in_channels {found}"
-        )
+        return f"{printable(path)}: found {found} channel(s), expected {channels}; write it so, or say --in_channels {found}"
     if np.float32(low) == np.float32(high):
-        return f"{shown(path)}: found the value {low:g} everywhere, expected an image; export or convert it again"
-    if label_like(facts, class_names):
+        return f"{printable(path)}: found the value {low:g} everywhere, expected an image; export or convert it again"
+    if looks_like_label_map(facts, class_names):
         return (
-            f"{shown(path)}: found {facts['different']} different values from {low:g} to {high:g}, so it looks like a "
+            f"{printable(path)}: found {facts['different']} different values from {low:g} to {high:g}, so it looks like a "
             "label map; expected an MR image, name the right file"
         )
     return None
@@ -88,22 +86,24 @@ def image_fault(path: str, facts: dict, class_names: Sequence[str] | None, chann
 def label_fault(path: str, facts: dict, class_names: Sequence[str] | None) -> str | None:
     low, high, off = facts["least"], facts["most"], facts["off"]
     if facts.get("channels", 1) != 1:
-        return f"{shown(path)}: found {facts['channels']} channels, expected a mask of one, of grey values"
-    if off is None and (facts["different"] or 0) > max(KEPT, len(class_names or ())):
+        return f"{printable(path)}: found {facts['channels']} channels, expected a mask of one, of grey values"
+    if off is None and (facts["different"] or 0) > max(MOST_LABEL_VALUES, len(class_names or ())):
         return (
-            f"{shown(path)}: found {facts['different']} different values from {low:g} to {high:g}, so it looks like an "
+            f"{printable(path)}: found {facts['different']} different values from {low:g} to {high:g}, so it looks like an "
             "image; expected a label map, name the right file"
         )
     if class_names:
         try:
-            round_labels(np.array([low if off is None else off, low, high]), shown(path), class_names)
+            round_labels(np.array([low if off is None else off, low, high]), printable(path), class_names)
         except UserError as error:
             return str(error)
     elif facts["counts"] is None:
-        return f"{shown(path)}: found {low if off is None else off:g}, expected whole numbers from 0; write labels"
+        return f"{printable(path)}: found {low if off is None else off:g}, expected whole numbers from 0; write labels"
     if facts["different"] == 1 and facts["shape"][2] > 1:  # a slice may well be empty
         kind = "background" if round(low) == 0 else f"label {low:.0f}"
-        return f"{shown(path)}: nothing but {kind} in it, expected two classes or more; draw it, or take the case away"
+        return (
+            f"{printable(path)}: nothing but {kind} in it, expected two classes or more; draw it, or take the case away"
+        )
     return None
 
 
@@ -112,23 +112,23 @@ def grid_faults(image: str, label: str, first: dict, second: dict) -> list[str]:
     volumes = [np.broadcast_to(np.uint8(0), facts["shape"]) for facts in (second, first)]  # shapes without memory
     try:
         affines = [np.array(facts["affine"]) for facts in (second, first)]
-        refuse_other_grid(shown(label), volumes[0], affines[0], (volumes[1], affines[1]), shown(image))
+        refuse_other_grid(printable(label), volumes[0], affines[0], (volumes[1], affines[1]), printable(image))
     except UserError as error:
         return [str(error)]
     return []
 
 
-def copies(cases: Sequence[Case], files: dict[str, dict]) -> tuple[list[str], list[str]]:
+def find_copies(cases: Sequence[ListedCase], files: dict[str, dict]) -> tuple[list[str], list[str]]:
     """Cases listed twice and voxels under two names: errors across splits or patients, else warnings."""
     errors, warnings = [], []
-    paths: dict[str, Case] = {}
-    images: dict[str, Case] = {}
-    labels: dict[str, Case] = {}
+    paths: dict[str, ListedCase] = {}
+    images: dict[str, ListedCase] = {}
+    labels: dict[str, ListedCase] = {}
     for case in cases:
         earlier = paths.setdefault(case.image, case)
         if earlier is not case:
             errors.append(
-                f"{shown(case.image)}: listed under {earlier.split} and again under {case.split}; list it once"
+                f"{printable(case.image)}: listed under {earlier.split} and again under {case.split}; list it once"
             )
             continue
         for path, known in ((case.image, images), (case.label, labels)):
@@ -138,21 +138,25 @@ def copies(cases: Sequence[Case], files: dict[str, dict]) -> tuple[list[str], li
                 apart = (other.split, other.patient) != (case.split, case.patient)
                 theirs = other.image if known is images else other.label
                 (errors if apart else warnings).append(
-                    f"{shown(path)}: the same voxels as {shown(theirs)} ({other.split}, patient {other.patient}; this "
+                    f"{printable(path)}: the same voxels as {printable(theirs)} ({other.split}, patient {other.patient}; this "
                     f"one {case.split}, patient {case.patient}); expected each scan once, take one of them away"
                 )
                 break  # a case copied whole is one finding, not two
     return errors, warnings
 
 
-def oddities(cases: Sequence[Case], files: dict[str, dict], class_names: Sequence[str]) -> list[str]:
+def find_oddities(cases: Sequence[ListedCase], files: dict[str, dict], class_names: Sequence[str]) -> list[str]:
     """Warnings on sound cases: remarks on a file, classes that are missing, grids unlike the others'."""
     paths = dict.fromkeys(path for case in cases for path in (case.image, case.label) if path)
-    lines = [f"{shown(path)}: {text}" for path in paths for text in files[path].get("warnings", [])]
-    return lines + absent_classes(cases, files, class_names) + outliers(dict.fromkeys(c.image for c in cases), files)
+    lines = [f"{printable(path)}: {text}" for path in paths for text in files[path].get("warnings", [])]
+    return (
+        lines
+        + find_absent_classes(cases, files, class_names)
+        + find_outliers(dict.fromkeys(c.image for c in cases), files)
+    )
 
 
-def absent_classes(cases: Sequence[Case], files: dict[str, dict], class_names: Sequence[str]) -> list[str]:
+def find_absent_classes(cases: Sequence[ListedCase], files: dict[str, dict], class_names: Sequence[str]) -> list[str]:
     labels = {case.label: case.split for case in cases if case.label and files[case.label].get("counts")}
     lines = []
     for value, name in enumerate(class_names):
@@ -161,14 +165,14 @@ def absent_classes(cases: Sequence[Case], files: dict[str, dict], class_names: S
         lines += [f"{split}: no label has any {name} (value {value})" for split in without]
         if len(labels) > len(having) >= COMMON * len(labels):
             lines += [
-                f"{shown(path)}: no {name} (value {value}) in it, {len(having)} of {len(labels)} labels have some"
+                f"{printable(path)}: no {name} (value {value}) in it, {len(having)} of {len(labels)} labels have some"
                 for path in labels
                 if path not in having and labels[path] not in without
             ]
     return lines
 
 
-def outliers(images: Iterable[str], files: dict[str, dict]) -> list[str]:
+def find_outliers(images: Iterable[str], files: dict[str, dict]) -> list[str]:
     """Images whose spacing or extent along R, A or S is far from the median of all."""
     paths = [path for path in images if "error" not in files[path]]
     if len(paths) < ENOUGH:
@@ -180,8 +184,8 @@ def outliers(images: Iterable[str], files: dict[str, dict]) -> list[str]:
         away = np.abs(np.log(sizes) - np.median(np.log(sizes), axis=0))
         limit = np.maximum(np.log(UNLIKE), SPREADS * 1.4826 * np.median(away, axis=0))
         lines += [
-            f"{shown(paths[i])}: {what} of {listed(sizes[i])} mm along R, A and S; the median is "
-            f"{listed(np.median(sizes, axis=0))} mm"
+            f"{printable(paths[i])}: {what} of {sizes_text(sizes[i])} mm along R, A and S; the median is "
+            f"{sizes_text(np.median(sizes, axis=0))} mm"
             for i in np.flatnonzero((away > limit).any(axis=1))
         ]
     return lines

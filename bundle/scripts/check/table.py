@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def table(found, class_names: Sequence[str]) -> list[str]:
+def check_table(found, class_names: Sequence[str]) -> list[str]:
     """Lines on `scripts.check.dataset.Findings`; what is broken counts as a file but has no share in the figures."""
     sound = {path: facts for path, facts in found.files.items() if "error" not in facts}
     images = [sound[path] for path in dict.fromkeys(case.image for case in found.cases) if path in sound]
@@ -18,8 +18,8 @@ def table(found, class_names: Sequence[str]) -> list[str]:
     if images:
         types = sorted({facts["dtype"] for facts in images})
         lines += [
-            f"shape        {span([facts['ras_shape'] for facts in images])} along R, A, S",
-            f"spacing mm   {span([facts['spacing'] for facts in images])}",
+            f"shape        {range_text([facts['ras_shape'] for facts in images])} along R, A, S",
+            f"spacing mm   {range_text([facts['spacing'] for facts in images])}",
             f"stored as    {', '.join(types)}; {', '.join(sorted({facts['orientation'] for facts in images}))}",
         ]
     counted = [facts for facts in labels if facts["counts"]]
@@ -30,7 +30,7 @@ def table(found, class_names: Sequence[str]) -> list[str]:
     return lines + [f"{len(found.errors)} errors, {len(found.warnings)} warnings"]
 
 
-def span(rows: Sequence[Sequence[float]]) -> str:
+def range_text(rows: Sequence[Sequence[float]]) -> str:
     """Least to most along each axis."""
     axes = zip(np.min(rows, axis=0), np.max(rows, axis=0))
     return " x ".join(f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}" for low, high in axes)

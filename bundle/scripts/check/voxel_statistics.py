@@ -7,7 +7,7 @@ import numpy as np
 
 LARGEST_VALUE = 1e15  # the squares of larger ones, summed, overflow single precision
 COUNTED = 2**16  # whole values below this are counted
-KEPT = 64  # with more different values than this a file is no label map, and only their number is kept
+MOST_LABEL_VALUES = 64  # with more different values than this a file is no label map, and only their number is kept
 OFF = 1e-3  # how far from a whole number a label may lie, as in `label_maps.round_labels`
 
 
@@ -53,9 +53,9 @@ class VoxelStatistics:
         self.counts = now
 
     def facts(self) -> dict:
-        """The values' part of what `scripts.check.nifti.inspect` returns."""
+        """The values' part of what `scripts.check.nifti.inspect_volume` returns."""
         present = None if self.counts is None else np.flatnonzero(self.counts)
-        few = present is not None and len(present) <= KEPT
+        few = present is not None and len(present) <= MOST_LABEL_VALUES
         return {
             "least": self.least,
             "most": self.most,

@@ -13,7 +13,7 @@ from scripts.core.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, the user's share of it, the largest file
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, the user's share of it, the largest file
 
 
 @contextmanager
@@ -29,12 +29,12 @@ def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        with room_for(file, needed):
+        with explain_full_disk(file, needed):
             file.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             with partial.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            replace(partial, file)
+            replace_file(partial, file)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -46,17 +46,17 @@ def write_json(content: dict, file: Path, indent: int | None = 2) -> None:
 
 
 @contextmanager
-def room_for(file: Path, needed: int | None = None) -> Iterator[None]:
+def explain_full_disk(file: Path, needed: int | None = None) -> Iterator[None]:
     """Says a full disk in one line."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in DISK_FULL:
             raise
-        raise UserError(no_room(file, error, needed)) from error
+        raise UserError(disk_full_message(file, error, needed)) from error
 
 
-def no_room(file: Path, error: OSError, needed: int | None = None) -> str:
+def disk_full_message(file: Path, error: OSError, needed: int | None = None) -> str:
     """The line for a full disk."""
     asked = f"{needed:,} bytes are needed" if needed else "it could not be written"
     there = next(folder for folder in (file.parent, *file.absolute().parents) if folder.is_dir())
@@ -66,7 +66,7 @@ def no_room(file: Path, error: OSError, needed: int | None = None) -> str:
     )
 
 
-def replace(source: Path, target: Path) -> None:
+def replace_file(source: Path, target: Path) -> None:
     """Renames within a folder so that the new name outlasts a power cut."""
     os.replace(source, target)
     sync_folder(target.parent)
@@ -85,7 +85,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def spare_name(file: Path) -> Path:
+def unused_name(file: Path) -> Path:
     """The first of `model.1.pt`, `model.2.pt`, ... that is free."""
     number = 1
     while (spare := file.with_name(f"{file.stem}.{number}{file.suffix}")).exists():
@@ -96,8 +96,8 @@ def spare_name(file: Path) -> Path:
 def rename_previous(file: Path) -> None:
     """Renames what an earlier run left, `model.pt` to `model.1.pt` and so on."""
     if file.exists():
-        kept = spare_name(file)
-        replace(file, kept)
+        kept = unused_name(file)
+        replace_file(file, kept)
         logger.info(f"{file} of an earlier run is kept as {kept.name}")
 
 

@@ -25,7 +25,7 @@ def case_code(name: str, patient: str, word: str = "") -> str:
     return patient_code(patient, word) + own
 
 
-def secret(anonymise: bool | str | int | None) -> str | None:
+def secret_word(anonymise: bool | str | int | None) -> str | None:
     """The word that a switch stands for: None where it is off, an empty one for plain True."""
     if anonymise is None or anonymise is False:
         return None

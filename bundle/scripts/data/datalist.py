@@ -12,16 +12,16 @@ from scripts.data.layouts import (
     dataset_description,
     find_images,
     find_pairs,
-    index,
+    index_by_key,
     scan_key,
 )
-from scripts.data.slices import exists
-from scripts.data.splits import SPLITS, divide
+from scripts.data.slices import scan_exists
+from scripts.data.splits import SPLITS, split_entries
 
 logger = logging.getLogger(__name__)
 
 
-def make(
+def make_datalist(
     dataset_dir: str,
     class_names: Sequence[str] | None = None,
     validation: float = 0.15,
@@ -50,7 +50,7 @@ def make(
             f'{len(class_names)} ({", ".join(class_names)}); say --class_names "{given}"'
         )
     entries = find_pairs(dataset_dir, by_slice)
-    sides = divide(entries, float(validation), float(test), int(folds), seed, str(dataset_dir), by_slice)
+    sides = split_entries(entries, float(validation), float(test), int(folds), seed, str(dataset_dir), by_slice)
     content: dict = {
         "description": dataset_description(dataset_dir) + (", split by slice, which leaks" if by_slice else ""),
         "dataset_dir": str(Path(dataset_dir).resolve()),
@@ -64,7 +64,7 @@ def make(
     return content
 
 
-def read(path: str | Path, base: str | Path | None = None) -> dict:
+def read_datalist(path: str | Path, base: str | Path | None = None) -> dict:
     """A datalist with absolute paths, checked: files there, no patient on two sides.
 
     Args:
@@ -79,7 +79,7 @@ def read(path: str | Path, base: str | Path | None = None) -> dict:
         entries = content.get(split, [])
         if not isinstance(entries, list):
             raise UserError(f"{path}: {split} is a {type(entries).__name__}, expected a list of entries")
-        content[split] = [complete(entry, split, path, root) for entry in entries]
+        content[split] = [complete_entry(entry, split, path, root) for entry in entries]
         for entry in content[split]:
             image = Path(entry["image"])
             if image in listed:
@@ -91,7 +91,7 @@ def read(path: str | Path, base: str | Path | None = None) -> dict:
     return content
 
 
-def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
+def complete_entry(entry: dict | str, split: str, path: Path, root: Path) -> dict:
     """An entry with absolute paths and a patient; a test entry may be a bare path or lack its label."""
     if not isinstance(entry, str | dict):
         raise UserError(f"{path}: found {entry!r} under {split}, expected an object with image and label paths")
@@ -103,7 +103,7 @@ def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
     for key in ("image", "label"):
         if key in entry:
             file = (root / entry[key]).absolute()
-            if not exists(file):
+            if not scan_exists(file):
                 raise UserError(
                     f"{file}: listed in {path} under {split} but not there; was the list made for another folder? "
                     "Name that one with --dataset_dir, or another list with --datalist"
@@ -128,11 +128,11 @@ def refuse_leaks(content: dict, path: Path) -> None:
                 )
 
 
-def write(content: dict, path: str | Path) -> None:
+def write_datalist(content: dict, path: str | Path) -> None:
     write_json(content, Path(path))
 
 
-def prepare(
+def prepare_datalist(
     datalist: str,
     dataset_dir: str,
     class_names: Sequence[str],
@@ -159,9 +159,9 @@ def prepare(
                 f"{datalist}: no datalist there; expected the one that training left in its output_dir. "
                 "Name the folder with --output_dir or the list with --datalist"
             )
-        write(make(dataset_dir, class_names, **options), datalist)
+        write_datalist(make_datalist(dataset_dir, class_names, **options), datalist)
         logger.info(f"datalist: written to {datalist}")
-    content = read(datalist, dataset_dir)
+    content = read_datalist(datalist, dataset_dir)
     made_for = content.get("class_names")
     if made_for and list(made_for) != list(class_names):
         raise UserError(f"{datalist}: made for the classes {made_for}, the run names {list(class_names)}; make it anew")
@@ -184,7 +184,7 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
 
 
-def with_truth(data: dict, split: str) -> list[dict]:
+def images_with_truth(data: dict, split: str) -> list[dict]:
     """What an evaluation scores: the cases of a split that have a label, as a list of {"image", "truth"}."""
     if split not in SPLITS:
         raise UserError(f"split is {split!r}: expected one of {', '.join(SPLITS)} (--split NAME)")
@@ -203,13 +203,13 @@ def with_truth(data: dict, split: str) -> list[dict]:
     return found
 
 
-def images(source: str, split: str = "test") -> list[dict]:
+def list_images(source: str, split: str = "test") -> list[dict]:
     """What inference reads: a file, a folder, or one split of a datalist, as a list of {"image"}."""
     if Path(source).suffix.lower() == ".json" and Path(source).is_file():
-        entries = read(source)[split] if split in SPLITS else None
+        entries = read_datalist(source)[split] if split in SPLITS else None
         if not entries:
             raise UserError(f"{source}: nothing under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")
-        index((Path(entry["image"]) for entry in entries), case_name)
+        index_by_key((Path(entry["image"]) for entry in entries), case_name)
         return [{"image": entry["image"]} for entry in entries]
     return [{"image": str(path)} for path in find_images(source)]
 
@@ -224,8 +224,8 @@ def main(
     class_names: Sequence[str] | None = None,
 ) -> None:
     """Finds the pairs of DATASET_DIR, splits them by patient and writes the datalist OUTPUT (see `make`)."""
-    content = make(dataset_dir, class_names, validation, test, folds, seed)
-    write(content, output)
+    content = make_datalist(dataset_dir, class_names, validation, test, folds, seed)
+    write_datalist(content, output)
     for split in SPLITS:
         patients = {entry["patient"] for entry in content[split]}
         print(f"{split:<10} {len(patients):>4} patients {len(content[split]):>5} scans")

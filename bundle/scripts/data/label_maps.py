@@ -9,7 +9,7 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.data import slices
-from scripts.data.layouts import case_name, existing_folder, files, scan_key
+from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key
 
 GRID_TOLERANCE_MM = 0.1  # what rounding of a header may move the far corner of a volume by
 
@@ -27,7 +27,7 @@ def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarra
 def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """The one volume of a file or of a stack of slices, and its affine; of several colours their mean."""
     if slices.is_sliced(path):
-        values, affine = slices.read(path)
+        values, affine = slices.read_slices(path)
         return (values.mean(axis=3) if values.ndim == 4 else values), affine
     try:
         image = nib.load(path)
@@ -35,10 +35,10 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # nibabel, gzip and zlib raise many kinds for a file that is not whole
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
         raise UserError(f"{path}: not readable ({reason}); expected a whole NIfTI file, write it again") from error
-    return squeeze(values, path), image.affine
+    return single_volume(values, path), image.affine
 
 
-def squeeze(values: np.ndarray, path: str | Path) -> np.ndarray:
+def single_volume(values: np.ndarray, path: str | Path) -> np.ndarray:
     """The one volume of a file; a fourth axis of length 1 is dropped."""
     shape = values.shape
     while values.ndim > 3 and values.shape[-1] == 1:
@@ -97,20 +97,20 @@ def label_key(path: str | Path) -> str:
     return re.sub(r"(_seg|_pred|_label|_0000)$", "", case_name(path), flags=re.IGNORECASE)
 
 
-def by_key(folder: str | Path, knob: str) -> tuple[dict[str, Path], list[str]]:
+def files_by_key(folder: str | Path, knob: str) -> tuple[dict[str, Path], list[str]]:
     """Files of a folder by key, and a line for every file whose key another one has."""
     found: dict[str, Path] = {}
     problems = []
-    for path in files([existing_folder(folder, knob)]):
+    for path in nifti_files([existing_folder(folder, knob)]):
         other = found.setdefault(label_key(path), path)
         if other is not path:
             problems.append(f"{path}: the same case as {other.name}; expected one file of each, move one away")
     return found, problems
 
 
-def pair(truth: str | Path, prediction: str | Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+def pair_truth_and_prediction(truth: str | Path, prediction: str | Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Truth and prediction of every case that has both, by name; a line for every file that has no partner."""
-    (truths, first), (predictions, second) = by_key(truth, "truth"), by_key(prediction, "prediction")
+    (truths, first), (predictions, second) = files_by_key(truth, "truth"), files_by_key(prediction, "prediction")
     problems = first + second
     problems += [
         f"{path}: no prediction for it in {prediction}; predict it, or move the file away"

@@ -46,38 +46,38 @@ def find_pairs(dataset_dir: str | Path, by_slice: bool = False) -> list[dict]:
         UserError: no such folder, nothing in it, an image or a label without the other, two scans of one key.
     """
     root = existing_folder(dataset_dir)
-    listed = decathlon_list(root)
+    listed = decathlon_pairs(root)
     if listed is not None:
         pairs = listed
-    elif folders(root, "semantic_MRs"):
-        images = index(files(folders(root, "semantic_MRs")), scan_key_or_refuse)
-        labels = index(files(folders(root, "semantic_labels")), scan_key_or_refuse)
-        pairs = match(root, images, labels)
+    elif folders_named(root, "semantic_MRs"):
+        images = index_by_key(nifti_files(folders_named(root, "semantic_MRs")), scan_key_or_refuse)
+        labels = index_by_key(nifti_files(folders_named(root, "semantic_labels")), scan_key_or_refuse)
+        pairs = match_pairs(root, images, labels)
     elif (root / "imagesTr").is_dir():
-        images = index(files([root / "imagesTr"]), decathlon_key)
-        labels = index(files([root / "labelsTr"]), case_name)
-        pairs = match(root, images, labels)
+        images = index_by_key(nifti_files([root / "imagesTr"]), decathlon_key)
+        labels = index_by_key(nifti_files([root / "labelsTr"]), case_name)
+        pairs = match_pairs(root, images, labels)
     elif (sliced := slice_layouts.find_slices(root, by_slice)) is not None:
-        index((root / entry["image"] for entry in sliced), case_name)
-        return sorted((named(entry, by_slice) for entry in sliced), key=order)
+        index_by_key((root / entry["image"] for entry in sliced), case_name)
+        return sorted((with_patient(entry, by_slice) for entry in sliced), key=sort_key)
     else:
-        raise UserError(f"{root}: {nothing_found(root)}; {EXPECTED}")
+        raise UserError(f"{root}: {reason_nothing_found(root)}; {EXPECTED}")
     if not pairs:
         raise UserError(f"{root}: no image in it; {EXPECTED}")
     entries = []
     for image, label in pairs:
         relative = [path.relative_to(root).as_posix() for path in (image, label)]
-        entries.append(named({"image": relative[0], "label": relative[1]}))
-    return sorted(entries, key=order)
+        entries.append(with_patient({"image": relative[0], "label": relative[1]}))
+    return sorted(entries, key=sort_key)
 
 
-def named(entry: dict, by_slice: bool = False) -> dict:
+def with_patient(entry: dict, by_slice: bool = False) -> dict:
     """The entry with the patient and week that the image's name tells."""
     patient, week = (case_name(entry["image"]), None) if by_slice else scan_key(entry["image"])
     return {**entry, "patient": patient, "week": week}
 
 
-def order(entry: dict) -> tuple:
+def sort_key(entry: dict) -> tuple:
     return entry["patient"], entry["week"] or 0, entry["image"]
 
 
@@ -93,12 +93,14 @@ def find_images(source: str | Path) -> list[Path]:
         return [source]
     root = existing_folder(source)
     decathlon = [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
-    inside = folders(root, "semantic_MRs") or decathlon[:1] or [root]
-    images = [path for path in files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
+    inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
+    images = [path for path in nifti_files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
     images = images or slice_layouts.find_slice_images(root)
     if not images:
-        raise UserError(f"{root}: {nothing_found(root)}; expected NIfTI images (.nii, .nii.gz) or slices (.png, .tif)")
-    index(images, case_name)  # two of one name would overwrite each other's result
+        raise UserError(
+            f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz) or slices (.png, .tif)"
+        )
+    index_by_key(images, case_name)  # two of one name would overwrite each other's result
     return images
 
 
@@ -136,18 +138,18 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 
-def folders(root: Path, prefix: str) -> list[Path]:
+def folders_named(root: Path, prefix: str) -> list[Path]:
     """Folders whose name begins with `prefix`, at most two levels down (unzipped archives add a level)."""
     candidates = [root, *root.glob("*"), *root.glob("*/*")]
     return sorted(path for path in candidates if path.is_dir() and path.name.startswith(prefix))
 
 
-def files(roots: Iterable[Path]) -> list[Path]:
+def nifti_files(roots: Iterable[Path]) -> list[Path]:
     found = {path for root in roots for path in root.rglob("*")}  # once each: one root may lie in another
     return sorted(path for path in found if path.is_file() and is_nifti(path))
 
 
-def index(paths: Iterable[Path], key) -> dict:
+def index_by_key(paths: Iterable[Path], key) -> dict:
     """Paths by key; two of one key are refused, because one would silently replace the other."""
     found: dict = {}
     for path in paths:
@@ -159,9 +161,9 @@ def index(paths: Iterable[Path], key) -> dict:
     return found
 
 
-def match(root: Path, images: dict, labels: dict) -> list[tuple[Path, Path]]:
+def match_pairs(root: Path, images: dict, labels: dict) -> list[tuple[Path, Path]]:
     """Pairs of equal keys; what is left over on either side is refused by name."""
-    slice_layouts.refuse_alone(images, labels, "label", f" in {root}")
+    slice_layouts.refuse_unpaired(images, labels, "label", f" in {root}")
     return [(image, labels[key]) for key, image in images.items()]
 
 
@@ -183,7 +185,7 @@ def decathlon_key(path: Path) -> str:
     return name[:-5]
 
 
-def decathlon_list(root: Path) -> list[tuple[Path, Path]] | None:
+def decathlon_pairs(root: Path) -> list[tuple[Path, Path]] | None:
     """Pairs that a dataset.json lists, or None where it lists none."""
     path = root / "dataset.json"
     training = read_json(path).get("training") if path.is_file() else None
@@ -197,11 +199,11 @@ def decathlon_list(root: Path) -> list[tuple[Path, Path]] | None:
     for file in (file for pair in pairs for file in pair):
         if not file.is_file():
             raise UserError(f"{file}: listed in {path} but not there; add the file or take it off the list")
-    index((image for image, _ in pairs), case_name)
+    index_by_key((image for image, _ in pairs), case_name)
     return pairs
 
 
-def nothing_found(root: Path) -> str:
+def reason_nothing_found(root: Path) -> str:
     """Why a folder gave nothing: DICOM inside, empty, or something else."""
     inside = [path for _, path in zip(range(200), root.rglob("*")) if path.is_file()]
     if any(is_dicom(path) for path in inside):

@@ -14,7 +14,7 @@ MANY = 10  # pieces, where the training data's number isn't known
 SPECK_ML = 0.05  # pieces smaller than this are not counted
 
 
-def describe(labels: np.ndarray, affine: np.ndarray, class_names: Sequence[str]) -> dict[str, dict]:
+def describe_labels(labels: np.ndarray, affine: np.ndarray, class_names: Sequence[str]) -> dict[str, dict]:
     """By class: `ml`, `pieces` (connected by face, edge or corner; no specks) and `border` (touches the volume's)."""
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     corners = generate_binary_structure(3, 3)
@@ -34,7 +34,7 @@ def describe(labels: np.ndarray, affine: np.ndarray, class_names: Sequence[str])
     return found
 
 
-def ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) -> dict[str, dict]:
+def training_ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) -> dict[str, dict]:
     """What the labels of the training data span; kept with the model, so that inference can say what is unusual.
 
     Args:
@@ -51,7 +51,7 @@ def ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) 
 
     def read(case: dict) -> dict:
         labels, affine = read_labels(case["label"], class_names)
-        return describe(labels, affine, class_names)
+        return describe_labels(labels, affine, class_names)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(pool.map(read, cases))
@@ -69,7 +69,7 @@ def ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) 
     return known
 
 
-def doubts(found: dict[str, dict], known: dict[str, dict] | None) -> list[str]:
+def find_doubts(found: dict[str, dict], known: dict[str, dict] | None) -> list[str]:
     """One sentence for everything that a person should look at.
 
     Args:

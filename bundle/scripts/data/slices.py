@@ -25,7 +25,7 @@ MODES = {"L": "grey, 8 bit", "I;16": "grey, 16 bit", "RGB": "colour, 8 bit"}
 OTHER_MODES = {"P": "a palette", "1": "one bit a pixel", "RGBA": "a channel of transparency", "LA": "transparency"}
 LARGEST_PIXELS = 2**26
 LARGEST_FILE = 2**29  # bytes
-IN_MASK = 255  # what a mask of two values has for its class
+MASK_VALUE = 255  # what a mask of two values has for its class
 
 # Of a picture, rows go from front to back and columns from right to left, as radiologists look at a slice. NIfTI
 # slices are taken to be sagittal, as HipMRI's are: first axis front to back, second foot to head, slices right to left.
@@ -38,7 +38,7 @@ def is_sliced(path: str | Path) -> bool:
     return is_picture(name) or bool(NIFTI_SLICE.search(name))
 
 
-def refuse_unread(path: str | Path, reader: str | None) -> None:
+def refuse_slices_without_reader(path: str | Path, reader: str | None) -> None:
     """Refuses slices where the configuration names no reader for them: it is made for volumes."""
     if reader is None and is_sliced(path):
         raise UserError(
@@ -51,7 +51,7 @@ def is_picture(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(PICTURES)
 
 
-def numbered(path: str | Path) -> dict[int, Path]:
+def slice_files(path: str | Path) -> dict[int, Path]:
     """The files of a stack by their numbers, in order; a slice by itself has number 0."""
     path = Path(path)
     head, star, tail = path.name.partition("*")
@@ -63,18 +63,18 @@ def numbered(path: str | Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def members(path: str | Path) -> list[Path]:
+def scan_files(path: str | Path) -> list[Path]:
     """The files of a stack in order; any other path is the only one of its own."""
-    return list(numbered(path).values())
+    return list(slice_files(path).values())
 
 
-def exists(path: str | Path) -> bool:
+def scan_exists(path: str | Path) -> bool:
     """Whether there is such a file, or at least one of such a stack."""
-    found = members(path)
+    found = scan_files(path)
     return bool(found) and found[0].is_file()
 
 
-def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+def read_slices(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """A stack as a volume of three axes, or four with colours on the last, and its affine.
 
     A grey volume of 0 and 255 and nothing between is a mask; it is read as 0 and 1.
@@ -82,15 +82,15 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: the first slice that is not readable, of another kind or size, or missing between others.
     """
-    found = numbered(path)
+    found = slice_files(path)
     if not found:
         raise UserError(f"{path}: no such slices; expected files with a number in place of *")
     first, *_ = found.values()
     kept, affine = [], np.eye(4)
-    for file, (values, axes) in ((file, slice_of(file)) for file in found.values()):
+    for file, (values, axes) in ((file, read_slice(file)) for file in found.values()):
         if kept and values.shape != kept[0].shape:
             raise UserError(
-                f"{file}: found {shown_size(values)}, expected {shown_size(kept[0])} as {first.name} has; "
+                f"{file}: found {size_text(values)}, expected {size_text(kept[0])} as {first.name} has; "
                 "slices of one scan are of one size, mend it or move the scan away"
             )
         affine = axes if not kept else affine
@@ -99,23 +99,23 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if gap is not None:
         raise UserError(f"{path}: slice {gap} is missing between {min(found)} and {max(found)}; add it")
     values = np.stack(kept, axis=2)
-    if values.dtype == np.uint8 and values.ndim == 3 and not np.isin(values, (0, IN_MASK), invert=True).any():
-        values = values // IN_MASK
+    if values.dtype == np.uint8 and values.ndim == 3 and not np.isin(values, (0, MASK_VALUE), invert=True).any():
+        values = values // MASK_VALUE
     return values, affine
 
 
-def shown_size(values: np.ndarray) -> str:
+def size_text(values: np.ndarray) -> str:
     colours = f", {values.shape[2]} channels" if values.ndim == 3 else ""
     return f"{values.shape[0]} x {values.shape[1]} pixels{colours}"
 
 
-def slice_of(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
     """One slice, and the affine of a volume that begins with it."""
     try:
         found = os.stat(file)
         if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= LARGEST_FILE:
             raise ValueError(f"found no file of 1 to {LARGEST_FILE} bytes")
-        return picture(file) if is_picture(file) else nifti_slice(file)
+        return read_picture(file) if is_picture(file) else read_nifti_slice(file)
     except UserError:
         raise
     except Exception as error:  # Pillow and nibabel raise many kinds for a file that is not whole
@@ -123,7 +123,7 @@ def slice_of(file: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{file}: not readable ({reason}); copy or write it again") from error
 
 
-def picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
     with Image.open(file) as image:
         mode, (width, height) = image.mode, image.size
         if width * height > LARGEST_PIXELS:
@@ -140,7 +140,7 @@ def picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
         return np.asarray(image).swapaxes(0, 1), PICTURE_AXES.copy()
 
 
-def nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
     image = nib.load(file)
     shape = image.shape
     while len(shape) > 2 and shape[-1] == 1:
@@ -157,7 +157,7 @@ def nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
     return values, SAGITTAL_AXES @ np.diag([first, second, first, 1.0])
 
 
-def save(labels: np.ndarray, source: str | Path, folder: Path, case: str, classes: int) -> str:
+def write_label_pictures(labels: np.ndarray, source: str | Path, folder: Path, case: str, classes: int) -> str:
     """Writes a label map as pictures like those it was made from; with one class it is 0 and 255.
 
     Args:
@@ -171,9 +171,9 @@ def save(labels: np.ndarray, source: str | Path, folder: Path, case: str, classe
         The name of the result in the folder, with * where it is several files.
     """
     stacked = "*" in Path(source).name
-    values = (labels * (IN_MASK if classes == 2 else 1)).astype(np.uint8)
+    values = (labels * (MASK_VALUE if classes == 2 else 1)).astype(np.uint8)
     ending = Path(source).suffix
-    for depth, number in enumerate(numbered(source)):
+    for depth, number in enumerate(slice_files(source)):
         name = f"{case}_{number}_seg{ending}" if stacked else f"{case}_seg{ending}"
         with atomic_write(folder / name) as partial:
             Image.fromarray(values[..., depth].swapaxes(0, 1)).save(
@@ -190,7 +190,7 @@ class SliceReader(NibabelReader):
 
     def read(self, data: Sequence[str] | str, **kwargs):
         (name,) = ensure_tuple(data)
-        return read(name) if is_sliced(name) else super().read(data, **kwargs)
+        return read_slices(name) if is_sliced(name) else super().read(data, **kwargs)
 
     def get_data(self, img) -> tuple[np.ndarray, dict]:
         if not isinstance(img, tuple):

@@ -7,7 +7,7 @@ from scripts.core.errors import UserError
 SPLITS = ("training", "validation", "test")
 
 
-def divide(
+def split_entries(
     entries: list[dict], validation: float, test: float, folds: int, seed: int, where: str, by_slice: bool = False
 ) -> list[tuple]:
     """Split and fold of every entry.
@@ -27,16 +27,16 @@ def divide(
     given = [entry.pop("split", None) for entry in entries]
     labelled = {entry["patient"] for entry in entries if "label" in entry}
     if not all(given) or folds or by_slice:
-        sides = assign(sorted(labelled), validation, test, folds, seed, where)
+        sides = split_patients(sorted(labelled), validation, test, folds, seed, where)
         return [sides.get(entry["patient"], ("test", None)) for entry in entries]
     if "validation" not in given:
         training = {entry["patient"] for entry, side in zip(entries, given, strict=True) if side == "training"}
-        sides = assign(sorted(training), validation, 0.0, 0, seed, where)
+        sides = split_patients(sorted(training), validation, 0.0, 0, seed, where)
         given = [sides[e["patient"]][0] if side == "training" else side for e, side in zip(entries, given, strict=True)]
     return [(side, None) for side in given]
 
 
-def assign(patients: list[str], validation: float, test: float, folds: int, seed: int, where: str) -> dict:
+def split_patients(patients: list[str], validation: float, test: float, folds: int, seed: int, where: str) -> dict:
     """Split and fold of every patient; a share above 0 gets one patient at least, training never less than one."""
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise UserError(
@@ -51,14 +51,14 @@ def assign(patients: list[str], validation: float, test: float, folds: int, seed
         )
     order = list(patients)
     random.Random(seed).shuffle(order)
-    held_out = min(share(test, len(order)), len(order) - max(2, folds))
+    held_out = min(patient_count(test, len(order)), len(order) - max(2, folds))
     sides: dict = {patient: ("test", None) for patient in order[:held_out]}
     rest = order[held_out:]
     if folds:
         return sides | {patient: ("training", i % folds) for i, patient in enumerate(rest)}
-    validating = min(share(validation, len(order)), len(rest) - 1)
+    validating = min(patient_count(validation, len(order)), len(rest) - 1)
     return sides | {p: ("validation" if i < validating else "training", None) for i, p in enumerate(rest)}
 
 
-def share(part: float, count: int) -> int:
+def patient_count(part: float, count: int) -> int:
     return max(1, round(part * count)) if part > 0 else 0

@@ -11,10 +11,10 @@ import torch
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
-from scripts.data.anonymise import case_code, secret
-from scripts.data.digests import digest
+from scripts.data.anonymise import case_code, secret_word
+from scripts.data.digests import sha256_of_files
 from scripts.data.layouts import case_name, scan_key
-from scripts.data.slices import exists
+from scripts.data.slices import scan_exists
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Journal:
     ):
         self.file = Path(output_dir) / "run.json"
         self.weights, self.settings, self.resume = weights, settings, resume
-        self.word = secret(anonymise)
+        self.word = secret_word(anonymise)
         self.cases: dict[str, dict] = {}
         self.earlier: dict[str, dict] = {}
 
@@ -51,8 +51,8 @@ class Journal:
         """To be called once the weights are there; reads what an earlier run has done."""
         self.cases = {}
         self.made_with = {
-            "weights": digest(self.weights),
-            "settings": hashlib.sha256(described(self.settings).encode()).hexdigest(),
+            "weights": sha256_of_files(self.weights),
+            "settings": hashlib.sha256(settings_text(self.settings).encode()).hexdigest(),
         }
         self.earlier = {}
         if self.resume and self.file.is_file():
@@ -64,37 +64,37 @@ class Journal:
         elif self.resume:
             logger.info(f"nothing to resume: no {self.file}, every case is done")
 
-    def shown(self, image: str) -> str:
+    def public_name(self, image: str) -> str:
         """What a case is called in the file: the image's path, or its code."""
         return image if self.word is None else case_code(case_name(image), scan_key(image)[0], self.word)
 
     def is_done(self, image: str, input_digest: str) -> bool:
         """Whether an earlier run has left the result of the same input, made the same way."""
-        case = self.earlier.get(self.shown(image))
-        if not case or case["digest"] != input_digest or not exists(file := self.file.parent / case["output"]):
+        case = self.earlier.get(self.public_name(image))
+        if not case or case["digest"] != input_digest or not scan_exists(file := self.file.parent / case["output"]):
             return False
-        return "output_digest" not in case or case["output_digest"] == digest(file)
+        return "output_digest" not in case or case["output_digest"] == sha256_of_files(file)
 
-    def done(self, image: str, input_digest: str, output: str, seconds: float, sealed: bool = False) -> None:
+    def record_done(self, image: str, input_digest: str, output: str, seconds: float, sealed: bool = False) -> None:
         """Notes a result; one that is sealed counts only as it is now, another may be corrected by hand."""
         facts = {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3)}
-        seal = {"output_digest": digest(self.file.parent / output)} if sealed else {}
-        self.note(image, {**facts, **seal})
+        seal = {"output_digest": sha256_of_files(self.file.parent / output)} if sealed else {}
+        self.record(image, {**facts, **seal})
 
-    def keep(self, image: str) -> str:
+    def reuse(self, image: str) -> str:
         """Takes over what an earlier run has noted; returns the name of its result."""
-        self.note(image, self.earlier[self.shown(image)])
-        return self.earlier[self.shown(image)]["output"]
+        self.record(image, self.earlier[self.public_name(image)])
+        return self.earlier[self.public_name(image)]["output"]
 
-    def fail(self, image: str, reason: str) -> None:
+    def record_failure(self, image: str, reason: str) -> None:
         if self.word is not None:  # what looks like a file may hold a name
             reason = " ".join("(a file)" if "/" in part or ".nii" in part else part for part in reason.split())
-        shown = self.shown(image)
+        shown = self.public_name(image)
         logger.warning(f"{reason if reason.startswith(shown) else f'{shown}: {reason}'}; skipped")
-        self.note(image, {"fate": FAILED, "reason": reason})
+        self.record(image, {"fate": FAILED, "reason": reason})
 
-    def note(self, image: str, facts: dict) -> None:
-        self.cases[self.shown(image)] = {"image": self.shown(image), **facts}
+    def record(self, image: str, facts: dict) -> None:
+        self.cases[self.public_name(image)] = {"image": self.public_name(image), **facts}
         self.write()
 
     def failures(self) -> list[str]:
@@ -107,7 +107,7 @@ class Journal:
         content["cases"] = [self.cases[image] for image in sorted(self.cases)]
         write_json(content, self.file)
 
-    def leave(self) -> None:
+    def exit_with_status(self) -> None:
         """Ends the command with status 1 if a case has failed; the last thing to be done."""
         failed = [case for case in self.cases.values() if case["fate"] == FAILED]
         if failed:
@@ -118,15 +118,15 @@ class Journal:
             )
 
 
-def described(thing: object, depth: int = 6) -> str:
+def settings_text(thing: object, depth: int = 6) -> str:
     """Settings as text: equal for objects made alike, in this process or another."""
     if thing is None or isinstance(thing, str | int | float | bool | torch.dtype | torch.device | Path):
         return str(thing)
     if isinstance(thing, dict):
-        return "{" + ", ".join(f"{key}: {described(value, depth)}" for key, value in thing.items()) + "}"
+        return "{" + ", ".join(f"{key}: {settings_text(value, depth)}" for key, value in thing.items()) + "}"
     if isinstance(thing, list | tuple | set):
-        return "[" + ", ".join(described(value, depth) for value in thing) + "]"
+        return "[" + ", ".join(settings_text(value, depth) for value in thing) + "]"
     if isinstance(thing, torch.nn.Module):
         return repr(thing)
     name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{name} {described(vars(thing), depth - 1)}" if depth and hasattr(thing, "__dict__") else name
+    return f"{name} {settings_text(vars(thing), depth - 1)}" if depth and hasattr(thing, "__dict__") else name

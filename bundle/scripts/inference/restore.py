@@ -49,9 +49,9 @@ def restore(scores: torch.Tensor, grid: torch.Tensor, affine: torch.Tensor, shap
     """Labels of type uint8 on a grid of a shape and an affine, of scores (classes first) on another grid."""
     if not 1 < scores.shape[0] < MIXED:
         raise UserError(f"found {scores.shape[0]} map(s) of scores, expected one for each class; leave fast.json out")
-    order, places = axes(torch.linalg.solve(grid, affine), shape)
+    order, places = axis_order(torch.linalg.solve(grid, affine), shape)
     scores = scores.permute(0, *(axis + 1 for axis in order)).to("cpu", torch.float32)
-    cells = agreed(largest(scores))
+    cells = cell_labels(best_class(scores))
     lows, shares, inside = zip(*(neighbours(place, size) for place, size in zip(places, scores.shape[1:])))
     labels = cells
     for axis, low in enumerate(lows):
@@ -59,11 +59,11 @@ def restore(scores: torch.Tensor, grid: torch.Tensor, affine: torch.Tensor, shap
     for axis, known in enumerate(inside):
         if not known.all():
             labels.index_fill_(axis, (~known).nonzero()[:, 0], 0)
-    mix(labels, scores.permute(1, 2, 3, 0).contiguous(), lows, shares)
+    interpolate_mixed(labels, scores.permute(1, 2, 3, 0).contiguous(), lows, shares)
     return labels
 
 
-def axes(matrix: torch.Tensor, shape: list[int]) -> tuple[list[int], list[torch.Tensor]]:
+def axis_order(matrix: torch.Tensor, shape: list[int]) -> tuple[list[int], list[torch.Tensor]]:
     """Which axis of the scores belongs to each of the labels', and where along it the labels' voxels lie."""
     order = [int(column.abs().argmax()) for column in matrix[:3, :3].T]
     rest = matrix[:3, :3].clone()
@@ -74,7 +74,7 @@ def axes(matrix: torch.Tensor, shape: list[int]) -> tuple[list[int], list[torch.
     return order, places
 
 
-def largest(scores: torch.Tensor) -> torch.Tensor:
+def best_class(scores: torch.Tensor) -> torch.Tensor:
     """The class of the largest score; the first of equals, as argmax has it."""
     best, labels = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
     for value in range(1, scores.shape[0]):
@@ -83,7 +83,7 @@ def largest(scores: torch.Tensor) -> torch.Tensor:
     return labels
 
 
-def agreed(labels: torch.Tensor) -> torch.Tensor:
+def cell_labels(labels: torch.Tensor) -> torch.Tensor:
     """For every cell between voxels the label of all eight corners, or MIXED; one cell less along each axis."""
     low, high = labels, labels
     for axis, size in enumerate(labels.shape):
@@ -103,7 +103,7 @@ def neighbours(places: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Ten
     return low, (places - low).float(), inside
 
 
-def mix(labels: torch.Tensor, scores: torch.Tensor, lows: tuple, shares: tuple) -> None:
+def interpolate_mixed(labels: torch.Tensor, scores: torch.Tensor, lows: tuple, shares: tuple) -> None:
     """Fills in the voxels that are MIXED: the largest of their eight neighbours' weighted scores, classes last."""
     sizes = scores.shape[:3]
     rows = scores.reshape(-1, scores.shape[3])
@@ -118,4 +118,4 @@ def mix(labels: torch.Tensor, scores: torch.Tensor, lows: tuple, shares: tuple) 
             for part, step in zip(share, steps):
                 weight = weight * (part if step else 1 - part)
             total.addcmul_(rows[(x * sizes[1] + y) * sizes[2] + z], weight[:, None])
-        labels[tuple(found.T)] = largest(total.T)
+        labels[tuple(found.T)] = best_class(total.T)

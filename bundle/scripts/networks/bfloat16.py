@@ -8,7 +8,7 @@ from torch.nn import functional as F
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of axes of a weight
 
 
-def supported(device: torch.device | str) -> bool:
+def supports_bfloat16(device: torch.device | str) -> bool:
     """Whether a device has instructions for bfloat16: recent GPUs, and CPUs with AVX-512 BF16 or AMX."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -16,13 +16,13 @@ class Network(nn.Module):
 
     Args:
         divisor: how many voxels along an axis become one on the coarsest grid.
-        alone: whether one single voxel will do there; a normalisation over voxels needs two or more.
+        single_voxel: whether one single voxel will do there; a normalisation over voxels needs two or more.
     """
 
-    def __init__(self, divisor: int, alone: bool = False) -> None:
+    def __init__(self, divisor: int, single_voxel: bool = False) -> None:
         super().__init__()
         self.divisor = divisor
-        self.alone = alone
+        self.single_voxel = single_voxel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, out_channels, *spatial) of an image (batch, in_channels, *spatial)."""
@@ -37,10 +37,10 @@ class Network(nn.Module):
     @torch.jit.unused
     def check_size(self, size: Sequence[int]) -> None:
         """Refuses a grid that does not divide evenly down to the coarsest level."""
-        check_multiple(size, self.divisor, self.alone)
+        check_multiple(size, self.divisor, self.single_voxel)
 
 
-class Pooled(Network):
+class PooledEncoderNetwork(Network):
     """A network whose encoder is a list `encoder` of blocks with a `pool` between them."""
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -53,19 +53,19 @@ class Pooled(Network):
         return skips
 
 
-def check_multiple(size: Sequence[int], divisor: int, alone: bool = False) -> None:
+def check_multiple(size: Sequence[int], divisor: int, single_voxel: bool = False) -> None:
     """Refuses a grid that `divisor` does not divide, or of which one voxel would be left where that is too few.
 
     Args:
         size: voxels along each axis.
         divisor: every axis must be a multiple of it.
-        alone: whether every axis may be equal to it.
+        single_voxel: whether every axis may be equal to it.
     """
-    fits = all(n > 0 and n % divisor == 0 for n in size) and (alone or any(n > divisor for n in size))
+    fits = all(n > 0 and n % divisor == 0 for n in size) and (single_voxel or any(n > divisor for n in size))
     if not fits:
-        least = 1 if alone else 2
+        least = 1 if single_voxel else 2
         better = tuple(max(least, -(-n // divisor)) * divisor for n in size)
-        larger = "" if alone else f", and one larger than {divisor}"
+        larger = "" if single_voxel else f", and one larger than {divisor}"
         raise ValueError(
             f"spatial size {tuple(size)} does not fit this network: every axis must be a multiple of {divisor}"
             f"{larger}; {better} would do"

@@ -45,7 +45,7 @@ class CardiacUNet(Network):
         dropout: float = 0.0,
     ) -> None:
         check_widths(widths)
-        super().__init__(2 ** len(widths), alone=norm is None)
+        super().__init__(2 ** len(widths), single_voxel=norm is None)
 
         def block(channels: int, width: int, kernel: int) -> Block:
             return Block(spatial_dims, channels, width, convolutions, kernel, act, norm, dropout=dropout)

@@ -20,7 +20,7 @@ class CoarseFCN(Network):
     """
 
     def __init__(self, spatial_dims: int, divisor: int, layers: Sequence[nn.Module]) -> None:
-        super().__init__(divisor, alone=True)
+        super().__init__(divisor, single_voxel=True)
         self.layers = nn.Sequential(*layers)
         self.mode = LINEAR[spatial_dims]
 

@@ -46,7 +46,7 @@ class FeaturePyramid(Network):
         dropout: float = 0.0,
     ) -> None:
         check_widths(widths, 3)
-        super().__init__(2 ** len(widths), alone=True)
+        super().__init__(2 ** len(widths), single_voxel=True)
         conv = Conv[Conv.CONV, spatial_dims]
         used = widths[:0:-1]  # all but the finest block's, coarse to fine
 

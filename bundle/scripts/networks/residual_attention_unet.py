@@ -7,7 +7,7 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Act, Conv, Norm, Pool, get_act_layer
 from torch import nn
 
-from scripts.networks.blocks import LINEAR, Block, Pooled, check_widths
+from scripts.networks.blocks import LINEAR, Block, PooledEncoderNetwork, check_widths
 
 
 class Gate(nn.Module):
@@ -34,7 +34,7 @@ class Gate(nn.Module):
         return skip * self.map(self.act(self.signal(signal) + self.skip(skip)))
 
 
-class ResidualAttentionUNet(Pooled):
+class ResidualAttentionUNet(PooledEncoderNetwork):
     """U-Net of residual blocks with additive attention gates (arXiv 1804.03999) on its skips; returns logits.
 
     Each block is two convolutions with group norm and leaky ReLU; its input, by way of a 1x1x1 convolution where
@@ -65,7 +65,7 @@ class ResidualAttentionUNet(Pooled):
         dropout: float = 0.0,
     ) -> None:
         check_widths(widths)
-        super().__init__(2 ** (len(widths) - 1), alone=norm is None)
+        super().__init__(2 ** (len(widths) - 1), single_voxel=norm is None)
 
         def block(channels: int, width: int) -> Block:
             settings = {"act": act, "norm": norm, "dropout": dropout, "bias": False, "shortcut_bias": False}

@@ -88,14 +88,14 @@ class ResNeXt50(nn.Module):
             path: file of a state dictionary, as torchvision publishes it for ImageNet.
         """
         expected = self.state_dict()
-        given = {str(name): value for name, value in read(path).items() if not str(name).startswith("fc.")}
+        given = {str(name): value for name, value in read_state_dict(path).items() if not str(name).startswith("fc.")}
         needed = [name for name in expected if not name.endswith("num_batches_tracked")]  # not in older files
         wrong = [f"has no {name}" for name in needed if name not in given]
         wrong += [f"{name} is unknown" for name in given if name not in expected]
         wrong += [
-            f"{name} is {size(given[name])}, expected {size(value)}"
+            f"{name} is {shape_text(given[name])}, expected {shape_text(value)}"
             for name, value in expected.items()
-            if name in given and size(given[name]) != size(value)
+            if name in given and shape_text(given[name]) != shape_text(value)
         ]
         if wrong:
             raise UserError(
@@ -106,7 +106,7 @@ class ResNeXt50(nn.Module):
         self.load_state_dict(expected | given)
 
 
-def read(path: str | Path) -> dict:
+def read_state_dict(path: str | Path) -> dict:
     """The state dictionary of a file; no code in it is run."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -117,6 +117,6 @@ def read(path: str | Path) -> dict:
     return content
 
 
-def size(value) -> str:
+def shape_text(value) -> str:
     """Shape of a tensor as a word; what is no tensor by its type."""
     return "x".join(map(str, value.shape)) or "a number" if isinstance(value, torch.Tensor) else type(value).__name__

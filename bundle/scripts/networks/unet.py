@@ -6,10 +6,10 @@ import torch
 from monai.networks.layers import Conv, Pool
 from torch import nn
 
-from scripts.networks.blocks import Block, Pooled, check_widths
+from scripts.networks.blocks import Block, PooledEncoderNetwork, check_widths
 
 
-class UNet(Pooled):
+class UNet(PooledEncoderNetwork):
     """U-Net after Ronneberger et al. (MICCAI 2015, arXiv 1505.04597) with padded convolutions; returns logits.
 
     A block of convolutions and a max-pool of 2 on each level down, a block at the bottom, then up again: a transposed
@@ -50,7 +50,7 @@ class UNet(Pooled):
         shortcut: bool = False,
     ) -> None:
         check_widths(widths)
-        super().__init__(2 ** (len(widths) - 1), alone=norm is None)
+        super().__init__(2 ** (len(widths) - 1), single_voxel=norm is None)
 
         def block(channels: int, width: int, source: int) -> Block:
             settings = (convolutions, kernel_size, act, norm, bias, dropout, source if shortcut else None)

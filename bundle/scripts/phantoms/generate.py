@@ -17,7 +17,7 @@ from scripts.core.files import atomic_write, write_json
 from scripts.phantoms.brain import make_brain
 from scripts.phantoms.heart import make_heart
 from scripts.phantoms.layouts import LAYOUTS, decathlon_listing
-from scripts.phantoms.pelvis import draw_build, draw_filling, render
+from scripts.phantoms.pelvis import draw_build, draw_filling, render_pelvis
 from scripts.phantoms.shapes import Waves, voxel_mm
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
@@ -63,7 +63,7 @@ def make_scan(patient, week, size=(64, 64, 32), seed=0):
         tissue: mean * np.exp(SIGNAL_SPREAD * (tissue_rng.normal() + scan_rng.normal()))
         for tissue, mean in SIGNALS.items()
     }
-    label, signal = render(size, draw_build(build_rng), draw_filling(filling_rng), signals)
+    label, signal = render_pelvis(size, draw_build(build_rng), draw_filling(filling_rng), signals)
     return acquire(signal, scan_rng), label
 
 
@@ -97,9 +97,9 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     Returns:
         Pairs of image path and label path; None for a label that the layout holds back.
     """
-    kind = _known(layout)
+    kind = _find_layout(layout)
     size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
-    _check(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
+    _check_arguments(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
     _check_counts({"seed": (seed, 0), "first_patient": (first_patient, 0)})
     slices = _checked_slices(slices, layout, size)
     if kind.anatomy == "brain" and scans != 1:
@@ -109,13 +109,13 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     for patient, week in tqdm(keys, desc="phantoms", unit="scan", disable=None):
         side = kind.side(patient - first_patient, patients)
         names = {"patient": patient, "week": week, "side": side, "scan": patient * scans + week + 1}
-        for index, arrays in enumerate(cut(kind, patient, week, tuple(size), seed, slices)):
+        for index, arrays in enumerate(make_images(kind, patient, week, tuple(size), seed, slices)):
             paths = [root / name.format(**names, slice=index, number=index + 1) for name in (kind.image, kind.label)]
             if side and side == kind.unlabelled:
                 paths[1] = None
             for path, array in zip(paths, arrays, strict=True):
                 if path:
-                    write(path, kind.encode(array, voxel))
+                    write_file(path, kind.encode(array, voxel))
             pairs.append(tuple(paths))
     if layout == "decathlon":
         write_json(decathlon_listing(root, pairs, CLASSES), root / "dataset.json")
@@ -125,7 +125,7 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     return pairs
 
 
-def cut(kind, patient, week, size, seed, slices):
+def make_images(kind, patient, week, size, seed, slices):
     """Yields the images of one scan, each with its label, as its layout's files hold them.
 
     Args:
@@ -144,19 +144,19 @@ def cut(kind, patient, week, size, seed, slices):
         yield make_scan(patient, week, size, seed)
 
 
-def write(path, content):
+def write_file(path, content):
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 
-def _known(layout):
+def _find_layout(layout):
     if layout not in LAYOUTS:
         nearest = difflib.get_close_matches(str(layout), LAYOUTS, cutoff=0.3) or LAYOUTS
         raise UserError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}: try {' or '.join(nearest)}")
     return LAYOUTS[layout]
 
 
-def _check(output_dir, size, kind, counts):
+def _check_arguments(output_dir, size, kind, counts):
     _check_counts(counts)
     axes = len(kind.size)
     if not (isinstance(size, tuple | list) and len(size) == axes and all(_is_int(n) and 16 <= n <= 512 for n in size)):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from scripts.phantoms.shapes import Waves, ellipsoid
-from scripts.phantoms.slice_canvas import Sheet, expose, grid, ripple
+from scripts.phantoms.slice_canvas import Sheet, pixel_grid, ripple, to_grey_values
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 RIGHT, MYOCARDIUM, LEFT = 1, 2, 3
@@ -45,7 +45,7 @@ def make_heart(patient, phase, size=(96, 96), seed=0):
     build_rng, scan_rng = (np.random.default_rng([seed, patient, kind]) for kind in (10, 11 + phase))
     build = draw_build(build_rng)
     signals = {name: mean * np.exp(SIGNAL_SPREAD * build_rng.normal()) for name, mean in SIGNALS.items()}
-    y, x = grid(size, FIELD_MM)
+    y, x = pixel_grid(size, FIELD_MM)
     flat = (x, y, np.float32(0))
     bent = [c + np.float32(2.5) * ripple(waves, flat) for c, waves in zip((x, y), build.warp, strict=True)]
     sheet = Sheet(size, 1, FIELD_MM[0] / size[0], signals)
@@ -53,7 +53,7 @@ def make_heart(patient, phase, size=(96, 96), seed=0):
     _paint_heart(sheet, bent, build, draw_beat(scan_rng, phase % 2), ripple(build.flow, flat))
     brightest = np.percentile(sheet.signal, scan_rng.uniform(96, 99.5))
     blur = scan_rng.uniform(0.5, 1.3) * np.array(size) / FIELD_MM  # mm to pixels
-    image = expose(
+    image = to_grey_values(
         sheet.signal[0],
         scan_rng,
         flat,

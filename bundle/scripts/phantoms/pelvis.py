@@ -92,7 +92,7 @@ def draw_filling(rng):
     )
 
 
-def render(size, build, filling, signals):
+def render_pelvis(size, build, filling, signals):
     """Renders one scan.
 
     Args:

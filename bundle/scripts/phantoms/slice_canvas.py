@@ -6,7 +6,7 @@ from scipy import ndimage
 from scripts.phantoms.shapes import Waves, dot
 
 
-def grid(size, field_mm):
+def pixel_grid(size, field_mm):
     """Returns the pixel centres along each axis in mm from the middle of the field, sparse, indexed as the array."""
     axes = [((np.arange(n) + 0.5) / n - 0.5) * extent for n, extent in zip(size, field_mm, strict=True)]
     return [axis.astype(np.float32) for axis in np.meshgrid(*axes, indexing="ij", sparse=True)]
@@ -18,7 +18,7 @@ def ripple(waves, points):
     return total * np.float32(np.sqrt(2 / len(waves.phases)))
 
 
-def box(points, centre, reach):
+def pixels_near(points, centre, reach):
     """The slices of a grid that hold all pixels within `reach` mm of a point; the grid is [z, y, x], the point x, y, z.
 
     Args:
@@ -58,7 +58,7 @@ class Sheet:
             self.label[where][distance < 0] = label
 
 
-def expose(signal, rng, points, gain, blur, noise, bias, wavelengths):
+def to_grey_values(signal, rng, points, gain, blur, noise, bias, wavelengths):
     """Turns one channel of signal into 8 bit grey: blurred optics, uneven coil, Rician noise, cut at 255.
 
     Args:

@@ -10,7 +10,7 @@ from monai.utils import instantiate
 from scripts.core.errors import find_user_error, one_line_reason
 from scripts.run.session import open_handles
 
-PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str}  # annotations that a value is held against
+PLAIN_TYPES = {"int": int, "float": (int, float), "bool": bool, "str": str}  # annotations that a value is held against
 
 
 def report_crash(kind: type[BaseException], error: BaseException, trace, debug: bool = False) -> None:
@@ -34,12 +34,12 @@ def report_crash(kind: type[BaseException], error: BaseException, trace, debug: 
         return
     file = next((part.baseFilename for part in open_handles if isinstance(part, logging.FileHandler)), None)
     where = f"The traceback is in {file}; --debug True prints it." if file else "--debug True prints the traceback."
-    for line in (one_line_reason(error), component_of(trace), where):
+    for line in (one_line_reason(error), failed_component(trace), where):
         if line:
             print(line, file=sys.stderr)
 
 
-def component_of(trace) -> str:
+def failed_component(trace) -> str:
     """The component whose making failed and its plain arguments; of these only what has the wrong type, if any has."""
     frames = [frame for frame, _ in walk_tb(trace) if frame.f_code is instantiate.__code__]
     component = frames[-1].f_locals.get("component") if frames else None
@@ -51,7 +51,7 @@ def component_of(trace) -> str:
     wrong = [
         f"{name} is {value!r}, expected {expected[name]}"
         for name, value in given.items()
-        if expected.get(name) in PLAIN and not isinstance(value, PLAIN[expected[name]])
+        if expected.get(name) in PLAIN_TYPES and not isinstance(value, PLAIN_TYPES[expected[name]])
     ]
     plain = [f"{name} {value!r}" for name, value in given.items() if isinstance(value, str | int | float | None)]
     return f"{component.__name__}: " + ("; ".join(wrong) or f"given {', '.join(plain)}")[:300]

@@ -14,7 +14,7 @@ from scripts.core.memory import keep_freed
 
 logger = logging.getLogger(__name__)
 
-LEFT_BEHIND_S = 3  # for so long the workers of a killed run may hold its lock
+LOCK_TIMEOUT_S = 3  # for so long the workers of a killed run may hold its lock
 open_handles: list = []  # the locks and the log file of the run in progress
 
 
@@ -72,7 +72,7 @@ def lock_folder(folder: str, name: str, knob: str) -> None:
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder) / f".{name}.lock")
     try:
-        lock.acquire(timeout=LEFT_BEHIND_S)
+        lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout as error:
         raise UserError(
             f"{folder}: another {name} run is at work in it; wait for it or give another --{knob}"

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from scripts.core.files import atomic_write
 from scripts.report.svg import INK, LINE, styled
 from scripts.study.space import Knob, is_number
-from scripts.study.table import cell
+from scripts.study.table import cell_text
 
 # Okabe and Ito's colours, and a shape each: told apart with any colour vision.
 RUN = {"ls": "none", "marker": "o", "color": "#0072B2", "ms": 6.5, "alpha": 0.8, "mec": "white", "mew": 0.6}
@@ -28,7 +28,7 @@ ABREAST = 52  # characters that fit side by side below a panel
 FLOOR = 0.04  # height of the failed runs, as a share of the panel
 
 
-def draw(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> None:
+def draw_chart(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> None:
     """Writes the picture.
 
     Args:
@@ -49,15 +49,15 @@ def draw(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> No
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         for axis in panels[len(knobs) :]:
             axis.set_visible(False)
-        panels[0].set_ylim(*limits([row["score"] for row in scored]))
+        panels[0].set_ylim(*score_limits([row["score"] for row in scored]))
         for axis, knob in zip(panels, knobs):
-            panel(axis, knob, scored, failed, best)
+            draw_panel(axis, knob, scored, failed, best)
         count = f"{len(scored)} run(s) with a score" + (f", {len(failed)} failed" if failed else "")
         top = f", the best {best['score']:.4f} (run {best['number']})" if best else ""
         figure.suptitle(f"{title}: {count}{top}", fontsize=11)
         figure.supylabel("best validation mean Dice", fontsize=9.5)
         handles = [Line2D([], [], label="run", **RUN), Line2D([], [], label="best run", **BEST)]
-        if any(few(knob) for knob in knobs):
+        if any(has_few_values(knob) for knob in knobs):
             handles.append(Line2D([], [], label="mean of a value", **MEAN))
         if failed:
             handles.append(Line2D([], [], label="failed run, no score", **FAILED))
@@ -67,9 +67,9 @@ def draw(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> No
             figure.savefig(partial, dpi=110, format="png")
 
 
-def panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict | None) -> None:
+def draw_panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict | None) -> None:
     """One knob: values of a list side by side with their means, a range as it is."""
-    at = (categories if few(knob) else numbers)(axis, knob, scored, failed)
+    at = (place_on_list if has_few_values(knob) else place_on_range)(axis, knob, scored, failed)
     axis.plot([at[row["number"]] for row in scored], [row["score"] for row in scored], gid="runs", **RUN)
     floor = axis.get_xaxis_transform()  # near the lower edge, whatever the scores are
     axis.plot([at[r["number"]] for r in failed], [FLOOR] * len(failed), gid="failed", transform=floor, **FAILED)
@@ -81,12 +81,12 @@ def panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict |
     axis.tick_params(axis="y", labelleft=True)
 
 
-def few(knob: Knob) -> bool:
+def has_few_values(knob: Knob) -> bool:
     """Whether the knob has so few values that each can stand for itself."""
     return knob.values is not None or (knob.walkable and len(knob.grid()) <= FEW)
 
 
-def categories(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
+def place_on_list(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
     """Where each run goes; runs of one value stand beside each other in the order of their numbers."""
     values = list(knob.grid())
     if all(is_number(value) for value in values):
@@ -100,7 +100,7 @@ def categories(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict
         if scores:
             mean = sum(scores) / len(scores)
             axis.plot([place - 0.36, place + 0.36], [mean, mean], zorder=1.5, gid="mean", **MEAN)
-    names = labels(values)
+    names = value_labels(values)
     crowded = sum(max(map(len, name.splitlines())) + 2 for name in names) > ABREAST
     turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axis.set_xticks(range(len(values)), names, fontsize=8 if len(values) <= 10 else 6.5, **turned)
@@ -111,7 +111,7 @@ def categories(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict
     return at
 
 
-def numbers(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
+def place_on_range(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
     """Where each run goes on the axis of a range."""
     low, high = knob.span.low, knob.span.high
     if knob.span.log:
@@ -126,9 +126,9 @@ def numbers(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[in
     return {row["number"]: row[knob.name] for row in scored + failed}
 
 
-def labels(values: list) -> list[str]:
+def value_labels(values: list) -> list[str]:
     """Short names of the values, different ones if they can be: the end of a long reference, lines of a long list."""
-    full = [cell(value, 10 * LABEL) for value in values]
+    full = [cell_text(value, 10 * LABEL) for value in values]
     ends = [name.rsplit("::", 1)[-1] for name in full]
     names = ends if len(set(ends)) == len(full) else full
     fit = max(12, ABREAST // max(1, len(names)) - 2)
@@ -137,7 +137,7 @@ def labels(values: list) -> list[str]:
     return ["\n".join(line.replace("_ ", "_") for line in own) for own in lines]
 
 
-def limits(scores: list[float]) -> tuple[float, float]:
+def score_limits(scores: list[float]) -> tuple[float, float]:
     """From below the lowest score, with room for failed runs, to above the highest."""
     if not scores:
         return 0.0, 1.0

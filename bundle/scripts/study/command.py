@@ -19,9 +19,9 @@ from monai.bundle import ConfigParser
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
 from scripts.run.command_line import is_argument, refuse_unknown_ids
-from scripts.study.one_run import Runs
-from scripts.study.space import Knob, parse, plan
-from scripts.study.trials import connect, queue_up, work
+from scripts.study.one_run import RunLauncher
+from scripts.study.space import Knob, parse_space, plan_runs
+from scripts.study.trials import open_study, queue_trials, run_trials
 
 SEARCHES = ("grid", "random", "tpe")
 OWN = ("output_dir", "ckpt_dir", "log_dir", "resume")  # the study gives them to each run
@@ -58,11 +58,11 @@ def main(
         raise UserError("output_dir: not given; expected the folder of the study, say --output_dir DIR")
     check_numbers(search, trials, parallel, search_seed)
     files = [str(file) for file in (config_file if isinstance(config_file, list | tuple) else [config_file])]
-    knobs = parse(space)
+    knobs = parse_space(space)
     overrides = {name.replace("#", "::"): value for name, value in overrides.items()}
     parser = read_configs(files)
     check_ids(parser, files, knobs, overrides)
-    planned = plan(knobs, search, trials, search_seed)
+    planned = plan_runs(knobs, search, trials, search_seed)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -74,13 +74,13 @@ def main(
         "passed to every run": {name: value for name, value in overrides.items() if name not in PLACE},
     }
     with FileLock(folder / ".study.lock"):  # of several machines one is the first
-        study = connect(claim(folder, settings), storage or f"sqlite:///{folder / 'study.db'}", folder)
+        study = open_study(study_name(folder, settings), storage or f"sqlite:///{folder / 'study.db'}", folder)
         overrides.setdefault("datalist", str(folder / "datalist.json"))
-        make_datalist(parser, overrides, knobs)
-        queue_up(study, folder, planned, retry_failed)
+        make_shared_datalist(parser, overrides, knobs)
+        queue_trials(study, folder, planned, retry_failed)
     if search == "tpe":  # with the seed it began with a study that is gone on with would draw the same again
         study.sampler = optuna.samplers.TPESampler(seed=search_seed + len(study.trials), constant_liar=True)
-    work(study, folder, knobs, Runs(files, overrides, parallel))
+    run_trials(study, folder, knobs, RunLauncher(files, overrides, parallel))
 
 
 def check_numbers(search: str, trials: int | None, parallel: int, search_seed: int) -> None:
@@ -123,7 +123,7 @@ def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob],
             raise UserError(f"space: {name} is in none of {', '.join(files)}, so that it would change nothing")
 
 
-def claim(folder: Path, settings: dict) -> str:
+def study_name(folder: Path, settings: dict) -> str:
     """The name of the folder's study; a folder of another one is refused."""
     file = folder / "study.json"
     settings = json.loads(json.dumps(settings, default=str))
@@ -132,14 +132,14 @@ def claim(folder: Path, settings: dict) -> str:
     found = read_json(file)
     for key, value in settings.items():
         if found.get(key) != value:
-            was, now = changed(found.get(key), value)
+            was, now = changed_entries(found.get(key), value)
             raise UserError(
                 f"{file}: of another study: {key} was {was}, now {now}; give what was, or another --output_dir"
             )
     return found["name"]
 
 
-def changed(was: object, now: object) -> tuple[str, str]:
+def changed_entries(was: object, now: object) -> tuple[str, str]:
     """Of two dictionaries only what differs."""
     if isinstance(was, dict) and isinstance(now, dict):
         keys = [key for key in {**was, **now} if was.get(key) != now.get(key) or (key in was) != (key in now)]
@@ -147,7 +147,7 @@ def changed(was: object, now: object) -> tuple[str, str]:
     return json.dumps(was)[:200], json.dumps(now)[:200]
 
 
-def make_datalist(parser: ConfigParser, overrides: dict, knobs: Sequence[Knob]) -> None:
+def make_shared_datalist(parser: ConfigParser, overrides: dict, knobs: Sequence[Knob]) -> None:
     """Makes the list that all runs share, as the first of them would."""
     first = {knob.name: next(iter(knob.values.values())) for knob in knobs if knob.values}
     parser.update({**overrides, **first})

@@ -17,11 +17,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from scripts.core.files import write_json
-from scripts.study.space import word
+from scripts.study.space import as_argument
 
 SCORE = "val_mean_dice"
 RUN_LOCK = ".training.lock"  # of the run itself, see scripts.run.session
-ASKED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)  # statuses of a run told to stop
+STOP_STATUSES = (
+    -signal.SIGTERM,
+    -signal.SIGINT,
+    128 + signal.SIGTERM,
+    128 + signal.SIGINT,
+)  # statuses of a run told to stop
 POINTER = "--debug True prints"  # in the line that says where a traceback is
 COMPONENT = re.compile(r"^\w+: (given |\w+ is )")  # the line on the component that could not be made
 
@@ -35,7 +40,7 @@ class RunStopped(Exception):
 
 
 @dataclass
-class Runs:
+class RunLauncher:
     """Starts runs, and passes on what the study is told by a signal.
 
     Args:
@@ -69,15 +74,17 @@ class Runs:
         command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file"]
         command.append(repr([str(file) for file in self.config_file]))
         for name, value in {**self.overrides, **knobs, **own}.items():
-            command += [f"--{name}", word(value)]
+            command += [f"--{name}", as_argument(value)]
         self.wait_for_orphan(folder)
         if self.stopping:
             raise RunStopped()
         write_json({**self.overrides, **knobs}, folder / "overrides.json")
         status = execute(command, folder, self.environment(slot), self.started)
         if status:
-            raise RunStopped() if self.stopping or status in ASKED else RunFailed(reason(folder, status))
-        return result(folder)
+            raise (
+                RunStopped() if self.stopping or status in STOP_STATUSES else RunFailed(failure_reason(folder, status))
+            )
+        return read_result(folder)
 
     def wait_for_orphan(self, folder: Path) -> None:
         """Waits for a run that outlived the study that began it; two are never at work in one folder."""
@@ -97,7 +104,7 @@ class Runs:
         if torch.cuda.device_count() and "device" not in self.overrides:
             given["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         elif self.parallel > 1:
-            given["OMP_NUM_THREADS"] = str(max(1, cores() // self.parallel))
+            given["OMP_NUM_THREADS"] = str(max(1, core_count() // self.parallel))
         return given
 
     @contextmanager
@@ -135,7 +142,7 @@ def execute(command: Sequence[str], folder: Path, environment: dict, started: Ca
         return process.wait()
 
 
-def reason(folder: Path, status: int) -> str:
+def failure_reason(folder: Path, status: int) -> str:
     """Why a run failed, in one line: the last that it wrote, less the one that points to the traceback."""
     lines = (folder / "errors.log").read_text(encoding="utf-8", errors="replace").splitlines()
     lines = [" ".join(line.split()) for line in lines if line.strip()]
@@ -147,15 +154,15 @@ def reason(folder: Path, status: int) -> str:
     return "; ".join(lines[-2:] if COMPONENT.match(lines[-1]) else lines[-1:])[:500]
 
 
-def result(folder: Path) -> dict:
+def read_result(folder: Path) -> dict:
     """What the history of a finished run says."""
-    found = measured(folder)
+    found = read_progress(folder)
     if not found["points"]:
         raise RunFailed(f"no {SCORE} in {found['epochs']} epoch(s) of its history.csv; lower val_interval")
     return {**found, "score": max(value for _, value in found["points"])}
 
 
-def measured(folder: Path) -> dict:
+def read_progress(folder: Path) -> dict:
     """Epochs, seconds and validation points of a run, however far it has come."""
     file = folder / "history.csv"
     rows = []
@@ -169,5 +176,5 @@ def measured(folder: Path) -> dict:
     }
 
 
-def cores() -> int:
+def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

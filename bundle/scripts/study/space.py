@@ -64,7 +64,7 @@ class Knob:
         ]  # 0.3, not 0.30000000000000004
 
 
-def parse(space: object) -> list[Knob]:
+def parse_space(space: object) -> list[Knob]:
     """Reads a space: `{"id": [value, ...]}`, or `{"id": {"low": .., "high": .., "step": .., "log": ..}}`.
 
     Args:
@@ -133,7 +133,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def plan(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> list[dict]:
+def plan_runs(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> list[dict]:
     """What each run of the study is to draw: labels and numbers by id.
 
     A plan that is made anew with more trials begins with what it was. A grid is walked in an order drawn with the seed,
@@ -150,7 +150,7 @@ def plan(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> l
         return [{} for _ in range(trials)]
     if search == "random":
         drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-        return [draw(drawn.ask(), knobs) for _ in range(trials)]
+        return [draw_params(drawn.ask(), knobs) for _ in range(trials)]
     for knob in knobs:
         if knob.values is None and not knob.stepped:
             raise UserError(
@@ -165,13 +165,13 @@ def plan(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> l
     return points[:trials]
 
 
-def draw(trial: optuna.Trial, knobs: Sequence[Knob]) -> dict:
+def draw_params(trial: optuna.Trial, knobs: Sequence[Knob]) -> dict:
     for knob in knobs:
         knob.draw(trial)
     return trial.params
 
 
-def word(value: object) -> str:
+def as_argument(value: object) -> str:
     """A value as it is typed on a command line, so that what is read there is the value."""
     text = str(value)
     bare = isinstance(value, str) and not text.startswith("-") and fire.parser.DefaultParseValue(text) == value

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from scripts.core.errors import Stopped, UserError, one_line_reason
 from scripts.study import chart, table
-from scripts.study.one_run import RUN_LOCK, RunFailed, Runs, RunStopped, measured
+from scripts.study.one_run import RUN_LOCK, RunFailed, RunLauncher, RunStopped, read_progress
 from scripts.study.space import Knob
 
 STUDY_LOCK = ".study.lock"  # in a run's folder: the study that runs it is alive
@@ -34,7 +34,7 @@ class Database(RDBStorage):
             return super().set_trial_state_values(*args, **kwargs)
 
 
-def connect(name: str, storage: str, folder: Path) -> optuna.Study:
+def open_study(name: str, storage: str, folder: Path) -> optuna.Study:
     """Opens a study, or begins it.
 
     Args:
@@ -55,7 +55,7 @@ def connect(name: str, storage: str, folder: Path) -> optuna.Study:
         raise UserError(f"storage: the study can't be opened ({one_line_reason(error)})") from error
 
 
-def queue_up(study: optuna.Study, folder: Path, planned: Sequence[dict], retry_failed: bool = False) -> None:
+def queue_trials(study: optuna.Study, folder: Path, planned: Sequence[dict], retry_failed: bool = False) -> None:
     """Lets wait what is planned and not there yet, and what was broken off: it goes on in the folder it has.
 
     Args:
@@ -64,18 +64,18 @@ def queue_up(study: optuna.Study, folder: Path, planned: Sequence[dict], retry_f
         planned: what each run draws, by its number.
         retry_failed: whether what failed waits again, too.
     """
-    bury(study, folder)
-    known = table.latest(study)
+    end_dead_trials(study, folder)
+    known = table.latest_trials(study)
     for number in sorted({*known, *range(len(planned))}):
         trial = known.get(number)
         again = ("stopped", "failed") if retry_failed else ("stopped",)
-        if trial is None or table.state(trial) in again:
+        if trial is None or table.run_state(trial) in again:
             drawn = {**trial.user_attrs["planned"], **trial.params} if trial else planned[number]
             slot = {"slot": trial.user_attrs["slot"]} if trial and "slot" in trial.user_attrs else {}
             study.enqueue_trial(drawn, user_attrs={"run": number, "planned": drawn, **slot})
 
 
-def bury(study: optuna.Study, folder: Path) -> None:
+def end_dead_trials(study: optuna.Study, folder: Path) -> None:
     """Ends the trials whose process is no more: it held a lock that the system takes from the dead."""
 
     def dead() -> set[int]:
@@ -106,7 +106,7 @@ def is_free(file: Path) -> bool:
     return True
 
 
-def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -> None:
+def run_trials(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: RunLauncher) -> None:
     """Does what waits, and after each run says and writes what is known."""
     slots = free_slots(study, folder, runs)
     broken: list[BaseException] = []
@@ -114,7 +114,7 @@ def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -
 
     def objective(trial: optuna.Trial) -> float:
         try:
-            return one_run(trial, folder, knobs, runs, slots)
+            return run_trial(trial, folder, knobs, runs, slots)
         except (RunFailed, RunStopped, optuna.TrialPruned):
             raise
         except BaseException as error:  # Optuna's threads would swallow it
@@ -123,7 +123,7 @@ def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -
 
     def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         with writing:
-            found = write(study, folder, knobs)
+            found = write_results(study, folder, knobs)
         waiting = sum(row["state"] == "waiting" for row in found)
         for row in found:
             if row["number"] == trial.user_attrs.get("run"):
@@ -134,16 +134,16 @@ def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -
             study.stop()
 
     waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-    print(f"{folder}: {len(write(study, folder, knobs))} runs, {waiting} of them to do", flush=True)
+    print(f"{folder}: {len(write_results(study, folder, knobs))} runs, {waiting} of them to do", flush=True)
     with runs.stoppable():
         if waiting:
             study.optimize(objective, waiting, n_jobs=runs.parallel, catch=(RunFailed, RunStopped), callbacks=[tell])
     if broken:
         raise broken[0]
-    conclude(write(study, folder, knobs), knobs, folder, runs)
+    report_result(write_results(study, folder, knobs), knobs, folder, runs)
 
 
-def free_slots(study: optuna.Study, folder: Path, runs: Runs) -> queue.SimpleQueue:
+def free_slots(study: optuna.Study, folder: Path, runs: RunLauncher) -> queue.SimpleQueue:
     """The places for runs; one at which a run outlived the study that began it is free once that run has ended."""
     slots: queue.SimpleQueue = queue.SimpleQueue()
     taken: dict[int, Path] = {}
@@ -165,7 +165,9 @@ def free_slots(study: optuna.Study, folder: Path, runs: Runs) -> queue.SimpleQue
     return slots
 
 
-def one_run(trial: optuna.Trial, folder: Path, knobs: Sequence[Knob], runs: Runs, slots: queue.SimpleQueue) -> float:
+def run_trial(
+    trial: optuna.Trial, folder: Path, knobs: Sequence[Knob], runs: RunLauncher, slots: queue.SimpleQueue
+) -> float:
     """The best score of a run that waited; what else is known of it is kept with its trial."""
     number = trial.user_attrs.get("run")
     if number is None:  # the last one that waited was taken by another process: nothing is left to do
@@ -177,32 +179,32 @@ def one_run(trial: optuna.Trial, folder: Path, knobs: Sequence[Knob], runs: Runs
         try:
             found = runs.run(own, {knob.name: knob.draw(trial) for knob in knobs}, slot)
         except RunFailed as error:
-            keep(trial, measured(own), reason=str(error))
+            store_result(trial, read_progress(own), reason=str(error))
             raise
         finally:
             slots.put(slot)
-        keep(trial, found)
+        store_result(trial, found)
         for epoch, value in found["points"]:
             trial.report(value, epoch)
         return found["score"]
 
 
-def keep(trial: optuna.Trial, found: dict, **more) -> None:
+def store_result(trial: optuna.Trial, found: dict, **more) -> None:
     for key, value in {"epochs": found["epochs"], "seconds": found["seconds"], **more}.items():
         trial.set_user_attr(key, value)
 
 
-def write(study: optuna.Study, folder: Path, knobs: Sequence[Knob]) -> list[dict]:
+def write_results(study: optuna.Study, folder: Path, knobs: Sequence[Knob]) -> list[dict]:
     """Writes study.csv and study.png; gives the rows."""
-    found = table.rows(study, knobs)
+    found = table.result_rows(study, knobs)
     table.write_csv(found, knobs, folder / "study.csv")
-    chart.draw(found, knobs, folder / "study.png", folder.resolve().name)
+    chart.draw_chart(found, knobs, folder / "study.png", folder.resolve().name)
     return found
 
 
-def conclude(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: Runs) -> None:
+def report_result(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: RunLauncher) -> None:
     """Prints the table; the exit status is 1 where runs were broken off or none has a score."""
-    print(table.text(found, knobs))
+    print(table.table_text(found, knobs))
     print(f"table: {folder / 'study.csv'}\npicture: {folder / 'study.png'}")
     states = [row["state"] for row in found]
     if "complete" in states:

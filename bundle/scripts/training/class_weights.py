@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from scripts.check.cache import MEMORY, facts_of
-from scripts.check.pictures import stamp
+from scripts.check.cache import MEMORY_NAME, collect_facts
+from scripts.check.pictures import image_stamp
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
@@ -34,20 +34,22 @@ def class_weights(
         bound: see `balanced`.
     """
     several = dist.is_available() and dist.is_initialized()
-    found = [record(cases, list(class_names), Path(output_dir), workers, bound) if is_main_process() else None]
+    found = [
+        weights_of_labels(cases, list(class_names), Path(output_dir), workers, bound) if is_main_process() else None
+    ]
     if several:
         dist.broadcast_object_list(found)
     return found[0]
 
 
-def record(cases: Sequence[dict], names: list[str], folder: Path, workers: int, bound: float) -> list[float]:
+def weights_of_labels(cases: Sequence[dict], names: list[str], folder: Path, workers: int, bound: float) -> list[float]:
     """What `class_weights` returns, for one process."""
     paths = sorted(str(Path(case["label"]).absolute()) for case in cases)
-    key = digest([names, [[path, stamp(path)] for path in paths]])
-    kept = recall(folder / RECORD)
+    key = digest([names, [[path, image_stamp(path)] for path in paths]])
+    kept = read_record(folder / RECORD)
     known = kept.get("key") == key
-    voxels = list(kept["voxels"].values()) if known else count(paths, names, folder, workers)
-    weights = balanced(voxels, bound)
+    voxels = list(kept["voxels"].values()) if known else count_voxels(paths, names, folder, workers)
+    weights = balanced_weights(voxels, bound)
     told = {name: round(weight, 4) for name, weight in zip(names, weights)}
     content = {"key": key, "labels": len(paths), "voxels": dict(zip(names, voxels)), "bound": bound, "weights": told}
     if content != kept:
@@ -60,7 +62,7 @@ def record(cases: Sequence[dict], names: list[str], folder: Path, workers: int, 
     return weights
 
 
-def recall(file: Path) -> dict:
+def read_record(file: Path) -> dict:
     """What an earlier run has counted; nothing where that can't be told."""
     try:
         kept = read_json(file) if file.is_file() else {}
@@ -69,9 +71,9 @@ def recall(file: Path) -> dict:
     return kept if isinstance(kept, dict) and isinstance(kept.get("voxels"), dict) else {}
 
 
-def count(paths: Sequence[str], names: Sequence[str], folder: Path, workers: int) -> list[int]:
+def count_voxels(paths: Sequence[str], names: Sequence[str], folder: Path, workers: int) -> list[int]:
     """Voxels of every class in all label maps together."""
-    files, _ = facts_of(paths, folder / MEMORY, workers, fresh=False)
+    files, _ = collect_facts(paths, folder / MEMORY_NAME, workers, fresh=False)
     total = [0] * len(names)
     for path in paths:
         facts = files[path]
@@ -87,7 +89,7 @@ def count(paths: Sequence[str], names: Sequence[str], folder: Path, workers: int
     return total
 
 
-def balanced(voxels: Sequence[int], bound: float) -> list[float]:
+def balanced_weights(voxels: Sequence[int], bound: float) -> list[float]:
     """Inverse frequencies with a mean of 1 over the classes that occur; one that does not has weight 0.
 
     Args:

@@ -80,16 +80,16 @@ class History:
         if is_main_process():
             self.log(row, trainer.state.max_epochs)
             self.write_csv()
-            draw(self.rows, self.classes, self.dir / "progress.png")
+            draw_progress(self.rows, self.classes, self.dir / "progress.png")
 
     def log(self, row: dict, epochs: int) -> None:
         recent = [r["seconds"] for r in self.rows[-5:]]
         left = (epochs - row["epoch"]) * sum(recent) / len(recent)
-        dice = " ".join(f"{name} {text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
+        dice = " ".join(f"{name} {dice_text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
         logger.info(
             f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, "
-            f"Dice training {text(row['train_mean_dice'])} validation {text(row['val_mean_dice'])} ({dice}), "
-            f"{row['seconds']:.1f} s, {duration(left)} left"
+            f"Dice training {dice_text(row['train_mean_dice'])} validation {dice_text(row['val_mean_dice'])} ({dice}), "
+            f"{row['seconds']:.1f} s, {duration_text(left)} left"
         )
 
     def write_csv(self) -> None:
@@ -99,7 +99,7 @@ class History:
             writer.writerows(self.rows)
 
 
-def draw(rows: list[dict], classes: list[str], file: Path) -> None:
+def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:
     """Loss, Dice of every foreground class (training dashed, validation solid) and learning rate over the epochs."""
     figure = Figure(figsize=(15, 4.2), layout="constrained")
     loss_axis, dice_axis, rate_axis = figure.subplots(1, 3)
@@ -127,10 +127,10 @@ def draw(rows: list[dict], classes: list[str], file: Path) -> None:
         figure.savefig(partial, dpi=80, format="png")
 
 
-def text(value: float | None) -> str:
+def dice_text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds % 60)} s"

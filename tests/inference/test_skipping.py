@@ -16,8 +16,8 @@ from monai.transforms import Compose, LoadImaged
 
 from scripts.core.errors import UserError, one_line_reason
 from scripts.data.layouts import find_images
-from scripts.inference.cases import CaseDataset
 from scripts.inference.journal import Journal
+from scripts.inference.skipping import SkippingDataset
 
 EVALUATE = ["train.json", "evaluate.json"]
 
@@ -73,8 +73,8 @@ def mixed(phantoms, tmp_path):
 def test_what_is_handed_over_is_what_monai_would_have_read(tmp_path):
     """Values and metadata, for every valid file of the corpus, read once in place of twice."""
     load = Compose([LoadImaged("image", ensure_channel_first=True, image_only=True)])
-    data = [{"image": str(case.image)} for case in corpus.cases(tmp_path) if case.valid]
-    dataset = CaseDataset(data, load, Journal(str(tmp_path), ""), ["background", "prostate"])
+    data = [{"image": str(case.image)} for case in corpus.write_corpus(tmp_path) if case.valid]
+    dataset = SkippingDataset(data, load, Journal(str(tmp_path), ""), ["background", "prostate"])
     plain = LoadImaged("image", ensure_channel_first=True, image_only=True)
     for index, item in enumerate(data):
         handed, read = dataset[index]["image"], plain(item)["image"]
@@ -90,7 +90,9 @@ def test_fifty_cases_of_which_ten_are_bad(phantoms, trained, tmp_path, caplog):
         (tmp_path / folder).mkdir()
         for number in range(40):
             shutil.copy(images[number % len(images)], tmp_path / folder / f"Case_{number:03d}_Week0.nii.gz")
-    wrong = [c for c in corpus.cases(tmp_path / "corpus") if not c.valid and c.wrong == c.image and c.image.is_file()]
+    wrong = [
+        c for c in corpus.write_corpus(tmp_path / "corpus") if not c.valid and c.wrong == c.image and c.image.is_file()
+    ]
     for number, case in enumerate(wrong[:: len(wrong) // 10][:10]):
         shutil.copy(case.image, tmp_path / "mixed" / f"Case_{number:03d}_Week5{''.join(case.image.suffixes[-2:])}")
     common = {"ckpt_dir": trained / "models", "num_workers": 0, "pictures": False}

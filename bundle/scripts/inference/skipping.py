@@ -10,14 +10,14 @@ from monai.data.utils import correct_nifti_header_if_necessary
 from monai.transforms import LoadImaged
 from monai.utils import ensure_tuple
 
-from scripts.check.dataset import faults
+from scripts.check.dataset import find_faults
 from scripts.core.errors import UserError, one_line_reason
-from scripts.data.digests import digest
-from scripts.data.slices import refuse_unread
+from scripts.data.digests import sha256_of_files
+from scripts.data.slices import refuse_slices_without_reader
 from scripts.inference.journal import Journal
 
 
-class CaseDataset(Dataset):
+class SkippingDataset(Dataset):
     """A dataset that gives the reason in place of a case that can't be loaded, and a note for one that is done.
 
     Args:
@@ -49,12 +49,12 @@ class CaseDataset(Dataset):
         image = str(self.data[index]["image"])
         self.reader.volumes.clear()
         try:
-            refuse_unread(image, self.named_reader)
-            found = digest(image)
+            refuse_slices_without_reader(image, self.named_reader)
+            found = sha256_of_files(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
             truth = self.data[index].get("truth")
-            for line in faults(image, truth, self.class_names, self.channels, self.reader.volumes):
+            for line in find_faults(image, truth, self.class_names, self.channels, self.reader.volumes):
                 raise UserError(line)
             return {**super().__getitem__(index), "source": image, "digest": found}
         except Exception as error:
@@ -91,12 +91,12 @@ class SkippingIteration:
         if "kept" in batch:
             return []
         if "failed" in batch:
-            self.journal.fail(image, batch["failed"][0])
+            self.journal.record_failure(image, batch["failed"][0])
             return []
         try:
             return engine._iteration(engine, batch)
         except Exception as error:
-            self.journal.fail(image, one_line_reason(error))
+            self.journal.record_failure(image, one_line_reason(error))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # what the failed case held must not starve the next
             return []
