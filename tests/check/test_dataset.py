@@ -108,13 +108,13 @@ def test_what_is_accepted_is_read_alike_by_monai(corpus):
 MEASURE = """
 import sys, time
 from pathlib import Path
-from scripts.check.dataset import faults
+from scripts.check.dataset import find_faults
 
 def peak():  # KiB; ru_maxrss would begin with the peak of the process that started this one
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 before, began = peak(), time.perf_counter()
-lines = [faults(path) for path in sys.argv[1:]]
+lines = [find_faults(path) for path in sys.argv[1:]]
 print(len(sum(lines, [])), peak() - before, peak(), time.perf_counter() - began)
 """
 
@@ -352,7 +352,7 @@ def test_a_changed_file_is_read_again(keep_time, data, tmp_path, reads):
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert (file.stat().st_mtime_ns, file.stat().st_size) == (before.st_mtime_ns, before.st_size)
     (line,) = check_dataset(data, CLASSES, tmp_path).errors
-    assert file.name in line and "not whole" in line and reads == [file.name]
+    assert file.name in line and "incomplete" in line and reads == [file.name]
     file.write_bytes(content)
     assert check_dataset(data, CLASSES, tmp_path).errors == []
 
@@ -414,7 +414,7 @@ def test_the_command(tmp_path):
     pairs = generate.generate(source, patients=3, scans=2, size=(32, 32, 16))
     done = command("--dataset_dir", str(source), "--output_dir", str(output))
     assert done.returncode == 0, done.stderr
-    assert "files        12 (12 read, 0 as they were)" in done.stdout and "patients     3" in done.stdout
+    assert "files        12 (12 read, 0 unchanged)" in done.stdout and "patients     3" in done.stdout
     assert "shape        32 x 32 x 16" in done.stdout and "0 errors, 0 warnings" in done.stdout
     rows = {
         line.split()[0]: line.split() for line in done.stdout.splitlines() if line.startswith(tuple(generate.CLASSES))
@@ -437,7 +437,7 @@ def test_the_command(tmp_path):
     pairs[0][0].write_bytes(pairs[0][0].read_bytes()[:-9])
     pairs[1][1].write_bytes(b"")
     done = command("--dataset_dir", str(source), "--output_dir", str(output))
-    assert done.returncode == 1 and "(2 read, 10 as they were)" in done.stdout and done.stderr.strip() == ""
+    assert done.returncode == 1 and "(2 read, 10 unchanged)" in done.stdout and done.stderr.strip() == ""
     lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert len(lines) == 2 and pairs[0][0].name in lines[0] and pairs[1][1].name in lines[1]
     assert len(json.loads((output / REPORT).read_text())["errors"]) == 2

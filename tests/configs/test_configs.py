@@ -543,7 +543,7 @@ def test_inference_says_what_the_weights_were_trained_on(trained, phantoms, tmp_
         ("train", ["train.json"], {"dataset_dir": "nowhere"}, "nowhere: dataset_dir does not exist"),
         ("train", ["train.json"], {"spatial_size": [100, 96, 48]}, r"\(100, 96, 48\).*multiple of 16.*\(112, 96, 48\)"),
         ("train", ["train.json"], {"class_names": ["background"]}, "two or more"),
-        ("evaluate", EVALUATE, {}, "no datalist there"),
+        ("evaluate", EVALUATE, {}, "no such datalist"),
         ("infer", ["inference.json"], {}, "no weights there yet"),
         ("infer", ["inference.json"], {"dataset_dir": "nowhere.nii.gz"}, "no weights there yet"),
     ],

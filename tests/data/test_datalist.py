@@ -110,9 +110,9 @@ def test_shares(count, validation, test, expected):
         (3, {"folds": 3}, ["3 patient(s)", "expected 4"]),
         (9, {"folds": 1}, ["folds is 1"]),
         (9, {"folds": -2}, ["folds is -2"]),
-        (9, {"validation": 0.5, "test": 0.5}, ["validation 0.5", "test 0.5"]),
-        (9, {"validation": -0.1}, ["validation -0.1"]),
-        (9, {"test": 1}, ["test 1"]),
+        (9, {"validation": 0.5, "test": 0.5}, ["validation is 0.5", "test is 0.5"]),
+        (9, {"validation": -0.1}, ["validation is -0.1"]),
+        (9, {"test": 1}, ["test is 1"]),
     ],
 )
 def test_splits_that_cannot_be_made(count, options, words, tmp_path):
@@ -129,7 +129,7 @@ def test_too_few_patients_are_told_with_their_folder(tmp_path):
 def test_class_names_against_the_folder(dataset, labels):
     written(dataset / "dataset.json", labels=labels)
     message = refusal(make_datalist, dataset, NAMES)
-    assert str(dataset / "dataset.json") in message and "2 classes" in message and "names 3" in message
+    assert str(dataset / "dataset.json") in message and "2 classes" in message and "expects 3" in message
     assert "['a', 'b']" in message
     assert make_datalist(dataset, ["x", "y"])["class_names"] == ["x", "y"]
     assert make_datalist(dataset)["class_names"] == ["a", "b"]
@@ -200,8 +200,8 @@ def test_patients_given_by_hand_come_before_names(tmp_path):
     [
         ({"training": [pair("a"), pair("a")]}, ["a.nii.gz", "training and again in training"]),
         ({"training": [pair("a")], "test": ["./a.nii.gz"]}, ["a.nii.gz", "training and again in test"]),
-        ({"training": [pair("b")]}, ["b.nii.gz", "under training but not there"]),
-        ({"test": [{"image": "a.nii.gz", "label": "b.nii.gz"}]}, ["b.nii.gz", "under test but not there"]),
+        ({"training": [pair("b")]}, ["b.nii.gz", "under training, but no such file"]),
+        ({"test": [{"image": "a.nii.gz", "label": "b.nii.gz"}]}, ["b.nii.gz", "under test, but no such file"]),
         ({"training": [{"image": "a.nii.gz"}]}, ["under training has no label"]),
         ({"validation": ["a.nii.gz"]}, ["under validation has no label"]),
         ({"test": [{"label": "a.nii.gz"}]}, ["under test has no image"]),
@@ -253,7 +253,7 @@ def test_a_broken_write_leaves_no_list(dataset, tmp_path, monkeypatch):
 def test_prepare_refuses_to_make_a_list_where_training_should_have(dataset, tmp_path):
     path = tmp_path / "list.json"
     message = refusal(prepare_datalist, str(path), str(dataset), NAMES, create=False)
-    assert str(path) in message and "no datalist there" in message and not path.exists()
+    assert str(path) in message and "no such datalist" in message and not path.exists()
     prepare_datalist(str(path), str(dataset), NAMES)
     assert prepare_datalist(str(path), str(dataset), NAMES, create=False)["test"]
 

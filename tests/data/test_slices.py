@@ -1,6 +1,7 @@
 """Scans that lie on disk slice by slice: found, read, refused, written."""
 
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -9,8 +10,9 @@ from helpers import refusal
 from monai.transforms import Compose, LoadImaged, Orientationd
 from PIL import Image
 
+from scripts.check.cache import collect_facts
 from scripts.check.dataset import find_faults
-from scripts.data.datalist import list_images, make_datalist, prepare_datalist
+from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
 from scripts.data.label_maps import read_labels
 from scripts.data.layouts import case_name, find_images, find_pairs
 from scripts.data.slices import SliceReader, read_slices, scan_exists, scan_files, write_label_pictures
@@ -293,6 +295,34 @@ def test_the_check_names_the_first_of_a_whole_set(pair, tmp_path):
     assert len(check_dataset(content, FOUR, tmp_path / "out", 1, channels=1).errors) == 2, (
         "a changed slice was not read again"
     )
+
+
+def test_a_folder_of_many_stacks_is_listed_once(tmp_path, monkeypatch):
+    for number in range(6):
+        grey(tmp_path / "data" / f"a{number}_slice_0.png", np.arange(64).reshape(8, 8) + number)
+        grey(tmp_path / "data" / f"a{number}_slice_1.png", np.arange(64).reshape(8, 8) * 2 + number)
+    images = [f"data/a{number}_slice_*.png" for number in range(6)]
+    (tmp_path / "list.json").write_text(json.dumps({"test": images, "dataset_dir": str(tmp_path)}))
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(str(path)) or listdir(path))
+    assert len(read_datalist(tmp_path / "list.json")["test"]) == 6
+    assert listed == [str(tmp_path / "data")]
+    listed.clear()
+    found, read = collect_facts([str(tmp_path / image) for image in images], None, 1, fresh=False)
+    assert read == 6 and not any("error" in facts for facts in found.values())
+    assert listed == [str(tmp_path / "data")]
+
+
+def test_a_slice_that_is_added_or_removed_is_seen_at_once(tmp_path):
+    path = tmp_path / "a_slice_*.png"
+    for number in (0, 1, 10):
+        grey(tmp_path / f"a_slice_{number}.png", np.eye(8))
+        assert [file.name for file in scan_files(path)][-1] == f"a_slice_{number}.png"
+    (tmp_path / "a_slice_10.png").unlink()
+    grey(tmp_path / "a_slice_0_mask.png", np.eye(8))
+    grey(tmp_path / "b_slice_2.png", np.eye(8))
+    assert [file.name for file in scan_files(path)] == ["a_slice_0.png", "a_slice_1.png"]
+    assert scan_files(tmp_path / "nowhere" / "a_slice_*.png") == []
 
 
 # writing

@@ -79,7 +79,7 @@ def test_what_counts_as_done(change, done, tmp_path, weights, caplog):
     assert second.is_done("a.nii", "124" if change == "input" else "123") == done
     assert ("other weights or settings" in caplog.text) == (change in ("weights", "settings"))
     if done:
-        assert second.keep("a.nii") == "a_seg.nii.gz" and content(tmp_path)["cases"][0]["digest"] == "123"
+        assert second.reuse("a.nii") == "a_seg.nii.gz" and content(tmp_path)["cases"][0]["digest"] == "123"
 
 
 def test_nothing_to_go_on_from(tmp_path, weights, caplog):

@@ -195,7 +195,7 @@ def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog
         f"cache: {cached} cases of 16 x 32 x 128, {each / 2**20:.1f} MiB each"
     )
     total = sum(entry[key].numel() * entry[key].element_size() for entry in held for key in ("image", "label"))
-    assert f"{total / 2**30:.2f} GiB in all" in line
+    assert f"{total / 2**30:.2f} GiB in total" in line
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_free_memory_is_told_where_it_is_known(caplog):
 
 
 def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
-    """As a command: the traceback stands in the log file, and on the screen only if asked for."""
+    """As a command: the traceback is in the log file, and on the screen only if asked for."""
     given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_dir", tmp_path, "--num_workers", 0]
     given += ["--config_file", "['configs/train.json','configs/demo.json']", "--loss::lambda_dice", "'much'"]
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", *map(str, given)]

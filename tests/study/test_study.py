@@ -18,7 +18,7 @@ from helpers import refusal, rows
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from scripts.core.errors import Stopped
+from scripts.core.errors import Stopped, UserError
 from scripts.study import chart, one_run, trials
 from scripts.study import table as study_table
 from scripts.study.command import main as begin_study
@@ -92,7 +92,7 @@ def test_a_space_from_a_file(tmp_path):
     (tmp_path / "space.json").write_text(json.dumps(GRID))
     assert parse_space(str(tmp_path / "space.json")) == parse_space(GRID)
     (tmp_path / "space.json").write_text("{")
-    assert "no JSON" in refusal(parse_space, str(tmp_path / "space.json"))
+    assert "not JSON" in refusal(parse_space, str(tmp_path / "space.json"))
 
 
 def test_a_grid_has_every_point_once():
@@ -240,22 +240,28 @@ def test_a_gpu_for_each_slot(visible, expected, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "errors, status, told",
+    "written, errors, status, reason",
     [
-        ("a\nb: was wrong\n", 1, "b: was wrong"),
-        (
-            "RuntimeError: x\nNet: given size 3\nThe traceback is in f; --debug True prints it.\n",
-            1,
-            "RuntimeError: x; Net: given size 3",
-        ),
-        ("w\nRuntimeError: x\n--debug True prints the traceback.\n", 1, "RuntimeError: x"),
-        ("", 3, "ended by status 3"),
-        ("w\n", -9, "ended by SIGKILL: out of memory?"),
+        ("RuntimeError: x; Net: given size 3", "a warning\n", 1, "RuntimeError: x; Net: given size 3"),
+        ("b is wrong", "w\n", -9, "ended by SIGKILL: out of memory?"),
+        (None, "a\nb:  was wrong\n\n", 1, "b: was wrong"),
+        (None, "", 3, "ended by status 3"),
     ],
 )
-def test_the_reason(errors, status, told, tmp_path):
+def test_the_reason(written, errors, status, reason, tmp_path):
     (tmp_path / "errors.log").write_text(errors)
-    assert one_run.failure_reason(tmp_path, status) == told
+    if written:
+        (tmp_path / "error.json").write_text(json.dumps({"reason": written}))
+    assert one_run.failure_reason(tmp_path, status) == reason
+
+
+def test_the_reason_of_an_earlier_attempt_does_not_count(begin):
+    (begin.folder / "run_000").mkdir(parents=True)
+    (begin.folder / "run_000" / "error.json").write_text('{"reason": "an old one"}')
+    with pytest.raises(UserError, match="all 1 runs failed"):
+        begin(space={"learning_rate": [2.0]})
+    assert begin.calls[0]["environment"]["RUN_ERROR_FILE"] == str(begin.folder / "run_000" / "error.json")
+    assert rows(begin.folder / "study.csv")[0]["reason"] == "learning_rate is too large"
 
 
 def test_a_run_without_a_validation_has_no_score(tmp_path):
@@ -264,7 +270,7 @@ def test_a_run_without_a_validation_has_no_score(tmp_path):
         one_run.read_result(tmp_path)
 
 
-# killed, stopped, told something else
+# killed, stopped, continued with other settings
 
 
 def test_a_study_that_was_killed_goes_on(begin, monkeypatch):
@@ -301,7 +307,7 @@ def test_a_study_that_was_killed_goes_on(begin, monkeypatch):
 def test_a_run_that_outlived_its_study_is_waited_for(begin, monkeypatch):
     """The run still holds its own lock; nothing takes its place before it has ended."""
     monkeypatch.setattr(one_run, "execute", lambda *_: 128 + signal.SIGTERM)
-    assert "broken off" in refusal(begin)
+    assert "were stopped" in refusal(begin)
     lock = one_run.FileLock(begin.folder / "run_000" / one_run.RUN_LOCK, thread_local=False)
     lock.acquire()
     freed = []
@@ -325,7 +331,7 @@ def test_sigterm_leaves_what_can_be_gone_on_with(begin, monkeypatch, capsys):
     monkeypatch.setattr(one_run, "execute", execute)
     with pytest.raises(Stopped) as caught:
         begin()
-    assert caught.value.code == 143 and "the same command goes on" in capsys.readouterr().err
+    assert caught.value.code == 143 and "the same command continues" in capsys.readouterr().err
     states = [row["state"] for row in rows(begin.folder / "study.csv")]
     assert states == ["stopped", "waiting", "waiting", "waiting"]
     monkeypatch.setattr(one_run, "execute", begin.execute)
@@ -379,7 +385,7 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
         ({"search": "random"}, "--trials"),
         ({"config_file": "none.json"}, "none.json: no such configuration file"),
         ({"ckpt_dir": "x"}, "--ckpt_dir"),
-        ({"flip_axis": 1}, "is in the space as well"),
+        ({"flip_axis": 1}, "is also in the space"),
         ({"output_dir": None}, "output_dir"),
         ({"dataset_dir": "nowhere"}, "nowhere"),
         ({"storage": "nosuch://x"}, "storage"),
@@ -392,7 +398,7 @@ def test_what_is_refused(wrong, told, begin):
 
 def test_a_configuration_that_cannot_be_read(begin, tmp_path):
     (tmp_path / "broken.json").write_text("{")
-    assert "can't be read" in refusal(begin, config_file=[TRAIN, str(tmp_path / "broken.json")])
+    assert "not readable" in refusal(begin, config_file=[TRAIN, str(tmp_path / "broken.json")])
 
 
 # the table and the picture
@@ -472,6 +478,8 @@ def test_real_runs(phantoms, tmp_path):
     good, bad = sorted(rows(tmp_path / "s" / "study.csv"), key=lambda row: row["flip_axis"])
     assert good["state"] == "complete" and 0 < float(good["score"]) < 1 and good["epochs_run"] == "1"
     assert bad["state"] == "failed" and bad["reason"].startswith("flip_axis is 7: expected a whole number")
+    written = json.loads((tmp_path / "s" / f"run_00{bad['number']}" / "error.json").read_text())
+    assert written == {"reason": bad["reason"]}
     assert (tmp_path / "s" / f"run_00{good['number']}" / "models" / "model.pt").is_file()
 
 

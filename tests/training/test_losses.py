@@ -156,7 +156,7 @@ def test_losses_refuse_what_does_not_fit():
         SampledBCE(0)
     with pytest.raises(ValueError, match="1 factors for 2 losses"):
         Sum([CrossEntropy(), CrossEntropy()], [1.0])
-    with pytest.raises(ValueError, match="Conv2d has no upscale"):
+    with pytest.raises(ValueError, match="Conv2d has no module upscale"):
         DeepSupervision(CrossEntropy(), torch.nn.Conv2d(1, 2, 1))
 
 
@@ -205,7 +205,7 @@ def test_a_class_that_is_nowhere_weighs_nothing_and_is_named(cases, tmp_path, ca
 
 def test_counts_are_kept_until_something_changes(cases, tmp_path, monkeypatch, caplog):
     read, inspect = [], cache.inspect_image
-    monkeypatch.setattr(cache, "inspect_image", lambda path, kept: read.append(path) or inspect(path, kept))
+    monkeypatch.setattr(cache, "inspect_image", lambda path, *rest: read.append(path) or inspect(path, *rest))
 
     def weights(cases, names=CLASSES) -> tuple[list, int, str]:
         read.clear()

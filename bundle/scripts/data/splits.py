@@ -1,4 +1,4 @@
-"""Who trains, who validates, who tests: by patient, or as the data set itself has it."""
+"""Divides patients into training, validation and test, or keeps the data set's own split. The datalist uses it."""
 
 import random
 
@@ -10,10 +10,10 @@ SPLITS = ("training", "validation", "test")
 def split_entries(
     entries: list[dict], validation: float, test: float, folds: int, seed: int, where: str, by_slice: bool = False
 ) -> list[tuple]:
-    """Split and fold of every entry.
+    """Returns split and fold of every entry.
 
-    A split that the folders give (`split` of the entries, which is taken out) is kept; where it has no validation, that
-    comes out of the training patients. Folds and splits by slice are made of all patients.
+    A split that the folders give (key `split`, which is removed from the entries) is kept. If it has no validation
+    part, some training patients become that part. For folds and for splits by slice it is ignored.
 
     Args:
         entries: with `patient`.
@@ -21,7 +21,7 @@ def split_entries(
         test: share of the patients.
         folds: number of folds, or 0.
         seed: of the shuffle.
-        where: the data's folder, for the message.
+        where: the data's folder, for error messages.
         by_slice: whether every slice counts as a patient.
     """
     given = [entry.pop("split", None) for entry in entries]
@@ -37,17 +37,20 @@ def split_entries(
 
 
 def split_patients(patients: list[str], validation: float, test: float, folds: int, seed: int, where: str) -> dict:
-    """Split and fold of every patient; a share above 0 gets one patient at least, training never less than one."""
+    """Returns split and fold of every patient.
+
+    A share above 0 gets at least one patient, and so does training.
+    """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise UserError(
-            f"validation {validation} and test {test}: expected shares from 0 to 1 that leave some to train"
+            f"validation is {validation}, test is {test}: expected shares from 0 that sum to less than 1; give others"
         )
     if folds < 0 or folds == 1:
-        raise UserError(f"folds is {folds}: expected 0 for one split, or 2 and more")
+        raise UserError(f"folds is {folds}: expected 0 for one split, or 2 or more; give another --folds")
     if len(patients) < max(2, folds + (test > 0) if folds else 2):
         raise UserError(
-            f"{where}: {len(patients)} patient(s), too few to keep them apart; expected {max(2, folds + (test > 0))} "
-            "or more (a datalist written by hand may divide them otherwise)"
+            f"{where}: found {len(patients)} patient(s), too few to split them; expected "
+            f"{max(2, folds + (test > 0))} or more; add patients, or write a datalist by hand"
         )
     order = list(patients)
     random.Random(seed).shuffle(order)
@@ -61,4 +64,5 @@ def split_patients(patients: list[str], validation: float, test: float, folds: i
 
 
 def patient_count(part: float, count: int) -> int:
+    """Returns how many of `count` patients a share is: at least one, unless the share is 0."""
     return max(1, round(part * count)) if part > 0 else 0

@@ -1,4 +1,8 @@
-"""`run.json`: what became of every case of an inference or evaluation, written after each one."""
+"""`run.json`: the record of an inference or evaluation, with the result of every case. It is written after each case.
+
+With `resume` a later run reads it and skips the cases that are finished. The writer, the scorer, `skipping.py` and
+`submission.py` use it.
+"""
 
 import hashlib
 import logging
@@ -22,15 +26,15 @@ DONE, FAILED = "done", "failed"
 
 
 class Journal:
-    """Knows what is done and what has failed, and says so at the end by the exit status.
+    """Records which cases are done and which have failed. If any has failed, the exit status of the command is 1.
 
     Args:
         output_dir: folder of `run.json` and of the results.
-        weights: file the network's weights come from, or files.
-        settings: whatever else a result depends on: transforms, network, numbers; compared as text.
-        anonymise: True or a secret word: codes in place of names.
-        resume: go by the `run.json` that is there: a case counts as done if its input, the weights and the settings
-            are the same as then and its result is still there.
+        weights: file, or files, of the network's weights.
+        settings: everything else that a result depends on: transforms, network, numbers. They are compared as text.
+        anonymise: True or a secret word: write codes in place of names.
+        resume: skip the cases that an existing `run.json` records as done, if input, weights and settings are the same
+            and the result still exists.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class Journal:
         self.earlier: dict[str, dict] = {}
 
     def begin(self) -> None:
-        """To be called once the weights are there; reads what an earlier run has done."""
+        """Starts the record, and reads that of an earlier run if `resume` is set. The weights must exist by now."""
         self.cases = {}
         self.made_with = {
             "weights": sha256_of_files(self.weights),
@@ -60,34 +64,35 @@ class Journal:
             if content.get("made_with") == self.made_with:
                 self.earlier = {case["image"]: case for case in content["cases"] if case["fate"] == DONE}
             else:
-                logger.info(f"{self.file}: made with other weights or settings; every case is done anew")
+                logger.info(f"{self.file}: made with other weights or settings; every case is done again")
         elif self.resume:
             logger.info(f"nothing to resume: no {self.file}, every case is done")
 
     def public_name(self, image: str) -> str:
-        """What a case is called in the file: the image's path, or its code."""
+        """Returns the name of a case in the record: the path of its image, or its code."""
         return image if self.word is None else case_code(case_name(image), scan_key(image)[0], self.word)
 
     def is_done(self, image: str, input_digest: str) -> bool:
-        """Whether an earlier run has left the result of the same input, made the same way."""
+        """Returns whether an earlier run has made the result from the same input, in the same way."""
         case = self.earlier.get(self.public_name(image))
         if not case or case["digest"] != input_digest or not scan_exists(file := self.file.parent / case["output"]):
             return False
         return "output_digest" not in case or case["output_digest"] == sha256_of_files(file)
 
     def record_done(self, image: str, input_digest: str, output: str, seconds: float, sealed: bool = False) -> None:
-        """Notes a result; one that is sealed counts only as it is now, another may be corrected by hand."""
+        """Records a result. If `sealed`, it is valid only as long as its file does not change; others may be edited."""
         facts = {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3)}
         seal = {"output_digest": sha256_of_files(self.file.parent / output)} if sealed else {}
         self.record(image, {**facts, **seal})
 
     def reuse(self, image: str) -> str:
-        """Takes over what an earlier run has noted; returns the name of its result."""
+        """Copies the record of a case from an earlier run, and returns the name of its result."""
         self.record(image, self.earlier[self.public_name(image)])
         return self.earlier[self.public_name(image)]["output"]
 
     def record_failure(self, image: str, reason: str) -> None:
-        if self.word is not None:  # what looks like a file may hold a name
+        """Records and logs that a case has failed."""
+        if self.word is not None:  # a path may contain a patient's name
             reason = " ".join("(a file)" if "/" in part or ".nii" in part else part for part in reason.split())
         shown = self.public_name(image)
         logger.warning(f"{reason if reason.startswith(shown) else f'{shown}: {reason}'}; skipped")
@@ -108,18 +113,22 @@ class Journal:
         write_json(content, self.file)
 
     def exit_with_status(self) -> None:
-        """Ends the command with status 1 if a case has failed; the last thing to be done."""
+        """Ends the command with exit status 1 if a case has failed. This is the last step of a run.
+
+        Raises:
+            UserError: how many cases have failed.
+        """
         failed = [case for case in self.cases.values() if case["fate"] == FAILED]
         if failed:
             names = ", ".join(Path(case["image"]).name for case in failed[:3]) + (", ..." if len(failed) > 3 else "")
             raise UserError(
-                f"{len(failed)} of {len(self.cases)} cases failed ({names}); the others are whole, {self.file} says "
-                "why. Mend or remove these and start again with --resume True"
+                f"{len(failed)} of {len(self.cases)} cases failed ({names}); the others are complete. {self.file} has "
+                "the reasons; fix or remove these cases and start again with --resume True"
             )
 
 
 def settings_text(thing: object, depth: int = 6) -> str:
-    """Settings as text: equal for objects made alike, in this process or another."""
+    """Returns settings as text. It is the same for equal objects, in this process or in another."""
     if thing is None or isinstance(thing, str | int | float | bool | torch.dtype | torch.device | Path):
         return str(thing)
     if isinstance(thing, dict):

@@ -1,8 +1,7 @@
-"""Synthetic MR images with labels, for demonstrations and tests: not patients, and no data set's pixels.
+"""Synthetic MR images with labels, for demonstrations and tests. They show no patient and contain no data of any.
 
-`python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"` writes weekly scans of the male
-pelvis in the folders and under the names that the data list reader knows; `--layout cardiac_png` and
-`--layout lgg_tiff` write hearts and brain tumours. The same arguments write the same bytes.
+`python -m scripts.phantom` writes weekly scans of the male pelvis, in the folders and with the names of HipMRI.
+`--layout cardiac_png` and `--layout lgg_tiff` write hearts and brain tumours. The same arguments write the same bytes.
 """
 
 import difflib
@@ -48,11 +47,11 @@ NOISE = 0.04  # standard deviation in either channel as a share of fat, at any v
 
 
 def make_scan(patient, week, size=(64, 64, 32), seed=0):
-    """Makes one scan; the same arguments give the same arrays.
+    """Makes one scan of a pelvis; the same arguments give the same arrays.
 
     Args:
-        patient, week, seed: integers from 0; a patient keeps body and prostate over the weeks.
-        size: voxels along L, P and S; the field of view stays 430 x 430 x 200 mm.
+        patient, week, seed: integers from 0. Body and prostate of a patient are the same in every week.
+        size: voxels along L, P and S; the field of view is always 430 x 430 x 200 mm.
 
     Returns:
         image (int16, counts from 0 to about 1500) and label (uint8, index into `CLASSES`), both indexed [L, P, S].
@@ -68,11 +67,13 @@ def make_scan(patient, week, size=(64, 64, 32), seed=0):
 
 
 def acquire(signal, rng, bias=BIAS, noise=NOISE):
-    """Turns tissue signal (fat about 1) into an image: uneven coil, Rician noise, arbitrary gain.
+    """Turns tissue signal (fat is about 1) into an image, with an uneven coil, Rician noise and an arbitrary gain.
 
     Args:
-        bias: greatest relative change of the signal over the field, in [0, 1).
-        noise: standard deviation of the noise in the real and the imaginary channel, fat being 1.
+        signal: array of tissue signal, [L, P, S].
+        rng: random generator.
+        bias: largest relative change of the signal over the field, in [0, 1).
+        noise: standard deviation of the noise in the real and the imaginary channel, relative to fat.
     """
     gain = rng.uniform(*GAIN)
     coil = 1 + bias * np.tanh(Waves.draw(rng, 350, 800, 6).on(signal.shape))
@@ -81,21 +82,23 @@ def acquire(signal, rng, bias=BIAS, noise=NOISE):
 
 
 def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipmri", first_patient=4, slices=None):
-    """Writes phantoms, their labels and `phantom.json`, which tells how they were made.
+    """Writes phantoms, their labels and `phantom.json`, which records the arguments.
+
+    Example: python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"
 
     Args:
-        output_dir: folder, made if missing; files of the same name are replaced.
-        patients: at least 1, or 3 where the layout divides them into training, validation and test.
-        scans: of each patient, at least 1, by default 2: weeks of a pelvis, phases of a heart; a brain has one.
-        size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128).
-            cardiac_png: rows and columns, by default (96,96); lgg_tiff: the same, by default (256,256).
-        seed: from 0; other seeds are other patients.
+        output_dir: folder; it is created if needed, and files of the same name are replaced.
+        patients: number of patients, at least 1, or 3 if the layout divides them into training, validation and test.
+        scans: number of scans per patient, by default 2: weeks of a pelvis, phases of a heart. A brain has one.
+        size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128). For
+            cardiac_png and lgg_tiff: rows and columns, by default (96,96) and (256,256).
+        seed: 0 or more; another seed gives other patients.
         layout: hipmri, hipmri_short or decathlon; 2D: keras_slices (of the pelvis), cardiac_png or lgg_tiff.
-        first_patient: number of the first patient; patient 5 is the same person whoever else is written.
-        slices: of each scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
+        first_patient: number of the first patient. Patient 5 is the same person, whoever else is written.
+        slices: number of slices per scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
 
     Returns:
-        Pairs of image path and label path; None for a label that the layout holds back.
+        Pairs of image path and label path; the label is None if the layout does not publish it.
     """
     kind = _find_layout(layout)
     size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
@@ -126,11 +129,13 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
 
 
 def make_images(kind, patient, week, size, seed, slices):
-    """Yields the images of one scan, each with its label, as its layout's files hold them.
+    """Yields the images of one scan, each with its label, as the files of the layout contain them.
 
     Args:
         kind: a `Layout`.
-        slices: how many, where the layout has any: of a pelvis the middle ones along L, each indexed [P, S].
+        patient, week, size, seed: as for `make_scan`.
+        slices: number of slices if the layout has slices. Of a pelvis they are the middle ones along L, each indexed
+            [P, S].
     """
     if kind.anatomy == "heart":
         yield make_heart(patient, week, size, seed)
@@ -145,6 +150,7 @@ def make_images(kind, patient, week, size, seed, slices):
 
 
 def write_file(path, content):
+    """Writes bytes to a file, atomically."""
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
@@ -192,7 +198,7 @@ def _is_int(value):
 
 
 def summary_line(pairs):
-    """Returns the line that ends the command."""
+    """Returns the last line that the command prints."""
     labels = sum(label is not None for _, label in pairs)
     common = os.path.commonpath([path.parent for pair in pairs for path in pair if path])
     return f"wrote {len(pairs)} synthetic images and {labels} labels to {common}"

@@ -1,4 +1,4 @@
-"""The picture of a study: a panel for each knob, every run a point at its best validation mean Dice."""
+"""The picture of a study: a panel for each knob, and in it a point for each run at its best validation mean Dice."""
 
 import math
 import textwrap
@@ -11,17 +11,19 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from scripts.core.files import atomic_write
+from scripts.core.palette import COLOURS
 from scripts.report.svg import INK, LINE, styled
 from scripts.study.space import Knob, is_number
 from scripts.study.table import cell_text
 
-# Okabe and Ito's colours, and a shape each: told apart with any colour vision.
-RUN = {"ls": "none", "marker": "o", "color": "#0072B2", "ms": 6.5, "alpha": 0.8, "mec": "white", "mew": 0.6}
-BEST = {"ls": "none", "marker": "*", "color": "#E69F00", "ms": 15, "mec": INK, "mew": 0.8}
-FAILED = {"ls": "none", "marker": "X", "color": "#D55E00", "ms": 7.5, "mec": "white", "mew": 0.6}
+# Three colours of the palette. The shapes differ too, so that the points can be told apart without colours.
+ORANGE, VERMILION, BLUE = COLOURS[0], COLOURS[4], COLOURS[5]
+RUN = {"ls": "none", "marker": "o", "color": BLUE, "ms": 6.5, "alpha": 0.8, "mec": "white", "mew": 0.6}
+BEST = {"ls": "none", "marker": "*", "color": ORANGE, "ms": 15, "mec": INK, "mew": 0.8}
+FAILED = {"ls": "none", "marker": "X", "color": VERMILION, "ms": 7.5, "mec": "white", "mew": 0.6}
 MEAN = {"color": INK, "lw": 2}
 COLUMNS = 3
-FEW = 12  # numbers of a range that are shown one by one
+FEW = 12  # a range of at most this many numbers is drawn as a list
 PANEL = (4.4, 3.2)  # inches
 LABEL = 42  # characters of a value's label at most
 ABREAST = 52  # characters that fit side by side below a panel
@@ -32,9 +34,9 @@ def draw_chart(found: list[dict], knobs: Sequence[Knob], file: Path, title: str)
     """Writes the picture.
 
     Args:
-        found: rows of the study.
-        knobs: its space; a panel each.
-        file: a PNG file.
+        found: rows of the study, from `table.result_rows`.
+        knobs: the space; each knob gets a panel.
+        file: the PNG file to write.
         title: name of the study.
     """
     scored = [row for row in found if row["score"] is not None]
@@ -68,7 +70,7 @@ def draw_chart(found: list[dict], knobs: Sequence[Knob], file: Path, title: str)
 
 
 def draw_panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict | None) -> None:
-    """One knob: values of a list side by side with their means, a range as it is."""
+    """Draws the panel of one knob: the values of a list side by side with their means, a range as an axis."""
     at = (place_on_list if has_few_values(knob) else place_on_range)(axis, knob, scored, failed)
     axis.plot([at[row["number"]] for row in scored], [row["score"] for row in scored], gid="runs", **RUN)
     floor = axis.get_xaxis_transform()  # near the lower edge, whatever the scores are
@@ -82,12 +84,12 @@ def draw_panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: d
 
 
 def has_few_values(knob: Knob) -> bool:
-    """Whether the knob has so few values that each can stand for itself."""
+    """Returns whether the knob has so few values that they are drawn side by side."""
     return knob.values is not None or (knob.walkable and len(knob.grid()) <= FEW)
 
 
 def place_on_list(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
-    """Where each run goes; runs of one value stand beside each other in the order of their numbers."""
+    """Returns the position of each run. Runs of the same value are side by side, in the order of their numbers."""
     values = list(knob.grid())
     if all(is_number(value) for value in values):
         values.sort()
@@ -112,7 +114,7 @@ def place_on_list(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> d
 
 
 def place_on_range(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
-    """Where each run goes on the axis of a range."""
+    """Returns the position of each run on the axis of a range."""
     low, high = knob.span.low, knob.span.high
     if knob.span.log:
         axis.set_xscale("log")
@@ -127,7 +129,7 @@ def place_on_range(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> 
 
 
 def value_labels(values: list) -> list[str]:
-    """Short names of the values, different ones if they can be: the end of a long reference, lines of a long list."""
+    """Returns short names of the values: the end of a long reference (if these ends differ), a long list in lines."""
     full = [cell_text(value, 10 * LABEL) for value in values]
     ends = [name.rsplit("::", 1)[-1] for name in full]
     names = ends if len(set(ends)) == len(full) else full
@@ -138,7 +140,7 @@ def value_labels(values: list) -> list[str]:
 
 
 def score_limits(scores: list[float]) -> tuple[float, float]:
-    """From below the lowest score, with room for failed runs, to above the highest."""
+    """Returns the limits of the axis, with room for the failed runs below the lowest score."""
     if not scores:
         return 0.0, 1.0
     margin = max(0.12 * (max(scores) - min(scores)), 0.01)

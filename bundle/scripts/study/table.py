@@ -1,4 +1,4 @@
-"""What a study has found so far: one row a run, as a CSV file and as a table on a terminal."""
+"""The results of a study so far: one row per run, as a CSV file and as a table for the terminal."""
 
 import csv
 import math
@@ -13,26 +13,26 @@ from scripts.study.space import Knob
 
 ORDER = ("complete", "running", "waiting", "stopped", "failed")
 MEASURED = ("score", "epochs_run", "seconds", "state", "reason")
-UNKNOWN = ""  # what a run is still to draw
+UNKNOWN = ""  # a value that is not chosen yet
 WIDEST = 40  # characters of a cell on a terminal
 
 
 def latest_trials(study: optuna.Study) -> dict[int, FrozenTrial]:
-    """The last trial of every run, by the run's number: a run that was broken off has several."""
+    """Returns the last trial of every run, by the run's number. A run that was interrupted has several trials."""
     trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)
     found = {trial.user_attrs["run"]: trial for trial in trials if "run" in trial.user_attrs}
     return dict(sorted(found.items()))
 
 
 def run_state(trial: FrozenTrial) -> str:
-    """A trial that failed has a reason; one without was broken off, and is to be gone on with."""
+    """Returns the state of a run. A failed trial with a reason has failed; one without was stopped and can continue."""
     if trial.state == TrialState.FAIL:
         return "failed" if "reason" in trial.user_attrs else "stopped"
     return trial.state.name.lower()
 
 
 def result_rows(study: optuna.Study, knobs: Sequence[Knob]) -> list[dict]:
-    """One row a run: its number, its knobs (a list as JSON), and what came of it."""
+    """Returns one row per run: its number, its values (a list as JSON), and its result."""
     found = []
     for number, trial in latest_trials(study).items():
         drawn = {**trial.user_attrs.get("planned", {}), **trial.params}
@@ -46,6 +46,7 @@ def result_rows(study: optuna.Study, knobs: Sequence[Knob]) -> list[dict]:
 
 
 def best_first(found: list[dict]) -> list[dict]:
+    """Sorts rows by state, then by score."""
     return sorted(found, key=lambda row: (ORDER.index(row["state"]), -(row["score"] or 0), row["number"]))
 
 
@@ -60,7 +61,7 @@ def write_csv(found: list[dict], knobs: Sequence[Knob], file: Path) -> None:
 
 
 def table_text(found: list[dict], knobs: Sequence[Knob]) -> str:
-    """A table for a terminal, the best run first."""
+    """Returns a table for the terminal, with the best run first."""
     head = ["run", *(knob.name for knob in knobs), "score", "epochs", "seconds", "state"]
     table = [head]
     for row in best_first(found):
@@ -75,10 +76,10 @@ def table_text(found: list[dict], knobs: Sequence[Knob]) -> str:
 
 
 def cell_text(value: object, widest: int = WIDEST) -> str:
-    """A value as short as it can be read."""
+    """Returns a short text for a value."""
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.4g}"
     shown = str(value).replace(", ", ",").replace(": ", ":").replace('"', "") or "-"
-    if len(shown) > widest:  # of a reference its end tells most
+    if len(shown) > widest:  # the end of a reference is its most specific part
         shown = shown.rsplit("::", 1)[-1]
     return shown if len(shown) <= widest else shown[: widest - 3] + "..."
