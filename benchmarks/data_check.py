@@ -1,9 +1,9 @@
-"""Time and memory of the data check: one pair read from disk, and a whole set that is remembered.
+"""Time and memory of the data check: for one pair read from disk, and for a data set that is remembered.
 
     python benchmarks/data_check.py [--size 256 256 128] [--cases 211] [--repeats 5]
 
-The set is hard links to a few pairs, so it takes little room; linked files are read and remembered one by one like any
-others.
+The data set consists of hard links to a few pairs, so it needs little space. Linked files are read and remembered one
+by one, like any others.
 """
 
 import argparse
@@ -30,12 +30,12 @@ def peaks(data: dict, names: list[str]) -> tuple[float, float]:
 
 
 def peak() -> float:
-    """Unlike `ru_maxrss`, this isn't handed down by the process that started this one."""
+    """Unlike `ru_maxrss`, this is not inherited from the process that started this one."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def linked(folder: Path, size: tuple, count: int) -> dict:
-    """As many pairs as asked for, the same few again and again."""
+    """As many pairs as requested, which are links to the same few pairs."""
     made = generate.generate(folder / "made", patients=DIFFERENT, scans=1, size=size)
     pairs = []
     for number in range(count):

@@ -1,9 +1,10 @@
-"""What the guards cost a healthy run: time with them over time without, by the clock and of the processors.
+"""The cost of the checks in a run without faults: ratio of the times with and without them.
 
     python benchmarks/guard_cost.py [--size 256 256 128] [--cases 3] [--repeats 3]
 
-Inference: with the check of every file and the digest of every input, over the same run without both. Training: what
-the digests and the previous state add to saving an epoch, as a share of an epoch of the shipped settings.
+For inference: with and without the check of every file and the digest of every input, by the clock and in processor
+time. For training: what the digests and the previous checkpoint add to the time of saving, as a share of an epoch with
+the shipped settings.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from common import inference, now, since, training
 
 
 def timed(data: Path, models: Path, out: Path) -> tuple[float, float]:
-    """Seconds from the first case to the last file, by the clock and of the processors."""
+    """Seconds from the first case to the last file, by the clock and in processor time."""
     made = inference(data, models, out)
     began = now()
     made.run()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from helpers import refusal, stubs
 
-from scripts.data.datalist import list_images, main, make_datalist, prepare_datalist, read_datalist
+from scripts.data.command import main
+from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
 from scripts.data.layouts import scan_key
 from scripts.data.splits import SPLITS, split_patients
 
