@@ -279,6 +279,23 @@ def test_what_is_told_of_an_error(capsys, tmp_path, network):
 
 
 @pytest.mark.parametrize(
+    "error, reason", [(UserError("epochs is 0"), "epochs is 0"), (ValueError("x"), "ValueError: x")]
+)
+@pytest.mark.parametrize("debug", [True, False])
+def test_the_reason_goes_to_a_file_if_one_is_asked_for(error, reason, debug, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "error.json"
+    crash.report_crash(type(error), error, None, debug)
+    assert not file.exists()
+    monkeypatch.setenv(crash.ERROR_FILE, str(file))
+    crash.report_crash(type(error), error, None, debug)
+    assert json.loads(file.read_text()) == {"reason": reason}
+    monkeypatch.setenv(crash.ERROR_FILE, "/dev/null/error.json")  # a folder that can't be written hides no error
+    capsys.readouterr()
+    crash.report_crash(type(error), error, None, debug)
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "target, given, line",
     [
         (ImprovedUNet, {"features": "abc"}, "ImprovedUNet: features is 'abc', expected int"),

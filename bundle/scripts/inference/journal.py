@@ -127,15 +127,15 @@ class Journal:
             )
 
 
-def settings_text(thing: object, depth: int = 6) -> str:
+def settings_text(value: object, depth: int = 6) -> str:
     """Returns settings as text. It is the same for equal objects, in this process or in another."""
-    if thing is None or isinstance(thing, str | int | float | bool | torch.dtype | torch.device | Path):
-        return str(thing)
-    if isinstance(thing, dict):
-        return "{" + ", ".join(f"{key}: {settings_text(value, depth)}" for key, value in thing.items()) + "}"
-    if isinstance(thing, list | tuple | set):
-        return "[" + ", ".join(settings_text(value, depth) for value in thing) + "]"
-    if isinstance(thing, torch.nn.Module):
-        return repr(thing)
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{name} {settings_text(vars(thing), depth - 1)}" if depth and hasattr(thing, "__dict__") else name
+    if value is None or isinstance(value, str | int | float | bool | torch.dtype | torch.device | Path):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {settings_text(value, depth)}" for key, value in value.items()) + "}"
+    if isinstance(value, list | tuple | set):
+        return "[" + ", ".join(settings_text(item, depth) for item in value) + "]"
+    if isinstance(value, torch.nn.Module):
+        return repr(value)
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return f"{name} {settings_text(vars(value), depth - 1)}" if depth and hasattr(value, "__dict__") else name
