@@ -1,6 +1,6 @@
-"""Wrong and odd inputs for anything that reads images: files, headers, values, pairs.
+"""Inputs for tests of everything that reads images: wrong ones, and unusual ones that are valid.
 
-Every image and label differs from every other one, so that no case is a copy of another.
+`write_corpus` writes them. All images and labels differ, so that no case is a copy of another.
 """
 
 import gzip
@@ -19,18 +19,18 @@ SHAPE = (16, 14, 12)
 AFFINE = np.diag([-2.0, -2.0, 2.5, 1.0])
 BOMB = 3 * 2**30  # bytes that the gzip bomb unpacks to
 SMALL = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
-HUGE = (10_000,) * 3  # a header that claims so many voxels
+HUGE = (10_000,) * 3  # voxels that a header claims
 
 
 class CorpusEntry(NamedTuple):
     """One image with its label.
 
     Attributes:
-        name: of the case; every file that it adds is called by it.
-        image, label: paths; a label of None is meant to be missing.
-        valid: whether it must be accepted.
-        word: what the one line on it must hold; of a valid case, the warning, or nothing.
-        wrong: the file at fault.
+        name: name of the entry; the names of its files begin with it.
+        image, label: paths; a label of None is missing on purpose.
+        valid: whether the entry must be accepted.
+        word: a part of the line that must be reported; for a valid entry a part of its warning, or empty.
+        wrong: the file with the fault.
     """
 
     name: str
@@ -42,7 +42,7 @@ class CorpusEntry(NamedTuple):
 
 
 def write_corpus(folder: Path) -> list[CorpusEntry]:
-    """Writes all inputs below `folder` and lists them."""
+    """Writes all inputs below `folder` and returns a list of them."""
     made = []
     for number, (name, change, valid, word) in enumerate([*wrong_images(), *wrong_labels(), *odd()]):
         rng = np.random.default_rng(number)
@@ -66,7 +66,7 @@ def labels(rng: np.random.Generator) -> np.ndarray:
 
 
 class Pair:
-    """A sound image and label, to be spoilt."""
+    """A valid image and label, which a change then makes wrong or unusual."""
 
     def __init__(self, folder: Path, name: str, image: np.ndarray, label: np.ndarray) -> None:
         self.folder, self.name = folder, name
@@ -238,12 +238,12 @@ def pixdim(*sizes: float) -> np.ndarray:
 
 
 def dims(*counts: int) -> np.ndarray:
-    """The header's field: number of axes, then each."""
+    """The field `dim` of a header: the number of axes, then the size of each."""
     return np.array([len(counts), *counts, *[1] * (7 - len(counts))])
 
 
 def wrong_images() -> Iterator[tuple]:
-    """Name, change, False, word."""
+    """Yields name, change, False (not valid) and word of every entry with a wrong image."""
     gone = other_file(lambda pair, path: None)
     loop = other_file(lambda pair, path: path.symlink_to(path))
     for name, change, word in (
@@ -334,7 +334,7 @@ def wrong_images() -> Iterator[tuple]:
 
 
 def wrong_labels() -> Iterator[tuple]:
-    """Likewise; the names begin with `label`."""
+    """Yields the same for wrong labels; these names begin with `label`."""
     shifted, flipped = AFFINE.copy(), AFFINE * [[-1], [1], [1], [1]]
     shifted[1, 3] += 3
     for name, change, word in (
@@ -359,7 +359,7 @@ def wrong_labels() -> Iterator[tuple]:
 
 
 def odd() -> Iterator[tuple]:
-    """What must be accepted; the word is the warning, where there is one."""
+    """Yields the same for entries that must be accepted; the word is a part of the warning, if there is one."""
     for kind in ("u1", "i1", "u2", "i4", "u4", "i8", "u8", "f4", "f8"):
         yield f"type_{kind}", image_values(lambda v, kind=kind: (v % 120).astype(kind)), True, ""
     for kind in ("i2", "u2", "i8", "f4", "f8"):

@@ -1,4 +1,4 @@
-"""The data check: no wrong input passes, no sound one is refused, and nothing is read twice."""
+"""The data check: no wrong input passes, no valid one is refused, and no file is read twice."""
 
 import gzip
 import io
@@ -34,7 +34,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture
 def data(tmp_path) -> dict:
-    """Six sound cases of three patients, as `datalist.prepare_datalist` would give them."""
+    """Six valid cases of three patients, as `datalist.prepare_datalist` would give them."""
     rng = np.random.default_rng(0)
     content: dict = {"training": [], "validation": [], "test": [], "patients": {}}
     for number in range(6):
@@ -62,8 +62,8 @@ def test_the_corpus_is_large_and_has_no_case_twice(corpus):
     assert all(case.word for case in wrong)
 
 
-def test_every_wrong_case_in_one_line_and_no_sound_one(corpus):
-    """One check of all: what is wrong with one case says nothing of another."""
+def test_every_wrong_case_in_one_line_and_no_valid_one(corpus):
+    """One check of all cases: a fault of one case does not affect another."""
     began = time.perf_counter()
     found = check_dataset(listed(corpus), CLASSES)
     assert time.perf_counter() - began < 10
@@ -193,7 +193,7 @@ def test_a_volume_of_many_blocks(tmp_path):
 
 
 def test_one_digest_for_one_content(tmp_path):
-    """Type, scaling, order of bytes and compression don't make another scan of it; one voxel does."""
+    """Type, scaling, byte order and compression do not change the digest; one voxel does."""
     values = pixels(np.random.default_rng(0))
     save(tmp_path / "a.nii.gz", values)
     save(tmp_path / "b.nii", values.astype(np.float64))
@@ -216,7 +216,7 @@ def test_odd_names_stay_on_one_line(tmp_path):
         assert len(line.splitlines()) == 1 and line.isprintable() and "an empty file" in line
 
 
-def test_sound_cases(data):
+def test_valid_cases(data):
     found = check_dataset(data, CLASSES)
     assert (found.errors, found.warnings, found.read) == ([], [], 12)
     assert [case.patient for case in found.cases] == ["P0", "P0", "P1", "P1", "P2", "P2"]
@@ -303,7 +303,7 @@ def test_one_unlike_the_others(affine, shape, word, data):
 
 
 def test_a_set_that_varies_has_other_outliers():
-    """What is unusual among equals is nothing special among scans that all differ; far is far in either."""
+    """A size that is unusual among equal scans is normal among scans that differ; a very different one never is."""
     spread = {str(i): {"spacing": [size, 1, 1], "ras_shape": [100, 100, 100]} for i, size in enumerate(range(10, 20))}
     assert (
         find_outliers([*spread, "far"], spread | {"far": {"spacing": [26, 1, 1], "ras_shape": [100, 100, 100]}}) == []
@@ -358,7 +358,7 @@ def test_a_changed_file_is_read_again(keep_time, data, tmp_path, reads):
 
 
 def test_an_error_is_looked_at_again_each_time(data, tmp_path, reads):
-    """It may have been the disk's."""
+    """The cause may have been the disk."""
     Path(data["test"][0]["image"]).write_bytes(b"broken")
     for _ in range(2):
         reads.clear()

@@ -63,7 +63,7 @@ def test_the_seed_decides(dataset):
 
 
 def test_a_split_depends_on_the_patients_alone(dataset, tmp_path):
-    """More scans of known patients move nobody."""
+    """More scans of known patients do not change their split."""
     more = [f"semantic_{kind}/C007_Week9.nii.gz" for kind in ("MRs", "labels")]
     before, after = make_datalist(dataset), make_datalist(stubs(dataset, more))
     assert [patients_of(before[split]) for split in SPLITS] == [patients_of(after[split]) for split in SPLITS]
@@ -121,7 +121,7 @@ def test_splits_that_cannot_be_made(count, options, words, tmp_path):
     assert all(word in message for word in words)
 
 
-def test_too_few_patients_are_told_with_their_folder(tmp_path):
+def test_too_few_patients_are_reported_with_their_folder(tmp_path):
     assert str(tmp_path) in refusal(make_datalist, scans(tmp_path, 1))
     assert str(tmp_path) in refusal(make_datalist, tmp_path / "nowhere")
 
@@ -145,7 +145,7 @@ def test_what_a_list_says_of_itself(dataset):
 
 
 def test_a_list_by_hand(tmp_path):
-    """Paths are relative to the list; patients are read off the names; a test entry may be bare."""
+    """Paths are relative to the list; patients are taken from the names; a test entry may be a plain path."""
     training, test = [pair("C004_Week0"), pair("C004_Week1"), pair("sub/other")], ["C009_Week3.nii.gz"]
     stubs(tmp_path, test)
     path = by_hand(tmp_path, training=training)
@@ -191,7 +191,7 @@ def test_a_patient_on_two_sides_is_refused(content, sides, tmp_path):
 
 
 def test_patients_given_by_hand_come_before_names(tmp_path):
-    """One name in two hospitals is two patients, if the list says so."""
+    """The same file name may belong to two patients, if the list says so."""
     path = by_hand(tmp_path, training=[pair("C004_Week0", patient="A4")], test=[pair("C004_Week1", patient="B4")])
     assert [read_datalist(path)[split][0]["patient"] for split in ("training", "test")] == ["A4", "B4"]
 
@@ -297,7 +297,7 @@ def test_images_of_a_split(tmp_path):
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_images_of_one_name_are_refused(listed, tmp_path):
-    """Their results would have one name too."""
+    """Their results would have the same name as well."""
     names = ["x/t2.nii.gz", "y/t2.nii.gz"]
     test = [{"image": name, "patient": name[0]} for name in names]
     path = by_hand(tmp_path, test=test)

@@ -1,4 +1,4 @@
-"""Label maps of any tool: what is read, what is refused in one line, how truth and prediction find each other."""
+"""Label maps of any tool: what is read, what is refused in one line, and how truth and prediction are paired."""
 
 import gzip
 
@@ -61,7 +61,7 @@ def test_what_is_no_label_map(values, dtype, found, expected, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", "half", "flipped"])
-def test_a_file_that_is_not_whole(content, tmp_path):
+def test_an_incomplete_file(content, tmp_path):
     file = save_labels(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 3, (40, 40, 40)))
     whole = file.read_bytes()
     if content == "half":

@@ -1,4 +1,4 @@
-"""Finding images and labels: every known layout, pairing by name, and what is said where it fails."""
+"""Finding images and labels: every known layout, pairing by name, and the messages if it fails."""
 
 import json
 
@@ -117,7 +117,7 @@ def decathlon_entries(*numbers):
 
 
 def test_decathlon_with_a_list(tmp_path):
-    """The list decides: what it leaves out is left out."""
+    """Only the pairs in the list count."""
     stubs(listing(tmp_path, training=decathlon_entries(2)), CASES)
     assert layouts.find_pairs(tmp_path) == [
         {"image": "imagesTr/pelvis_2.nii.gz", "label": "labelsTr/pelvis_2.nii.gz", "patient": "pelvis_2", "week": None}

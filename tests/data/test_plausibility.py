@@ -1,4 +1,4 @@
-"""Without truth: volumes, pieces and the border of a map, and what the training data says of them."""
+"""Plausibility without truth: volumes, pieces and contact with the border, compared with the training data."""
 
 import nibabel as nib
 import numpy as np

@@ -1,4 +1,4 @@
-"""Scans that lie on disk slice by slice: found, read, refused, written."""
+"""Scans that are stored slice by slice: found, read, refused, written."""
 
 import json
 import os
@@ -149,7 +149,7 @@ def test_a_slice_of_a_stack_without_its_mask(data, tmp_path):
 # reading
 
 
-def test_what_monai_reads_is_what_lies_there(data):
+def test_monai_reads_what_is_in_the_files(data):
     load = LoadImaged("image", reader=SliceReader, ensure_channel_first=True, image_only=True)
     stack = next(path for path in find_images(data / "lgg"))
     volume = load({"image": str(stack)})["image"]
@@ -282,7 +282,7 @@ def test_a_volume_under_the_name_of_a_slice(tmp_path):
     assert "expected a slice of two axes" in refusal(read_slices, file)
 
 
-def test_the_check_names_the_first_of_a_whole_set(pair, tmp_path):
+def test_the_check_names_the_first_of_a_data_set(pair, tmp_path):
     palette(pair / "train/image/cmr1.png")
     grey(pair / "val/image/cmr2.png", np.arange(64).reshape(8, 8))
     grey(pair / "val/mask/cmr2_mask.png", np.eye(8))

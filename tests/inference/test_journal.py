@@ -1,4 +1,4 @@
-"""run.json: what counts as done, what is said of failures, and the exit status."""
+"""run.json: what counts as done, the lines about failures, and the exit status."""
 
 import json
 import logging
@@ -117,7 +117,7 @@ def test_settings_as_text():
 
 
 def test_settings_of_the_shipped_configuration(phantoms, tmp_path):
-    """Made twice they read alike; each knob that changes a result changes them."""
+    """Two equal objects give the same text; every knob that changes a result changes it."""
     run("train", ["train.json"], dataset_dir=phantoms, output_dir=tmp_path, ckpt_dir=tmp_path, epochs=1)
 
     def made(**overrides):

@@ -1,4 +1,4 @@
-"""One bad case among good ones: named, skipped, and the others as if it had not been there."""
+"""Bad cases among good ones are named and skipped, and do not change the results of the others."""
 
 import gzip
 import json
@@ -71,7 +71,7 @@ def mixed(phantoms, tmp_path):
 
 
 def test_what_is_handed_over_is_what_monai_would_have_read(tmp_path):
-    """Values and metadata, for every valid file of the corpus, read once in place of twice."""
+    """Values and metadata of every valid file of the corpus, although each is read only once."""
     load = Compose([LoadImaged("image", ensure_channel_first=True, image_only=True)])
     data = [{"image": str(case.image)} for case in corpus.write_corpus(tmp_path) if case.valid]
     dataset = SkippingDataset(data, load, Journal(str(tmp_path), ""), ["background", "prostate"])
@@ -84,7 +84,7 @@ def test_what_is_handed_over_is_what_monai_would_have_read(tmp_path):
 
 
 def test_fifty_cases_of_which_ten_are_bad(phantoms, trained, tmp_path, caplog):
-    """Forty maps, equal to the last bit to those of a run without the bad ones; ten lines; status 1."""
+    """Forty maps that are identical to those of a run without the bad cases; ten lines; status 1."""
     images = find_images(phantoms)
     for folder in ("good", "mixed"):
         (tmp_path / folder).mkdir()
@@ -121,8 +121,8 @@ def test_inference_writes_the_good_ones_as_without_the_bad(workers, mixed, train
     assert (mixed / "out_good" / "volumes.csv").read_text() == (mixed / "out_mixed" / "volumes.csv").read_text()
     assert sorted(fates(mixed / "out_mixed").values()) == ["done"] * 6 + ["failed"] * 3
     for number in (0, 50, 99):
-        (told,) = [r.getMessage() for r in caplog.records if f"Case_{number:03d}" in r.getMessage()]
-        assert len(told.splitlines()) == 1 and told.endswith("skipped")
+        (line,) = [r.getMessage() for r in caplog.records if f"Case_{number:03d}" in r.getMessage()]
+        assert len(line.splitlines()) == 1 and line.endswith("skipped")
     assert not (mixed / "out_mixed" / ".partial").exists()
     log = (mixed / "out_mixed" / "inference.log").read_text()
     assert log.count("; skipped") == 3 and "Traceback" not in log  # the lines say all that is known
@@ -147,7 +147,7 @@ def test_a_second_run_does_only_what_is_missing(mixed, trained, caplog):
 
 
 def test_the_network_fails_on_one_case(mixed, trained, monkeypatch):
-    """A forward pass that runs out of memory, as a volume larger than the others makes it."""
+    """A forward pass that runs out of memory, as for a volume that is larger than the others."""
     made = workflow("infer", ["inference.json"], dataset_dir=mixed / "good", output_dir=mixed / "out",
                     ckpt_dir=trained / "models", pictures=False)  # fmt: skip
     made.initialize()

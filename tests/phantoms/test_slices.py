@@ -28,7 +28,7 @@ NUMBERS = {"keras_slices": r"case_(\d+)_", "cardiac_png": r"cmr(\d+)\.", "lgg_ti
 
 @pytest.fixture(scope="module", params=SMALL)
 def made(request, tmp_path_factory):
-    """A layout's name, a folder that holds it, and the pairs of paths."""
+    """The name of a layout, a folder with it, and the pairs of paths."""
     folder = tmp_path_factory.mktemp(request.param)
     return request.param, folder, generate(folder, layout=request.param, seed=3, **SMALL[request.param])
 
@@ -94,9 +94,9 @@ def test_a_patient_is_on_one_side(made):
 
 def test_the_folder_says_that_it_is_synthetic(made):
     layout, folder, _ = made
-    told_by = json.loads((folder / "phantom.json").read_text())
-    assert told_by["description"].startswith("synthetic") and told_by["description"].endswith("not patients")
-    assert told_by["layout"] == layout and told_by["size"] == list(SMALL[layout]["size"])
+    recorded = json.loads((folder / "phantom.json").read_text())
+    assert recorded["description"].startswith("synthetic") and recorded["description"].endswith("not patients")
+    assert recorded["layout"] == layout and recorded["size"] == list(SMALL[layout]["size"])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_every_heart_has_a_ring_round_its_left_ventricle(hearts):
         assert image[label == LEFT].mean() > 1.4 * image[label == MYOCARDIUM].mean(), key
 
 
-def test_the_right_ventricle_lies_on_the_patients_right(hearts):
+def test_the_right_ventricle_is_on_the_patients_right(hearts):
     columns = np.array([[np.argwhere(label == c)[:, 1].mean() for c in (RIGHT, LEFT)] for _, label in hearts.values()])
     assert np.all(columns[:, 0] < columns[:, 1] + 2) and np.mean(columns[:, 1] - columns[:, 0]) > 8
 

@@ -1,4 +1,4 @@
-"""The guard: command lines it refuses or lets pass, knobs it checks, two runs in one folder, the size of the cache."""
+"""The start of a run: command lines, knobs, two runs in one folder, the size of the cache; the lines about errors."""
 
 import json
 import logging
@@ -199,9 +199,9 @@ def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog
 
 
 @pytest.mark.parametrize(
-    "load, policy, told", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
+    "load, policy, reported", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
 )
-def test_a_busy_machine_is_told_of(load, policy, told, monkeypatch, caplog):
+def test_a_busy_machine_is_reported(load, policy, reported, monkeypatch, caplog):
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -210,7 +210,7 @@ def test_a_busy_machine_is_told_of(load, policy, told, monkeypatch, caplog):
         monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     with caplog.at_level(logging.INFO):
         session.warn_if_machine_is_busy()
-    assert ("load 3.0 on 2 cores" in caplog.text) == told
+    assert ("load 3.0 on 2 cores" in caplog.text) == reported
 
 
 def test_no_cases_to_cache(caplog):
@@ -222,7 +222,7 @@ def test_no_cases_to_cache(caplog):
     assert "no training cases" in refusal(cache.announce_cache, Compose([]), nothing, ["training"], 1.0, keep_last=True)
 
 
-def test_free_memory_is_told_where_it_is_known(caplog):
+def test_free_memory_is_reported_if_it_is_known(caplog):
     item = {"image": torch.zeros(1, 4, 4, 4), "label": torch.zeros(1, 4, 4, 4)}
     with caplog.at_level(logging.INFO):
         cache.announce_cache(Compose([]), {"test": [item]}, ["test"], 1.0)
@@ -252,7 +252,7 @@ def test_a_traceback_is_asked_for(monkeypatch):
             assert sys.excepthook.keywords == {"debug": debug}
 
 
-def test_a_mistake_is_one_line_and_a_crash_is_whole_where_that_is_asked_for(capsys):
+def test_a_mistake_is_one_line_and_debug_prints_the_traceback_of_a_crash(capsys):
     for error, debug in ((UserError("epochs is 0"), True), (ValueError("x"), True), (ValueError("x"), False)):
         wrapped = RuntimeError("Failed to instantiate")
         wrapped.__cause__ = error
@@ -262,7 +262,7 @@ def test_a_mistake_is_one_line_and_a_crash_is_whole_where_that_is_asked_for(caps
         assert isinstance(error, UserError) or ("Failed to instantiate" in said[-1]) == debug
 
 
-def test_what_is_told_of_an_error(capsys, tmp_path, network):
+def test_the_lines_about_an_error(capsys, tmp_path, network):
     start(tmp_path, network)
     try:
         raise RuntimeError("while doing a") from ValueError("the real reason")

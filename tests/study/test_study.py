@@ -1,4 +1,4 @@
-"""Studies: the space, the queue that outlives its process, what each run is given, the table and the picture."""
+"""Studies: the space, the queue that survives its process, the arguments of each run, the table and the picture."""
 
 import json
 import os
@@ -31,7 +31,7 @@ GRID = {"learning_rate": [0.001, 0.0003], "flip_axis": [0, 1]}
 
 @pytest.fixture
 def begin(phantoms, tmp_path, monkeypatch):
-    """Begins a study of fast false runs; `calls` has what each was given."""
+    """Starts a study with fast fake runs; `calls` has the arguments of each."""
     calls: list[dict] = []
 
     def execute(command, folder, environment, started):
@@ -64,7 +64,7 @@ def begin(phantoms, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "space, told",
+    "space, words",
     [
         (None, "expected values by id"),
         ({}, "expected values by id"),
@@ -84,8 +84,8 @@ def begin(phantoms, tmp_path, monkeypatch):
         ({"test_share": [0.1]}, "decides the splits"),
     ],
 )
-def test_what_is_no_space(space, told):
-    assert told in refusal(parse_space, space)
+def test_what_is_no_space(space, words):
+    assert words in refusal(parse_space, space)
 
 
 def test_a_space_from_a_file(tmp_path):
@@ -305,7 +305,7 @@ def test_a_study_that_was_killed_goes_on(begin, monkeypatch):
 
 
 def test_a_run_that_outlived_its_study_is_waited_for(begin, monkeypatch):
-    """The run still holds its own lock; nothing takes its place before it has ended."""
+    """The run still holds its own lock; no other run starts in its folder before it has ended."""
     monkeypatch.setattr(one_run, "execute", lambda *_: 128 + signal.SIGTERM)
     assert "were stopped" in refusal(begin)
     lock = one_run.FileLock(begin.folder / "run_000" / one_run.RUN_LOCK, thread_local=False)
@@ -350,7 +350,7 @@ def test_an_error_of_the_study_itself_is_not_swallowed(parallel, begin, monkeypa
 
 
 @pytest.mark.parametrize(
-    "other, told",
+    "other, words",
     [
         ({"space": {"learning_rate": [0.001, 0.0003]}}, "space"),
         ({"epochs": 9}, '{"epochs": 9}'),
@@ -359,10 +359,10 @@ def test_an_error_of_the_study_itself_is_not_swallowed(parallel, begin, monkeypa
         ({"config_file": [TRAIN, str(CONFIGS / "demo.json")]}, "config_file"),
     ],
 )
-def test_another_study_in_its_folder_is_refused(other, told, begin):
+def test_another_study_in_its_folder_is_refused(other, words, begin):
     begin(epochs=3)
     message = refusal(begin, **{"epochs": 3, **other})
-    assert "of another study" in message and told in message and "--output_dir" in message
+    assert "of another study" in message and words in message and "--output_dir" in message
 
 
 def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
@@ -372,7 +372,7 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
 
 
 @pytest.mark.parametrize(
-    "wrong, told",
+    "wrong, words",
     [
         ({"space": {"learning_rat": [1]}}, "did you mean --learning_rate?"),
         ({"epoch": 3}, "did you mean --epochs?"),
@@ -391,8 +391,8 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
         ({"storage": "nosuch://x"}, "storage"),
     ],
 )
-def test_what_is_refused(wrong, told, begin):
-    assert told in refusal(begin, **wrong)
+def test_what_is_refused(wrong, words, begin):
+    assert words in refusal(begin, **wrong)
     assert not begin.calls
 
 
@@ -471,7 +471,7 @@ def command(phantoms, folder, space, *more):
 
 
 def test_real_runs(phantoms, tmp_path):
-    """One that trains and one that the guard refuses, side by side."""
+    """One run that trains and one that is refused, in parallel."""
     words = command(phantoms, tmp_path / "s", {"flip_axis": [0, 7]}, "--epochs", "1", "--parallel", "2")
     done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -485,7 +485,7 @@ def test_real_runs(phantoms, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_study_of_real_runs_resumes_them(phantoms, tmp_path):
-    """The study is killed, its runs live on for a while; the same command ends with all four, none from its start."""
+    """The study is killed and its runs live on; the same command completes all four without repeating epochs."""
     space = {"learning_rate": [0.001, 0.0003], "dropout": [0.0, 0.3]}
     words = command(phantoms, tmp_path / "s", space, "--epochs", "30", "--parallel", "2")
     first = subprocess.Popen(words, cwd=BUNDLE, stdout=subprocess.DEVNULL)

@@ -1,4 +1,4 @@
-"""The record of a run: columns, values, gaps, the picture, and going on from an earlier part."""
+"""The record of a run: columns, values, gaps, the picture, and a resumed history."""
 
 import logging
 import math
@@ -27,7 +27,7 @@ def metrics(side, mean, *classes):
 
 
 def run(folder, epochs, validated=(1, 2, 3, 4), state=None):
-    """Two batches an epoch, of losses 2 * epoch and 3 * epoch; the rate halves after each."""
+    """Two batches per epoch, with losses 2 * epoch and 3 * epoch; the rate halves after each."""
     trainer, evaluator = Engine(step), Engine(lambda *_: None)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 

@@ -44,7 +44,7 @@ def example(channels: int, shape: tuple, dtype=torch.uint8):
 
 
 def formulas(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Every loss in NumPy and double precision, spelt out."""
+    """Every loss in NumPy and double precision, as its formula."""
     z, y = logits.double().numpy(), labels.numpy()
     channels, axes = z.shape[1], tuple(range(2, z.ndim))
     if channels > 1:
@@ -88,7 +88,7 @@ def test_losses_are_what_their_formulas_say(channels, shape, dtype):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("channels, shape", SHAPES)
 def test_gradients_are_finite_and_lead_to_the_truth(name, channels, shape):
-    """Also in mixed precision, and where the network is very sure of what is wrong."""
+    """Also in mixed precision, and for very confident wrong predictions."""
     logits, labels = example(channels, shape)
     function = loss(name, channels)
     for scale in (1.0, 100.0):
@@ -129,7 +129,7 @@ def test_sampled_bce(channels):
 
 
 def test_deep_supervision_adds_the_loss_of_the_coarser_scores():
-    """In training alone; of an average's forward pass in between nothing is left."""
+    """Only in training; a forward pass of an average in between has no effect."""
     torch.manual_seed(0)
     network = ImprovedUNet(spatial_dims=2, out_channels=3, features=2, levels=3, dropout=0.0)
     plain = torch.nn.MSELoss()
