@@ -307,7 +307,7 @@ def wrong_images() -> Iterator[tuple]:
             header(pixdim=pixdim(2.0001, 2, 2.5), quatern_b=0, quatern_c=0, quatern_d=0),
             "MONAI would use the qform",
         ),
-        ("affine_nan", placed(np.where(np.eye(4), np.nan, 0)), "an affine that is not finite"),
+        ("affine_nan", placed(np.where(np.eye(4), np.nan, 0)), "an affine with numbers that are not finite"),
         ("affine_singular", placed(np.array([[2, 2, 0, 0], [2, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])), "singular"),
         ("affine_0", placed(np.zeros((4, 4))), "singular"),
         ("metres", placed(np.diag([0.002, 0.002, 0.002, 1])), "an affine with a spacing of 0.002"),
