@@ -1,4 +1,4 @@
-"""What the benchmarks share: a clock, phantoms in a temporary folder and the shipped configurations."""
+"""Functions that several benchmarks use: a clock, phantoms in a temporary folder, the shipped configurations."""
 
 import resource
 import sys
@@ -26,7 +26,7 @@ def seconds(call: Callable, repeats: int) -> float:
 
 
 def now() -> tuple[float, float]:
-    """Seconds by the clock, and those that all cores have worked for this process and those that it has waited for."""
+    """Seconds by the clock, and processor seconds of this process and of the processes that it has waited for."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return time.perf_counter(), sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -38,7 +38,7 @@ def since(began: tuple[float, float]) -> tuple[float, float]:
 
 
 def inference(data: Path, models: Path, out: Path, *patches: str, **overrides) -> ConfigWorkflow:
-    """An inference workflow without pictures, all parts of which are made: what is left is the run itself."""
+    """An inference workflow without pictures. All its parts are created; only the run itself is left."""
     made = ConfigWorkflow(
         [str(BUNDLE / "configs" / file) for file in ("inference.json", *patches)],
         workflow_type="infer",
@@ -58,7 +58,7 @@ def inference(data: Path, models: Path, out: Path, *patches: str, **overrides) -
 
 @contextmanager
 def training(files: list[str], patients: int, scans: int, size: tuple, **overrides) -> Iterator[ConfigWorkflow]:
-    """An initialised training workflow on fresh phantoms; every file it writes goes with the context."""
+    """An initialised training workflow on new phantoms. All its files are deleted at the end of the context."""
     from scripts.phantoms import generate
 
     with tempfile.TemporaryDirectory() as folder:

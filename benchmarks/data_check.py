@@ -1,9 +1,9 @@
-"""Time and memory of the data check: one pair read from disk, and a whole set that is remembered.
+"""Time and memory of the data check: for one pair read from disk, and for a data set that is remembered.
 
     python benchmarks/data_check.py [--size 256 256 128] [--cases 211] [--repeats 5]
 
-The set is hard links to a few pairs, so it takes little room; linked files are read and remembered one by one like any
-others.
+The data set consists of hard links to a few pairs, so it needs little space. Linked files are read and remembered one
+by one, like any others.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 
 from common import seconds
 
-from scripts.check.dataset import check, faults
-from scripts.check.nifti import inspect
+from scripts.check.dataset import check_dataset, find_faults
+from scripts.check.nifti import inspect_volume
 from scripts.phantoms import generate
 
 DIFFERENT = 4  # pairs that are made
@@ -25,17 +25,17 @@ DIFFERENT = 4  # pairs that are made
 def peaks(data: dict, names: list[str]) -> tuple[float, float]:
     """Peak memory of this process in MiB, before and after a check on two threads."""
     before = peak()
-    check(data, names, workers=2)
+    check_dataset(data, names, workers=2)
     return before, peak()
 
 
 def peak() -> float:
-    """Unlike `ru_maxrss`, this isn't handed down by the process that started this one."""
+    """Unlike `ru_maxrss`, this is not inherited from the process that started this one."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def linked(folder: Path, size: tuple, count: int) -> dict:
-    """As many pairs as asked for, the same few again and again."""
+    """As many pairs as requested, which are links to the same few pairs."""
     made = generate.generate(folder / "made", patients=DIFFERENT, scans=1, size=size)
     pairs = []
     for number in range(count):
@@ -56,16 +56,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = linked(Path(folder), tuple(given.size), given.cases)
         first = data["training"][0]
-        pair = seconds(lambda: faults(first["image"], first["label"], names), given.repeats)
+        pair = seconds(lambda: find_faults(first["image"], first["label"], names), given.repeats)
         few = {"training": data["training"][: 2 * DIFFERENT], "patients": data["patients"]}
-        threads = {n: seconds(lambda n=n: check(few, names, workers=n), given.repeats) for n in (1, 2)}
+        threads = {n: seconds(lambda n=n: check_dataset(few, names, workers=n), given.repeats) for n in (1, 2)}
         paths = [path for case in few["training"] for path in case.values()]
         with ProcessPoolExecutor(2) as pool:
-            list(pool.map(inspect, paths[:2]))  # the processes are there before the clock runs
-            processes = seconds(lambda: list(pool.map(inspect, paths)), given.repeats)
-        whole = seconds(lambda: check(data, names, folder), 1)
-        again = seconds(lambda: check(data, names, folder), given.repeats)
-        assert check(data, names, folder).read == 0
+            list(pool.map(inspect_volume, paths[:2]))  # the processes are there before the clock runs
+            processes = seconds(lambda: list(pool.map(inspect_volume, paths)), given.repeats)
+        whole = seconds(lambda: check_dataset(data, names, folder), 1)
+        again = seconds(lambda: check_dataset(data, names, folder), given.repeats)
+        assert check_dataset(data, names, folder).read == 0
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:  # has made no phantoms
             before, after = fresh.submit(peaks, few, names).result()
     print(f"pairs of {given.size}, int16 and uint8, .nii.gz; median of {given.repeats}")

@@ -1,12 +1,12 @@
-"""Time of an epoch: the published order of steps, read from disk each time, over the shipped one.
+"""Time of an epoch: ratio of the published order of steps, which reads from disk each time, to the shipped one.
 
     python benchmarks/epoch_order.py [--images 256 256 128] [--size 128 128 64] [--batches 2] [--repeats 3]
 
-A zoo-style bundle prepares every sample anew: it reads the file, augments at full resolution and resizes last
-(configs/resize_last.json without a cache). Both orders run through the same bare PyTorch loop with the same network,
-loss, optimiser and metrics, so that only the data differ; batches are prepared in the process that trains. Epochs
-alternate, the first of each is not counted, ratios are medians over neighbouring epochs. The network alone, on a batch
-that lies ready, tells what no order of steps can save.
+A bundle of the zoo prepares every sample in every epoch: it reads the file, augments at full resolution and resizes
+last (configs/resize_last.json without a cache). Both orders run in the same plain PyTorch loop with the same network,
+loss, optimiser and metrics, so that only the data differ. Batches are prepared in the process that trains. Epochs
+alternate; the first of each is not counted; ratios are medians over neighbouring epochs. The time of the network alone,
+on a prepared batch, is what no order of steps can save.
 """
 
 import argparse

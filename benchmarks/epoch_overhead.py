@@ -1,12 +1,12 @@
-"""Time of an epoch by the shipped trainer with all its handlers, over a bare PyTorch loop of the same work.
+"""Time of an epoch: ratio of the shipped trainer with all its handlers to a plain PyTorch loop of the same work.
 
-The bare loop also runs on one batch that lies ready: what it saves is what preparing the data costs.
+The plain loop also runs on one prepared batch: the difference is the cost of preparing the data.
 
     python benchmarks/epoch_overhead.py [--size 64 64 32] [--features 16] [--batches 8] [--repeats 5]
 
 Both train and validate on the same cached cases, with the same network, loss, optimiser and Dice metrics. Epochs
-alternate within one process, so that a busy machine slows both alike; the first of each is not counted. Ratios are
-medians over neighbouring epochs, by the clock and in processor time: the latter leaves out what other work takes.
+alternate in one process, so that a busy machine slows both equally; the first of each is not counted. Ratios are
+medians over neighbouring epochs, by the clock and in processor time, which does not count the work of other programs.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def bare_epoch(network, optimizer, loss_function, schedule, loaders, post, class
 
 
 def bare_parts(made: ConfigWorkflow) -> tuple:
-    """What `bare_epoch` takes: the configuration's, with a network, an optimiser and a schedule of its own."""
+    """The arguments of `bare_epoch`: those of the configuration, with its own network, optimiser and schedule."""
     get = made.parser.get_parsed_content
     network = copy.deepcopy(get("network_def"))
     optimizer = torch.optim.Adam(network.parameters(), lr=5e-4, weight_decay=1e-5)
@@ -59,13 +59,13 @@ def bare_parts(made: ConfigWorkflow) -> tuple:
 
 
 def without_data(network, optimizer, loss_function, schedule, loaders, post, classes) -> tuple:
-    """The same parts, with one batch that lies ready in place of all that a loader prepares."""
+    """The same parts, with one prepared batch in place of the loader."""
     ready = [[next(iter(loader))] * len(loader) for loader in loaders]
     return network, optimizer, loss_function, schedule, ready, post, classes
 
 
 def show(times: dict[str, list[tuple[float, float]]], ratios: dict[str, tuple[str, str]]) -> None:
-    """Prints the medians of all epochs but the first, and of the ratios of neighbours, by a title for each."""
+    """Prints the medians of all epochs except the first and of the ratios of neighbouring epochs, with titles."""
     for i, kind in enumerate(("clock", "processor")):
         taken = {name: [epoch[i] for epoch in epochs[1:]] for name, epochs in times.items()}
         shown = [f"{name} {statistics.median(values):.2f} s" for name, values in taken.items()]

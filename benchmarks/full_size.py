@@ -1,13 +1,13 @@
-"""One training step and one inference at full size, 256x256x128: time and peak memory, and what each setting changes.
+"""Time and peak memory of a training step and of an inference at full size, 256x256x128, and the effect of settings.
 
     python benchmarks/full_size.py [--size 256 256 128] [--batch 1] [--features 16] [--half] [--give_back]
     python benchmarks/full_size.py --size 128 128 64 --batch 2 --kinds step "channels last" "fused optimiser" compiled
 
-Each kind in a process of its own, so that the peak is its own: `step` is a training step as it is, `checkpointing` the
-same with inner results computed again in the backward pass, `inference` the network alone without gradients; the others
-are steps with one thing changed. On a GPU where there is one, in bfloat16 but for `float32` and `tf32`; --peak, what
-its makers say of it in TFLOP/s, adds the share of it that is used. On a CPU memory that was freed is kept, as every run
-does (scripts/core/memory.py); --give_back leaves that to the C library.
+Each kind runs in its own process, because the peak is that of a process. `step` is the usual training step,
+`checkpointing` computes intermediate results again in the backward pass, `inference` is the network alone without
+gradients; the others are steps with one change. If there is a GPU, it is used, in bfloat16 except for `float32` and
+`tf32`; --peak, its specified speed in TFLOP/s, adds the share of it that is reached. On a CPU freed memory is kept, as
+in every run (scripts/core/memory.py); --give_back leaves it to the C library.
 """
 
 import argparse
@@ -28,7 +28,7 @@ WARM = 2  # runs before those that count
 
 
 def measure(kind: str, given: argparse.Namespace, results: multiprocessing.Queue) -> None:
-    """Puts the median seconds of the runs and the peak memory in GiB, or what went wrong."""
+    """Puts the median seconds of the runs and the peak memory in GiB, or the error, into the queue."""
     from monai.losses import DiceCELoss
 
     from scripts.core.memory import keep_freed

@@ -1,9 +1,10 @@
-"""What the guards cost a healthy run: time with them over time without, by the clock and of the processors.
+"""The cost of the checks in a run without faults: ratio of the times with and without them.
 
     python benchmarks/guard_cost.py [--size 256 256 128] [--cases 3] [--repeats 3]
 
-Inference: with the check of every file and the digest of every input, over the same run without both. Training: what
-the digests and the previous state add to saving an epoch, as a share of an epoch of the shipped settings.
+For inference: with and without the check of every file and the digest of every input, by the clock and in processor
+time. For training: what the digests and the previous checkpoint add to the time of saving, as a share of an epoch with
+the shipped settings.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from common import inference, now, since, training
 
 
 def timed(data: Path, models: Path, out: Path) -> tuple[float, float]:
-    """Seconds from the first case to the last file, by the clock and of the processors."""
+    """Seconds from the first case to the last file, by the clock and in processor time."""
     made = inference(data, models, out)
     began = now()
     made.run()
@@ -33,12 +34,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     logging.disable(logging.INFO)
-    from scripts.inference import cases
+    from scripts.inference import skipping
     from scripts.networks.improved_unet import ImprovedUNet
     from scripts.phantoms import generate
     from scripts.training import checkpoint_files
 
-    checked, digested = cases.faults, cases.digest
+    checked, digested = skipping.find_faults, skipping.sha256_of_files
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         generate.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size))
@@ -50,8 +51,8 @@ def main() -> None:
         times: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
         for _ in range(given.repeats):
             for kind, seconds in times.items():
-                cases.faults = checked if kind == "with" else lambda *_: []
-                cases.digest = digested if kind == "with" else lambda *_: ""
+                skipping.find_faults = checked if kind == "with" else lambda *_: []
+                skipping.sha256_of_files = digested if kind == "with" else lambda *_: ""
                 seconds.append(timed(root / "data", root, root / "out"))
         print(f"inference, {given.cases} cases of {given.size}, median of {given.repeats}")
         for part, name in enumerate(("by the clock", "of the processors")):

@@ -1,14 +1,14 @@
-"""Inference from file to file on one core: the shipped workflow against a zoo bundle's order of steps.
+"""Time of inference from file to file on one core: the shipped workflow and the order of steps of a zoo bundle.
 
     python benchmarks/inference.py [--size 256 256 128] [--cases 2] [--repeats 3]
 
-Same phantoms, same network, same weights, same resize. The zoo's order, as its spleen bundle has it: softmax, `Invertd`
-with interpolation on every class, argmax, `SaveImaged`. The shipped workflow checks its input and writes volumes and a
-report as well; `fast` is the same with configs/fast.json. Both interpolate the network's scores where the zoo
-interpolates their softmax, which is less exact; `softmax` is `fast` in the zoo's order, --softmax_first True. They take
-turns, each time in a new process that is bound to one core, loader and all; what is timed begins with the weights and
-ends with the last file. The weights are of a short training on small phantoms, so that there is a segmentation to agree
-on. The agreement is the share of voxels with one label, among those that either calls a class other than background.
+Phantoms, network, weights and resizing are the same. The order of the zoo's spleen bundle is softmax, `Invertd` with
+interpolation of every class, argmax, `SaveImaged`. The shipped workflow also checks its input and writes volumes and a
+report; `fast` adds configs/fast.json. Both interpolate the network's scores; the zoo interpolates their softmax, which
+is less exact. `softmax` is `fast` in the zoo's order (--softmax_first True). They run in turns, each time in a new
+process that is bound, with its loader, to one core. The time is from loading the weights to the last file. The weights
+are from a short training on small phantoms, so that there is a segmentation to compare. The agreement is the share of
+voxels with the same label, among those that at least one of the two gives a class other than background.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SIZE = [128, 128, 64]  # that the network sees
 
 
 def alone(call: Callable, *arguments) -> float:
-    """What a call returns in a process of its own, on one core."""
+    """Returns the result of a call in its own process on one core."""
     with ProcessPoolExecutor(1, get_context("spawn"), initializer=bind) as pool:
         return pool.submit(call, *arguments).result()
 
@@ -110,7 +110,7 @@ def labels(folder: Path) -> list[np.ndarray]:
 
 
 def agreement(first: Path, second: Path) -> float:
-    """Share of the voxels of any class that both give the same label, over all cases."""
+    """Share of the voxels with the same label in both, over all cases, without common background."""
     same = every = 0
     for a, b in zip(labels(first), labels(second), strict=True):
         either = (a > 0) | (b > 0)

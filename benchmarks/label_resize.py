@@ -1,9 +1,9 @@
-"""What the way of shrinking labels costs: Dice of labels halved and brought back, against the labels themselves.
+"""The loss of accuracy when labels are resized: Dice of labels that are halved and enlarged again, by method.
 
     python benchmarks/label_resize.py [--size 256 256 128] [--patients 4]
 
-Nearest neighbour takes one voxel of every eight, always the same corner; one map per class, averaged, lets the
-largest share win (the shipped chain). The third row keeps the shares: no network can do better at this size.
+Nearest neighbour takes one voxel of every eight, always at the same corner. The shipped chain averages one map per
+class and takes the class with the largest share. The third row keeps the shares: no network can be better at this size.
 """
 
 import argparse

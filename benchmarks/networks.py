@@ -1,12 +1,12 @@
-"""Networks and losses of the recipes, side by side on one task: parameters, operations, time, Dice.
+"""Networks and losses of the recipes compared on one task: parameters, operations, time, Dice.
 
     python benchmarks/networks.py [--steps 150] [--size 64] [--seed 0] [NAME ...]
 
-The task: 160 synthetic hearts of 64x64 to train on, 54 more to be scored, four classes. Every network makes the same
-number of steps on the same batches under the same schedule (one that has no normalisation, at a lower rate), so the
-table compares what a short run makes of them, not what a long one would. A loss's name runs it with `unet_32`. Rows are
-kept in demo/networks.json as they are finished, so a run that was stopped goes on; `--table` prints them as the
-document has them.
+The task is to segment synthetic hearts of 64x64 pixels in four classes: 160 for training, 54 others for the scores.
+Every network trains for the same number of steps on the same batches with the same schedule (networks without
+normalisation have a lower learning rate). So the table compares short trainings, not long ones. The name of a loss runs
+it with `unet_32`. Each row is saved in demo/networks.json, so an interrupted run can continue; `--table` prints the
+rows as they are in the document.
 """
 
 import argparse
@@ -48,14 +48,15 @@ PUBLISHED = {  # mean validation Dice that its authors gave, on their own data
 def hearts(size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures and label maps of all phantoms, in order."""
     from scripts.data.layouts import find_pairs
-    from scripts.data.slices import read
+    from scripts.data.slices import read_slices
     from scripts.phantoms import generate
 
     with tempfile.TemporaryDirectory() as folder:
         generate.generate(folder, layout="cardiac_png", patients=267, scans=1, size=(size, size), seed=seed)
         pairs = [entry for entry in find_pairs(folder) if "label" in entry]
         images, labels = (
-            np.stack([read(Path(folder) / entry[key])[0][..., 0] for entry in pairs]) for key in ("image", "label")
+            np.stack([read_slices(Path(folder) / entry[key])[0][..., 0] for entry in pairs])
+            for key in ("image", "label")
         )
     x = torch.from_numpy(images).float()[:, None]
     x = (x - x.mean((1, 2, 3), keepdim=True)) / x.std((1, 2, 3), keepdim=True)
@@ -74,7 +75,7 @@ def build(name: str) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def dice(network: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
-    """Mean over pictures and over the classes that each shows."""
+    """Mean over pictures and over the classes that are in each picture."""
     with torch.no_grad():
         found = torch.cat([network(part).argmax(1, keepdim=True) for part in x.split(BATCH)])
     scores = []
@@ -112,7 +113,7 @@ def row(name: str, x: torch.Tensor, y: torch.Tensor, steps: int, seed: int) -> d
 
 
 def table(rows: dict[str, dict]) -> str:
-    """As the document has it."""
+    """The table in Markdown, as it is in the document."""
     lines = ["| name | parameters | GFLOP a picture | s a step | Dice here | Dice its authors gave |"]
     lines.append("|---|---:|---:|---:|---:|---:|")
     for name in [*NETWORKS, *LOSSES]:

@@ -1,12 +1,12 @@
 """Trains every recipe on phantoms, scores it on patients that training has not seen, and segments them.
 
     make recipes                                   # all, half an hour on two cores
-    python benchmarks/recipes.py recipe_lgg_2d     # or some
+    python benchmarks/recipes.py recipe_lgg_2d     # or only some
 
-A recipe's own sizes and epochs are for a GPU and real data; `RECIPES` is all that a short run changes. Each command is
-printed as one would type it. A recipe that is trained is not trained again, one that was stopped goes on, one whose
-settings have changed begins anew. The table is left in demo/recipes as recipes.md and recipes.json; status 1 says that
-a recipe failed or stayed below `ENOUGH`.
+The sizes and epochs of a recipe are for a GPU and real data; `RECIPES` contains everything that a short run changes.
+Each command is printed as one would type it. A recipe that is already trained is not trained again, an interrupted one
+continues, and one whose settings have changed starts again. The table is written to demo/recipes as recipes.md and
+recipes.json. The exit status is 1 if a recipe failed or stayed below `ENOUGH`.
 """
 
 import argparse
@@ -34,14 +34,14 @@ STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # statuses of a command t
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a recipe is made small enough for two cores.
+    """The changes that make a recipe small enough for two cores.
 
     Args:
         task: a few words for the table.
         phantoms: arguments of `scripts.phantom`.
         network: overrides of training, evaluation and inference.
-        training: overrides of training alone.
-        split: what is scored. Where it is validation, it has chosen the weights as well.
+        training: overrides of training only.
+        split: the split that is scored. If it is validation, it was also used to choose the weights.
     """
 
     task: str
@@ -135,7 +135,7 @@ def work(name: str) -> str | None:
 
 
 def begin(folder: Path, settings: str) -> None:
-    """Empties a recipe's folder, unless what lies there was made with these very settings."""
+    """Empties a recipe's folder, unless its contents were made with the same settings."""
     record = folder / "settings.txt"
     if record.is_file() and record.read_text() == settings:
         return
@@ -145,12 +145,12 @@ def begin(folder: Path, settings: str) -> None:
 
 
 def execute(title: str, command: str, deadline: float = math.inf) -> bool:
-    """Runs a command in bundle/ and says whether it went well; ends this program where it was asked to end.
+    """Runs a command in bundle/ and returns whether it succeeded. If this program was told to stop, it ends here.
 
     Args:
-        title: what is printed above it.
-        command: as typed.
-        deadline: of time.monotonic(); the command is asked to end there, and has not gone well.
+        title: text that is printed above the command.
+        command: the command as typed.
+        deadline: a time of time.monotonic(); a command that is not finished by then is stopped and has not succeeded.
     """
     print(f"\n== {title}\n   cd bundle && {command}", flush=True)
     began = time.monotonic()
@@ -175,7 +175,7 @@ def execute(title: str, command: str, deadline: float = math.inf) -> bool:
 
 
 def outcome(name: str, task: str, folder: Path, split: str = "test") -> dict:
-    """What the files of a run say of it: `run` and `predictions` in the folder."""
+    """Reads the results of a recipe from the folders `run` and `predictions`."""
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     inferred = json.loads((folder / "predictions" / "metrics.json").read_text())
     with (folder / "run" / "history.csv").open(newline="") as file:

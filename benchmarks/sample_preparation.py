@@ -1,9 +1,9 @@
-"""Time to prepare one training sample after the first epoch: the shipped order of steps over the published one.
+"""Time to prepare one training sample after the first epoch: the shipped and the published order of steps.
 
     python benchmarks/sample_preparation.py [--size 256 256 128] [--samples 8]
 
 The published order augments at full resolution and resizes last (configs/resize_last.json); the shipped one resizes
-first and caches, so that only the augmentation at the network's size is left. One thread, samples taken in turn.
+first and caches, so that only the augmentation at the network's size is left. One thread is used.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What each step of configs/strong.json gains, and what others would: short trainings on the hippocampus, side by side.
+"""The gain of each step of configs/strong.json, and of other steps, measured by short trainings on the hippocampus.
 
     python benchmarks/strong_steps.py DATA [--only NAME ...] [--epochs 8] [--output DIR]
 
-DATA as for hippocampus.py. Every run differs from the first, `strong`, in one thing, is as long, and begins with the
-same seed; `seed` is the same with another one, and so says what chance alone does. The last two train nothing: they
-score what is there in another way. All are scored on fold 1: what is chosen here, no other fold has had a say in.
-Differences are taken case by case, their intervals draw cases. What was stopped goes on, what is done isn't done again;
-the table is left as strong_steps.md and strong_steps.json.
+DATA is the same folder as for hippocampus.py. Every run differs from the first, `strong`, in one setting; it has the
+same length and the same seed. `seed` differs only in the seed and shows the effect of chance. The last two train
+nothing: they score existing weights in another way. All are scored on fold 1, so that the other folds do not influence
+the choice of steps. Differences are taken case by case, and their intervals are bootstraps over cases. An interrupted
+run continues; a finished one is not repeated. The table is written to strong_steps.md and strong_steps.json.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def read(name: str) -> dict:
 
 
 def chain(without: tuple = (), instead: dict | None = None) -> dict:
-    """The random chain of strong.json less some transforms, or with lists of others in place of some."""
+    """The random chain of strong.json without some transforms, or with other transforms in place of some."""
     made = []
     for step in deepcopy(read("strong")["random_chain"]):
         name = step["_target_"]
@@ -93,7 +93,7 @@ SCORED = {  # what is scored in another way: trainings of the above, patches, ov
 
 
 def work(name: str, given: argparse.Namespace) -> bool:
-    """Trains with a step, where there is one, and scores it."""
+    """Trains with a step, if it changes the training, and scores it."""
     folder, data = given.output / name, {"dataset_dir": given.data.resolve()}
     folder.mkdir(parents=True, exist_ok=True)
     if name in STEPS:
@@ -118,7 +118,7 @@ def work(name: str, given: argparse.Namespace) -> bool:
 
 
 def outcome(name: str, given: argparse.Namespace) -> dict:
-    """What the files of a run say of it, and of its difference from the first."""
+    """Reads the result of a run, and computes its difference from the first."""
     from scripts.report.comparison import compare
 
     folder = given.output / name / "run"

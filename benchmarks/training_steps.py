@@ -1,12 +1,12 @@
-"""Time of a training step on the hippocampus: the recipe with strong.json against nnU-Net v2, each by its own plan.
+"""Time of a training step on the hippocampus: the recipe with strong.json and nnU-Net v2, each with its own plan.
 
     python -m venv NNUNET && NNUNET/bin/pip install torch==2.13.0 nnunetv2
     python benchmarks/training_steps.py DATA --peer NNUNET/bin/python [--steps 5] [--rounds 2]
 
-DATA is Task04's folder, with imagesTr and labelsTr. nnU-Net plans and preprocesses it in a temporary folder by itself,
-as its users would. Both then make the same number of steps on the same ready batches of seven crops of 40x56x40 (what
-nnU-Net plans for this data), in turns, in processes of their own: preparing samples is left out of both. Without
---peer only this bundle is timed, in float32 and in bfloat16.
+DATA is the folder of Task04, with imagesTr and labelsTr. nnU-Net plans and preprocesses it in a temporary folder, with
+its own commands. Both then run the same number of steps on the same prepared batches of seven crops of 40x56x40 (the
+size that nnU-Net plans for this data), in turns and in separate processes. The preparation of samples is not counted.
+Without --peer only this bundle is timed, in float32 and in bfloat16.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SIZE, BATCH = (40, 56, 40), 7
 
 
 def batches(data: Path, count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Crops of the first cases, normalised, padded where they are smaller."""
+    """Normalised crops of the first cases, padded if a case is smaller."""
     names = sorted(path.name for path in (data / "imagesTr").glob("hippocampus_*.nii.gz"))
     made = []
     for first in range(count):
@@ -72,7 +72,7 @@ def ours(data: Path, steps: int, half: bool) -> dict:
 
 
 def nnunet(data: Path, work: Path, steps: int) -> dict:
-    """The same by nnU-Net's own trainer; run by the peer's Python."""
+    """The same for nnU-Net's own trainer. The peer's Python runs this function."""
     raw = work / "raw" / "Dataset004_Hippocampus"
     for name in ("raw", "preprocessed", "results"):
         os.environ[f"nnUNet_{name}"] = str(work / name)

@@ -1,9 +1,10 @@
-"""How far a classifier gets on the phantoms that sees one voxel's intensity and position, and no shape or neighbours.
+"""The Dice on phantoms of a classifier that knows only intensity and position of single voxels, but not neighbours.
 
     python benchmarks/voxel_classifier.py --patients 10 --scans 2 --test_patients 4
 
-A phantom that such a classifier solves would prove nothing about a network. It is trained twice, on as many voxels of
-each class and on voxels as they come; the better of the two, by mean foreground Dice on unseen patients, is reported.
+If such a classifier could segment the phantoms, they would not be a test of a network. It is trained twice: with
+equally many voxels of each class, and with voxels drawn from all. The better one, by mean foreground Dice on other
+patients, is reported.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def features(image):
 
 
 def draw_voxels(label, balanced, rng):
-    """Returns indices of voxels of one scan: as many of each class, or as they come."""
+    """Returns indices of voxels of one scan: equally many of each class, or drawn from all."""
     if not balanced:
         return rng.choice(label.size, min(VOXELS_PER_SCAN, label.size), replace=False)
     share = VOXELS_PER_SCAN // len(CLASSES)

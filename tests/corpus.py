@@ -1,6 +1,6 @@
-"""Wrong and odd inputs for anything that reads images: files, headers, values, pairs.
+"""Inputs for tests of everything that reads images: wrong ones, and unusual ones that are valid.
 
-Every image and label differs from every other one, so that no case is a copy of another.
+`write_corpus` writes them. All images and labels differ, so that no case is a copy of another.
 """
 
 import gzip
@@ -19,18 +19,18 @@ SHAPE = (16, 14, 12)
 AFFINE = np.diag([-2.0, -2.0, 2.5, 1.0])
 BOMB = 3 * 2**30  # bytes that the gzip bomb unpacks to
 SMALL = np.arange(np.prod(SHAPE), dtype=np.int16).reshape(SHAPE)
-HUGE = (10_000,) * 3  # a header that claims so many voxels
+HUGE = (10_000,) * 3  # voxels that a header claims
 
 
-class Case(NamedTuple):
+class CorpusEntry(NamedTuple):
     """One image with its label.
 
     Attributes:
-        name: of the case; every file that it adds is called by it.
-        image, label: paths; a label of None is meant to be missing.
-        valid: whether it must be accepted.
-        word: what the one line on it must hold; of a valid case, the warning, or nothing.
-        wrong: the file at fault.
+        name: name of the entry; the names of its files begin with it.
+        image, label: paths; a label of None is missing on purpose.
+        valid: whether the entry must be accepted.
+        word: a part of the line that must be reported; for a valid entry a part of its warning, or empty.
+        wrong: the file with the fault.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Case(NamedTuple):
     wrong: Path
 
 
-def cases(folder: Path) -> list[Case]:
-    """Writes all inputs below `folder` and lists them."""
+def write_corpus(folder: Path) -> list[CorpusEntry]:
+    """Writes all inputs below `folder` and returns a list of them."""
     made = []
     for number, (name, change, valid, word) in enumerate([*wrong_images(), *wrong_labels(), *odd()]):
         rng = np.random.default_rng(number)
@@ -50,7 +50,9 @@ def cases(folder: Path) -> list[Case]:
         pair.write()
         change(pair)
         made.append(
-            Case(name, pair.image, pair.label, valid, word, pair.label if name.startswith("label") else pair.image)
+            CorpusEntry(
+                name, pair.image, pair.label, valid, word, pair.label if name.startswith("label") else pair.image
+            )
         )
     return made
 
@@ -64,7 +66,7 @@ def labels(rng: np.random.Generator) -> np.ndarray:
 
 
 class Pair:
-    """A sound image and label, to be spoilt."""
+    """A valid image and label, which a change then makes wrong or unusual."""
 
     def __init__(self, folder: Path, name: str, image: np.ndarray, label: np.ndarray) -> None:
         self.folder, self.name = folder, name
@@ -236,12 +238,12 @@ def pixdim(*sizes: float) -> np.ndarray:
 
 
 def dims(*counts: int) -> np.ndarray:
-    """The header's field: number of axes, then each."""
+    """The field `dim` of a header: the number of axes, then the size of each."""
     return np.array([len(counts), *counts, *[1] * (7 - len(counts))])
 
 
 def wrong_images() -> Iterator[tuple]:
-    """Name, change, False, word."""
+    """Yields name, change, False (not valid) and word of every entry with a wrong image."""
     gone = other_file(lambda pair, path: None)
     loop = other_file(lambda pair, path: path.symlink_to(path))
     for name, change, word in (
@@ -267,17 +269,17 @@ def wrong_images() -> Iterator[tuple]:
         ("pair_header", header(magic=b"ni1"), "a pair .hdr and .img"),
         ("other_magic", header(magic=b"abc"), "expected b'n+1'"),
         ("other_size_of_header", header(sizeof_hdr=347), "no NIfTI header"),
-        # not whole
-        ("half", image_bytes(lambda c: c[: len(c) // 2]), "not whole"),
-        ("no_checksum", image_bytes(lambda c: c[:-8]), "not whole"),
-        ("half_a_checksum", image_bytes(lambda c: c[:-4]), "not whole"),
+        # incomplete
+        ("half", image_bytes(lambda c: c[: len(c) // 2]), "incomplete"),
+        ("no_checksum", image_bytes(lambda c: c[:-8]), "incomplete"),
+        ("half_a_checksum", image_bytes(lambda c: c[:-4]), "incomplete"),
         ("wrong_checksum", image_bytes(lambda c: flip(c, -6)), "incorrect data check"),
         ("wrong_length", image_bytes(lambda c: flip(c, -2)), "incorrect length check"),
-        ("flipped_bit", image_bytes(lambda c: flip(c, len(c) // 2)), "not whole"),
+        ("flipped_bit", image_bytes(lambda c: flip(c, len(c) // 2)), "incomplete"),
         ("voxels_missing", image_bytes(lambda c: packed(plain(c)[:-100])), "ends before its last voxel"),
         ("plain_cut", replaced(".nii", lambda pair, path: path.write_bytes(nifti(pair.pixels)[:-1])), "expected 5728"),
         ("plain_too_long", replaced(".nii", lambda p, path: path.write_bytes(nifti(p.pixels) + bytes(2000))), "7728"),
-        ("something_follows", image_bytes(lambda c: c + b"garbage"), "isn't gzip follows"),
+        ("something_follows", image_bytes(lambda c: c + b"garbage"), "is not gzip follows"),
         ("too_long", image_bytes(lambda c: packed(plain(c) + bytes(5000))), "more than the 5728 bytes"),
         ("bomb", image_bytes(lambda c: bomb(nifti(SMALL, dim=dims(128, 128, 128)))), "more than the 4194656 bytes"),
         ("large_for_its_header", image_bytes(lambda c: bomb(plain(c))), "expected 5728 by its header"),
@@ -292,7 +294,7 @@ def wrong_images() -> Iterator[tuple]:
         ("many_volumes", image_values(lambda v: np.stack([v, v, v], -1)), "found 4 axes"),
         ("five_axes", image_values(lambda v: v[..., None, None]), "found 5 axes"),
         ("complex", image_values(lambda v: v.astype(np.complex64)), "data type complex64"),
-        ("colour", image_values(rgb), "one real number a voxel"),
+        ("colour", image_values(rgb), "one real number per voxel"),
         ("long_double", header(datatype=1536), "found data type"),
         ("unknown_type", header(datatype=9999), "data type 9999"),
         ("spacing_0", header(pixdim=pixdim(0, 2, 2)), "a spacing of 0 x 2 x 2"),
@@ -303,13 +305,13 @@ def wrong_images() -> Iterator[tuple]:
         (
             "no_qform",
             header(pixdim=pixdim(2.0001, 2, 2.5), quatern_b=0, quatern_c=0, quatern_d=0),
-            "MONAI would go by the qform",
+            "MONAI would use the qform",
         ),
-        ("affine_nan", placed(np.where(np.eye(4), np.nan, 0)), "an affine that is not finite"),
+        ("affine_nan", placed(np.where(np.eye(4), np.nan, 0)), "an affine with numbers that are not finite"),
         ("affine_singular", placed(np.array([[2, 2, 0, 0], [2, 2, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])), "singular"),
         ("affine_0", placed(np.zeros((4, 4))), "singular"),
         ("metres", placed(np.diag([0.002, 0.002, 0.002, 1])), "an affine with a spacing of 0.002"),
-        ("far_away", placed(AFFINE + np.outer([1, 0, 0, 0], [0, 0, 0, 1e20])), "beyond all measure"),
+        ("far_away", placed(AFFINE + np.outer([1, 0, 0, 0], [0, 0, 0, 1e20])), "not finite or beyond"),
         ("no_rotation", header(sform_code=0, qform_code=1, quatern_b=1, quatern_c=1, quatern_d=1), "a broken header"),
         ("slope_infinite", header(scl_slope=np.inf, scl_inter=0), "scaling by inf"),
         ("intercept_nan", header(scl_slope=1, scl_inter=np.nan), "scaling by 1 and nan"),
@@ -332,12 +334,12 @@ def wrong_images() -> Iterator[tuple]:
 
 
 def wrong_labels() -> Iterator[tuple]:
-    """Likewise; the names begin with `label`."""
+    """Yields the same for wrong labels; these names begin with `label`."""
     shifted, flipped = AFFINE.copy(), AFFINE * [[-1], [1], [1], [1]]
     shifted[1, 3] += 3
     for name, change, word in (
         ("missing", no_label, "No such file"),
-        ("half", label_bytes(lambda c: c[: len(c) // 2]), "not whole"),
+        ("half", label_bytes(lambda c: c[: len(c) // 2]), "incomplete"),
         ("nan", label_values(with_one(np.nan)), "not finite"),
         ("shape", label_values(lambda v: v[1:]), "found shape (15, 14, 12)"),
         ("moved", label_values(lambda v: v, shifted), "3.00 mm"),
@@ -348,8 +350,8 @@ def wrong_labels() -> Iterator[tuple]:
         ("negative", label_values(lambda v: v.astype(np.int16) - 1), "found label -1"),
         ("interpolated", label_values(with_one(2.5)), "found 2.5, not a label"),
         ("probabilities", label_values(lambda v: (v / 5).astype(np.float32)), "does it hold probabilities"),
-        ("empty", label_values(np.zeros_like), "nothing but background"),
-        ("full", label_values(np.ones_like), "nothing but label 1"),
+        ("empty", label_values(np.zeros_like), "contains only background"),
+        ("full", label_values(np.ones_like), "contains only label 1"),
         ("an_image", lambda pair: save(pair.label, pair.pixels[::-1]), "looks like an image"),
         ("the_image", lambda pair: save(pair.label, pair.pixels.astype(np.float32)), "the same voxels as its image"),
     ):
@@ -357,7 +359,7 @@ def wrong_labels() -> Iterator[tuple]:
 
 
 def odd() -> Iterator[tuple]:
-    """What must be accepted; the word is the warning, where there is one."""
+    """Yields the same for entries that must be accepted; the word is a part of the warning, if there is one."""
     for kind in ("u1", "i1", "u2", "i4", "u4", "i8", "u8", "f4", "f8"):
         yield f"type_{kind}", image_values(lambda v, kind=kind: (v % 120).astype(kind)), True, ""
     for kind in ("i2", "u2", "i8", "f4", "f8"):
@@ -395,7 +397,7 @@ def odd() -> Iterator[tuple]:
         ("extended", image_bytes(lambda c: packed(with_extension(plain(c), 64))), ""),
         ("qform_only", qform_only, ""),
         ("unplaced", unplaced, neither),
-        ("two_places", header(sform_code=1, qform_code=1, qoffset_x=30), "place it differently"),
+        ("two_places", header(sform_code=1, qform_code=1, qoffset_x=30), "give different positions"),
         ("spacing_rounded", header(**qform(AFFINE) | {"pixdim": pixdim(2.0001, 2, 2.5)}), ""),
     ):
         yield name, change, True, word

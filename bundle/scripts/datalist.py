@@ -1,4 +1,4 @@
-"""`python -m scripts.datalist`: another name for `python -m scripts.data`."""
+"""`python -m scripts.datalist` is another name of `python -m scripts.data`."""
 
 import runpy
 

@@ -1,4 +1,4 @@
-"""`python -m scripts.phantom`: another name for `python -m scripts.phantoms`."""
+"""`python -m scripts.phantom` is another name of `python -m scripts.phantoms`."""
 
 import runpy
 

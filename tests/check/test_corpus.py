@@ -1,4 +1,4 @@
-"""The corpus of wrong and of odd but valid files, through a whole training and a whole inference."""
+"""The corpus of wrong and of odd but valid files, in a complete training and a complete inference."""
 
 import json
 import logging
@@ -13,8 +13,8 @@ from scripts.core.errors import UserError
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory) -> list:
-    """What a data list can name: files, or links to files."""
-    found = corpus.cases(tmp_path_factory.mktemp("corpus"))
+    """The cases that a datalist can name: files, or links to files."""
+    found = corpus.write_corpus(tmp_path_factory.mktemp("corpus"))
     return [case for case in found if Path(case.image).is_file() and Path(case.label).is_file()]
 
 
@@ -35,7 +35,7 @@ def write_list(file: Path, cases: list, split: str) -> Path:
     return file
 
 
-def told_of(case, records) -> list[str]:
+def lines_about(case, records) -> list[str]:
     return [text for text in (record.getMessage() for record in records) if f"{case.wrong}: " in text]
 
 
@@ -47,7 +47,7 @@ def test_training_refuses_every_wrong_one(cases, tmp_path, caplog):
         run("train", ["train.json"], **paths, datalist=write_list(tmp_path / "list.json", wrong, "training"))
     assert len(str(error.value).splitlines()) == 1 and "more, see the log" in str(error.value)
     records = [record for record in caplog.records if record.levelno == logging.ERROR]
-    missing = [case.name for case in wrong if len(told_of(case, records)) != 1]
+    missing = [case.name for case in wrong if len(lines_about(case, records)) != 1]
     assert not missing
     assert not (tmp_path / "out" / "last.pt").exists()
 
@@ -62,7 +62,7 @@ def test_training_takes_every_valid_one(cases, tmp_path, caplog):
 
 
 def test_inference_names_the_wrong_images_and_segments_all_others(cases, trained, tmp_path, caplog):
-    """A label is none of inference's business."""
+    """Inference does not read labels."""
     given = {}
     for case in cases:  # one of each name: the corpus uses some images twice
         given.setdefault(Path(case.image).name, case)

@@ -1,4 +1,4 @@
-"""The data check: no wrong input passes, no sound one is refused, and nothing is read twice."""
+"""The data check: no wrong input passes, no valid one is refused, and no file is read twice."""
 
 import gzip
 import io
@@ -15,26 +15,26 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import BUNDLE
-from corpus import AFFINE, CLASSES, cases, flip, labels, pixels, save
+from corpus import AFFINE, CLASSES, flip, labels, pixels, save, write_corpus
 from helpers import refusal
 from monai.transforms import Compose, LoadImaged, Orientationd
 
 from scripts.check import gzip_reader, nifti
-from scripts.check.cache import MEMORY
-from scripts.check.dataset import REPORT, Findings, check, faults, stop_on_errors
-from scripts.check.nifti import inspect
-from scripts.check.rules import outliers
+from scripts.check.cache import MEMORY_NAME
+from scripts.check.dataset import REPORT, Findings, check_dataset, find_faults, stop_on_errors
+from scripts.check.nifti import inspect_volume
+from scripts.check.rules import find_outliers
 from scripts.phantoms import generate
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return cases(tmp_path_factory.mktemp("corpus"))
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture
 def data(tmp_path) -> dict:
-    """Six sound cases of three patients, as `datalist.prepare` would give them."""
+    """Six valid cases of three patients, as `datalist.prepare_datalist` would give them."""
     rng = np.random.default_rng(0)
     content: dict = {"training": [], "validation": [], "test": [], "patients": {}}
     for number in range(6):
@@ -62,10 +62,10 @@ def test_the_corpus_is_large_and_has_no_case_twice(corpus):
     assert all(case.word for case in wrong)
 
 
-def test_every_wrong_case_in_one_line_and_no_sound_one(corpus):
-    """One check of all: what is wrong with one case says nothing of another."""
+def test_every_wrong_case_in_one_line_and_no_valid_one(corpus):
+    """One check of all cases: a fault of one case does not affect another."""
     began = time.perf_counter()
-    found = check(listed(corpus), CLASSES)
+    found = check_dataset(listed(corpus), CLASSES)
     assert time.perf_counter() - began < 10
     for case in corpus:
         about = [line for line in found.errors if line.startswith(f"{case.wrong}: ")]
@@ -77,7 +77,7 @@ def test_every_wrong_case_in_one_line_and_no_sound_one(corpus):
 
 def test_warnings_on_odd_cases_only(corpus):
     odd = [case for case in corpus if case.valid]
-    found = check(listed(odd), CLASSES)
+    found = check_dataset(listed(odd), CLASSES)
     assert found.errors == []
     for case in odd:
         about = [line for line in found.warnings if line.startswith(f"{case.image}: ") and "the median is" not in line]
@@ -86,10 +86,10 @@ def test_warnings_on_odd_cases_only(corpus):
 
 def test_a_single_case_as_inference_asks(corpus):
     for case in corpus:
-        lines = faults(case.image, case.label, CLASSES)
+        lines = find_faults(case.image, case.label, CLASSES)
         assert len(lines) == (not case.valid), (case.name, lines)
         if not case.name.startswith(("label", "swapped")):  # an image alone, its classes unknown
-            assert faults(case.image) == lines, case.name
+            assert find_faults(case.image) == lines, case.name
 
 
 def test_what_is_accepted_is_read_alike_by_monai(corpus):
@@ -99,7 +99,7 @@ def test_what_is_accepted_is_read_alike_by_monai(corpus):
     )
     for case in corpus:
         if case.valid:
-            image, facts = load({"image": str(case.image)})["image"], inspect(case.image)
+            image, facts = load({"image": str(case.image)})["image"], inspect_volume(case.image)
             assert list(image.shape) == [1, *facts["ras_shape"]], case.name
             assert np.allclose([image.min(), image.max()], [facts["least"], facts["most"]]), case.name
             assert np.allclose(image.pixdim, facts["spacing"], atol=1e-4), case.name
@@ -108,13 +108,13 @@ def test_what_is_accepted_is_read_alike_by_monai(corpus):
 MEASURE = """
 import sys, time
 from pathlib import Path
-from scripts.check.dataset import faults
+from scripts.check.dataset import find_faults
 
 def peak():  # KiB; ru_maxrss would begin with the peak of the process that started this one
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 before, began = peak(), time.perf_counter()
-lines = [faults(path) for path in sys.argv[1:]]
+lines = [find_faults(path) for path in sys.argv[1:]]
 print(len(sum(lines, [])), peak() - before, peak(), time.perf_counter() - began)
 """
 
@@ -141,13 +141,13 @@ def test_no_flipped_bit_that_alters_a_decoded_byte_goes_unnoticed(tmp_path):
     for position in rng.choice(len(whole) * 8, 300, replace=False):
         changed = flip(whole, int(position) // 8, int(position) % 8)
         file.write_bytes(changed)
-        if faults(file):
+        if find_faults(file):
             noticed += 1
         else:
             assert gzip.decompress(changed) == values
     assert noticed > 280
     file.write_bytes(whole)
-    assert faults(file) == []
+    assert find_faults(file) == []
 
 
 @pytest.mark.parametrize("piece", [1, 2, 7, 1000])
@@ -171,7 +171,7 @@ def test_a_header_field_of_gzip_may_change(tmp_path):
     file = tmp_path / "a.nii.gz"
     save(file, pixels(np.random.default_rng(0)))
     file.write_bytes(flip(file.read_bytes(), 4))
-    assert faults(file) == []
+    assert find_faults(file) == []
 
 
 def test_a_volume_of_many_blocks(tmp_path):
@@ -179,45 +179,45 @@ def test_a_volume_of_many_blocks(tmp_path):
     image = np.random.default_rng(0).integers(0, 900, (96, 96, 64)).astype(np.float32)
     assert image.size > 2 * nifti.BLOCK and image.size % nifti.BLOCK
     save(tmp_path / "a.nii.gz", image)
-    facts = inspect(tmp_path / "a.nii.gz")
+    facts = inspect_volume(tmp_path / "a.nii.gz")
     assert (facts["least"], facts["most"], facts["different"]) == (0, 899, 900)
     mask = (image > 500).astype(np.uint8)
     save(tmp_path / "m.nii", mask)
-    assert inspect(tmp_path / "m.nii")["counts"] == {"0": int((mask == 0).sum()), "1": int(mask.sum())}
+    assert inspect_volume(tmp_path / "m.nii")["counts"] == {"0": int((mask == 0).sum()), "1": int(mask.sum())}
     mask[-1, -1, -1] = 9
     save(tmp_path / "m.nii", mask)
-    assert inspect(tmp_path / "m.nii")["counts"]["9"] == 1
+    assert inspect_volume(tmp_path / "m.nii")["counts"]["9"] == 1
     image[-1, -1, -1] = np.nan
     save(tmp_path / "a.nii.gz", image)
-    assert "not finite" in faults(tmp_path / "a.nii.gz")[0]
+    assert "not finite" in find_faults(tmp_path / "a.nii.gz")[0]
 
 
 def test_one_digest_for_one_content(tmp_path):
-    """Type, scaling, order of bytes and compression don't make another scan of it; one voxel does."""
+    """Type, scaling, byte order and compression do not change the digest; one voxel does."""
     values = pixels(np.random.default_rng(0))
     save(tmp_path / "a.nii.gz", values)
     save(tmp_path / "b.nii", values.astype(np.float64))
     save(tmp_path / "c.nii", values - 500, scl_slope=1, scl_inter=500)
     save(tmp_path / "d.nii", values.astype(">i2"))
-    assert len({inspect(tmp_path / name)["digest"] for name in ("a.nii.gz", "b.nii", "c.nii", "d.nii")}) == 1
+    assert len({inspect_volume(tmp_path / name)["digest"] for name in ("a.nii.gz", "b.nii", "c.nii", "d.nii")}) == 1
     signed = np.where(values < 500, 0.0, values)
     save(tmp_path / "f.nii", signed)
     save(tmp_path / "g.nii", np.where(signed == 0, -0.0, signed))
-    assert inspect(tmp_path / "f.nii")["digest"] == inspect(tmp_path / "g.nii")["digest"]
+    assert inspect_volume(tmp_path / "f.nii")["digest"] == inspect_volume(tmp_path / "g.nii")["digest"]
     values[3, 3, 3] += 1
     save(tmp_path / "e.nii", values)
-    assert inspect(tmp_path / "e.nii")["digest"] != inspect(tmp_path / "a.nii.gz")["digest"]
+    assert inspect_volume(tmp_path / "e.nii")["digest"] != inspect_volume(tmp_path / "a.nii.gz")["digest"]
 
 
 def test_odd_names_stay_on_one_line(tmp_path):
     for name in ("two\nlines.nii", "\udcff.nii", "tab\t.nii"):
         (tmp_path / name).write_bytes(b"")
-        (line,) = faults(tmp_path / name)
+        (line,) = find_faults(tmp_path / name)
         assert len(line.splitlines()) == 1 and line.isprintable() and "an empty file" in line
 
 
-def test_sound_cases(data):
-    found = check(data, CLASSES)
+def test_valid_cases(data):
+    found = check_dataset(data, CLASSES)
     assert (found.errors, found.warnings, found.read) == ([], [], 12)
     assert [case.patient for case in found.cases] == ["P0", "P0", "P1", "P1", "P2", "P2"]
 
@@ -239,7 +239,7 @@ def copy(data: dict, split: str, patient: str, label: bool = False) -> str:
 @pytest.mark.parametrize("split, patient, refused", [("training", "P0", 0), ("training", "P9", 1), ("test", "P9", 1)])
 def test_voxels_under_two_names(split, patient, refused, label, data):
     path = copy(data, split, patient, label)
-    found = check(data, CLASSES)
+    found = check_dataset(data, CLASSES)
     assert (len(found.errors), len(found.warnings)) == (refused, 1 - refused)
     line = (found.errors + found.warnings)[0]
     # In the order of the splits the first case comes first.
@@ -248,26 +248,26 @@ def test_voxels_under_two_names(split, patient, refused, label, data):
 
 def test_a_case_twice_and_a_patient_on_two_sides(data):
     data["validation"].append(data["training"][0])
-    (line,) = check(data, CLASSES).errors
+    (line,) = check_dataset(data, CLASSES).errors
     assert "0.nii.gz: listed under training and again under validation" in line
     data["validation"].pop()
     moved = data["validation"][0]["image"]
     data["patients"][moved] = "P0"
-    (line,) = check(data, CLASSES).errors
+    (line,) = check_dataset(data, CLASSES).errors
     assert "patient P0 is in training" in line and Path(moved).name in line
 
 
 def test_missing_labels(data):
     for split, refused in (("test", 0), ("training", 1)):
         data[split][0] = {"image": data[split][0]["image"]}
-        found = check(data, CLASSES, splits=[split])
+        found = check_dataset(data, CLASSES, splits=[split])
         assert (len(found.errors), len(found.warnings)) == (refused, 1 - refused)
         assert f"no label for it under {split}" in (found.errors + found.warnings)[0]
-    assert len(check(data, CLASSES, splits=["test"], labelled=["test"]).errors) == 1
+    assert len(check_dataset(data, CLASSES, splits=["test"], labelled=["test"]).errors) == 1
 
 
 def test_classes_that_are_nowhere_or_missing_once(data):
-    found = check(data, [*CLASSES, "urethra"])
+    found = check_dataset(data, [*CLASSES, "urethra"])
     assert found.errors == []
     assert found.warnings == [f"{s}: no label has any urethra (value 6)" for s in ("training", "validation", "test")]
     rng = np.random.default_rng(7)
@@ -278,7 +278,7 @@ def test_classes_that_are_nowhere_or_missing_once(data):
         save(Path(entry["image"]), pixels(rng))
         save(Path(entry["label"]), np.where((map := labels(rng)) == 4, 0, map) if number == 30 else labels(rng))
         data["training"].append(entry)
-    (line,) = check(data, CLASSES).warnings
+    (line,) = check_dataset(data, CLASSES).warnings
     assert "30_label.nii: no rectum (value 4) in it, 25 of 26 labels have some" in line
 
 
@@ -296,50 +296,52 @@ def test_one_unlike_the_others(affine, shape, word, data):
     entry = data["training"][0]
     save(Path(entry["image"]), rng.integers(0, 999, shape).astype(np.int16), affine)
     save(Path(entry["label"]), rng.integers(0, 6, shape).astype(np.uint8), affine)
-    found = check(data, CLASSES)
+    found = check_dataset(data, CLASSES)
     assert found.errors == []
     about = [line for line in found.warnings if "the median is" in line]
     assert any(word in line and "0.nii.gz: " in line for line in about) if word else not about
 
 
 def test_a_set_that_varies_has_other_outliers():
-    """What is unusual among equals is nothing special among scans that all differ; far is far in either."""
+    """A size that is unusual among equal scans is normal among scans that differ; a very different one never is."""
     spread = {str(i): {"spacing": [size, 1, 1], "ras_shape": [100, 100, 100]} for i, size in enumerate(range(10, 20))}
-    assert outliers([*spread, "far"], spread | {"far": {"spacing": [26, 1, 1], "ras_shape": [100, 100, 100]}}) == []
-    lines = outliers([*spread, "far"], spread | {"far": {"spacing": [260, 1, 1], "ras_shape": [100, 100, 100]}})
+    assert (
+        find_outliers([*spread, "far"], spread | {"far": {"spacing": [26, 1, 1], "ras_shape": [100, 100, 100]}}) == []
+    )
+    lines = find_outliers([*spread, "far"], spread | {"far": {"spacing": [260, 1, 1], "ras_shape": [100, 100, 100]}})
     assert [line.split(":")[0] for line in lines] == ["far", "far"]
     few = dict(list(spread.items())[:2]) | {"far": {"spacing": [260, 1, 1], "ras_shape": [100, 100, 100]}}
-    assert outliers(few, few) == []
+    assert find_outliers(few, few) == []
 
 
 @pytest.fixture
 def reads(monkeypatch) -> list:
     """The files that are opened for their content."""
     seen: list = []
-    original = nifti.read
-    monkeypatch.setattr(nifti, "read", lambda path, *rest: seen.append(path.name) or original(path, *rest))
+    original = nifti.read_nifti
+    monkeypatch.setattr(nifti, "read_nifti", lambda path, *rest: seen.append(path.name) or original(path, *rest))
     return seen
 
 
 def test_a_second_check_reads_nothing(data, tmp_path, reads):
-    first = check(data, CLASSES, tmp_path / "out")
-    assert len(reads) == first.read == 12 and (tmp_path / "out" / MEMORY).is_file()
+    first = check_dataset(data, CLASSES, tmp_path / "out")
+    assert len(reads) == first.read == 12 and (tmp_path / "out" / MEMORY_NAME).is_file()
     reads.clear()
-    second = check(data, CLASSES, tmp_path / "out")
+    second = check_dataset(data, CLASSES, tmp_path / "out")
     assert reads == [] and second == Findings(first.errors, first.warnings, first.files, first.cases, 0)
-    assert check(data, CLASSES, tmp_path / "out", fresh=True).read == len(reads) == 12
+    assert check_dataset(data, CLASSES, tmp_path / "out", fresh=True).read == len(reads) == 12
 
 
 def test_other_classes_need_no_second_reading(data, tmp_path, reads):
-    check(data, CLASSES, tmp_path)
+    check_dataset(data, CLASSES, tmp_path)
     reads.clear()
-    found = check(data, CLASSES[:3], tmp_path)
+    found = check_dataset(data, CLASSES[:3], tmp_path)
     assert reads == [] and len(found.errors) == 6 and all("found label 5; expected 0 to 2" in e for e in found.errors)
 
 
 @pytest.mark.parametrize("keep_time", [False, True])
 def test_a_changed_file_is_read_again(keep_time, data, tmp_path, reads):
-    check(data, CLASSES, tmp_path)
+    check_dataset(data, CLASSES, tmp_path)
     reads.clear()
     file = Path(data["validation"][0]["image"])
     before = file.stat()
@@ -349,38 +351,38 @@ def test_a_changed_file_is_read_again(keep_time, data, tmp_path, reads):
     if keep_time:
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
         assert (file.stat().st_mtime_ns, file.stat().st_size) == (before.st_mtime_ns, before.st_size)
-    (line,) = check(data, CLASSES, tmp_path).errors
-    assert file.name in line and "not whole" in line and reads == [file.name]
+    (line,) = check_dataset(data, CLASSES, tmp_path).errors
+    assert file.name in line and "incomplete" in line and reads == [file.name]
     file.write_bytes(content)
-    assert check(data, CLASSES, tmp_path).errors == []
+    assert check_dataset(data, CLASSES, tmp_path).errors == []
 
 
 def test_an_error_is_looked_at_again_each_time(data, tmp_path, reads):
-    """It may have been the disk's."""
+    """The cause may have been the disk."""
     Path(data["test"][0]["image"]).write_bytes(b"broken")
     for _ in range(2):
         reads.clear()
-        assert len(check(data, CLASSES, tmp_path).errors) == 1
+        assert len(check_dataset(data, CLASSES, tmp_path).errors) == 1
         assert "4.nii.gz" in reads
     assert reads == ["4.nii.gz"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"rules": -1, "files": {}}', '{"rules": 1, "files": 3}'])
 def test_a_memory_that_cannot_be_used(content, data, tmp_path):
-    (tmp_path / MEMORY).write_text(content)
-    assert check(data, CLASSES, tmp_path).read == 12
-    assert check(data, CLASSES, tmp_path).read == 0
+    (tmp_path / MEMORY_NAME).write_text(content)
+    assert check_dataset(data, CLASSES, tmp_path).read == 12
+    assert check_dataset(data, CLASSES, tmp_path).read == 0
 
 
 def test_one_split_does_not_forget_the_others(data, tmp_path):
-    check(data, CLASSES, tmp_path)
+    check_dataset(data, CLASSES, tmp_path)
     Path(data["test"][0]["image"]).touch()
-    assert check(data, CLASSES, tmp_path, splits=["test"]).read == 1
-    assert check(data, CLASSES, tmp_path).read == 0
+    assert check_dataset(data, CLASSES, tmp_path, splits=["test"]).read == 1
+    assert check_dataset(data, CLASSES, tmp_path).read == 0
 
 
 def test_threads_change_nothing(corpus):
-    one, four = (check(listed(corpus), CLASSES, workers=workers) for workers in (1, 4))
+    one, four = (check_dataset(listed(corpus), CLASSES, workers=workers) for workers in (1, 4))
     assert one == four and one.errors and one.warnings
 
 
@@ -413,7 +415,7 @@ def test_the_command(tmp_path):
     pairs = generate.generate(source, patients=3, scans=2, size=(32, 32, 16))
     done = command("--dataset_dir", str(source), "--output_dir", str(output))
     assert done.returncode == 0, done.stderr
-    assert "files        12 (12 read, 0 as they were)" in done.stdout and "patients     3" in done.stdout
+    assert "files        12 (12 read, 0 unchanged)" in done.stdout and "patients     3" in done.stdout
     assert "shape        32 x 32 x 16" in done.stdout and "0 errors, 0 warnings" in done.stdout
     rows = {
         line.split()[0]: line.split() for line in done.stdout.splitlines() if line.startswith(tuple(generate.CLASSES))
@@ -436,7 +438,7 @@ def test_the_command(tmp_path):
     pairs[0][0].write_bytes(pairs[0][0].read_bytes()[:-9])
     pairs[1][1].write_bytes(b"")
     done = command("--dataset_dir", str(source), "--output_dir", str(output))
-    assert done.returncode == 1 and "(2 read, 10 as they were)" in done.stdout and done.stderr.strip() == ""
+    assert done.returncode == 1 and "(2 read, 10 unchanged)" in done.stdout and done.stderr.strip() == ""
     lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
     assert len(lines) == 2 and pairs[0][0].name in lines[0] and pairs[1][1].name in lines[1]
     assert len(json.loads((output / REPORT).read_text())["errors"]) == 2

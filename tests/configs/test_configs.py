@@ -71,9 +71,9 @@ def test_multi_gpu_patches_share(key):
 def test_the_status_is_given_last():
     """After locks, log file and process group: what was done is done."""
     train, evaluate, inference = (read(f"{name}.json")["finalize"] for name in ("train", "evaluate", "inference"))
-    assert evaluate == inference == [*train, "$@journal.leave()"]
+    assert evaluate == inference == [*train, "$@journal.exit_with_status()"]
     several = [read(f"multi_gpu_{name}.json")["finalize"] for name in ("train", "evaluate")]
-    assert several[1] == [*several[0], "$@journal.leave()"] and several[0][:1] == train
+    assert several[1] == [*several[0], "$@journal.exit_with_status()"] and several[0][:1] == train
 
 
 def test_train_and_validate_have_the_same_members():
@@ -333,9 +333,9 @@ def test_same_seed_same_curve(trained, phantoms, tmp_path):
 def test_accumulated_steps_equal_one_large_batch(phantoms, tmp_path):
     """Two batches of one case, accumulated, move the weights as one batch of two does."""
     still = {"rotate_range": 0.0, "noise_std": 0.0, "flip_probability": 0.0, "dropout": 0.0, "epochs": 1}
-    content = datalist.make(str(phantoms), test=0.6, validation=0.2)
+    content = datalist.make_datalist(str(phantoms), test=0.6, validation=0.2)
     content["training"] = content["training"][:2]
-    datalist.write(content, tmp_path / "list.json")
+    datalist.write_datalist(content, tmp_path / "list.json")
     weights = []
     for name, sizes in (("one", {"batch_size": 2}), ("two", {"batch_size": 1, "accumulation_steps": 2})):
         folder = {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name, "datalist": tmp_path / "list.json"}
@@ -543,7 +543,7 @@ def test_inference_says_what_the_weights_were_trained_on(trained, phantoms, tmp_
         ("train", ["train.json"], {"dataset_dir": "nowhere"}, "nowhere: dataset_dir does not exist"),
         ("train", ["train.json"], {"spatial_size": [100, 96, 48]}, r"\(100, 96, 48\).*multiple of 16.*\(112, 96, 48\)"),
         ("train", ["train.json"], {"class_names": ["background"]}, "2 or more"),
-        ("evaluate", EVALUATE, {}, "no datalist there"),
+        ("evaluate", EVALUATE, {}, "no such datalist"),
         ("infer", ["inference.json"], {}, "no weights there yet"),
         ("infer", ["inference.json"], {"dataset_dir": "nowhere.nii.gz"}, "no weights there yet"),
     ],

@@ -9,7 +9,7 @@ from helpers import refusal
 from scripts.core.files import atomic_write, rename_previous, write_json
 
 
-def test_a_file_is_whole_or_as_it_was(tmp_path):
+def test_a_file_is_complete_or_unchanged(tmp_path):
     file = tmp_path / "new" / "file.txt"
     with atomic_write(file) as partial:
         partial.write_text("first")
@@ -24,7 +24,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
 @pytest.mark.parametrize(
     "options, text", [({}, '{\n  "a": [\n    "\\u00e9"\n  ]\n}\n'), ({"indent": None}, '{"a": ["\\u00e9"]}\n')]
 )
-def test_json_is_plain_text_and_whole(options, text, tmp_path):
+def test_json_is_plain_text_and_complete(options, text, tmp_path):
     write_json({"a": ["é"]}, tmp_path / "file.json", **options)
     assert (tmp_path / "file.json").read_bytes() == text.encode("ascii")
     with pytest.raises(TypeError):
@@ -47,7 +47,7 @@ def test_set_aside_counts_up(tmp_path, caplog):
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 @pytest.mark.parametrize("needed, words", [(None, "could not be written"), (12345, "12,345 bytes are needed")])
-def test_a_full_disk_is_told_in_one_line(needed, words, code, tmp_path):
+def test_a_full_disk_is_reported_in_one_line(needed, words, code, tmp_path):
     file = tmp_path / "file.txt"
     file.write_text("first")
 
@@ -67,7 +67,7 @@ def test_another_error_of_the_disk_is_no_full_one(tmp_path):
 
 
 def test_data_and_name_are_forced_to_disk_in_this_order(tmp_path, monkeypatch):
-    """First what the file holds, then its new name; else a power cut may leave the name without the data."""
+    """The contents are synced before the new name; otherwise a power cut may keep the name without the contents."""
     steps = []
     real = {name: getattr(os, name) for name in ("fsync", "replace")}
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from scripts.data.anonymise import case_code, patient_code, secret
+from scripts.data.anonymise import case_code, patient_code, secret_word
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_no_name_shows_in_a_code(name, patient, word):
 )
 def test_the_word_of_a_switch(anonymise, word):
     """Fire makes a number of a word of digits; 0 and 1 are such words, no switches."""
-    assert secret(anonymise) == word
+    assert secret_word(anonymise) == word

@@ -1,4 +1,4 @@
-"""Label maps of any tool: what is read, what is refused in one line, how truth and prediction find each other."""
+"""Label maps of any tool: what is read, what is refused in one line, and how truth and prediction are paired."""
 
 import gzip
 
@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from helpers import refusal, save_labels, stubs
 
-from scripts.data.label_maps import furthest_corner_mm, label_key, pair, read_labels, refuse_other_grid
+from scripts.data.label_maps import (
+    furthest_corner_mm,
+    label_key,
+    pair_truth_and_prediction,
+    read_labels,
+    refuse_other_grid,
+)
 
 NAMES = ["background", "body", "prostate"]
 LABELS = np.arange(60).reshape(3, 4, 5) % 3
@@ -55,7 +61,7 @@ def test_what_is_no_label_map(values, dtype, found, expected, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", "half", "flipped"])
-def test_a_file_that_is_not_whole(content, tmp_path):
+def test_an_incomplete_file(content, tmp_path):
     file = save_labels(tmp_path / "a.nii.gz", np.random.default_rng(0).integers(0, 3, (40, 40, 40)))
     whole = file.read_bytes()
     if content == "half":
@@ -111,7 +117,7 @@ def test_pairs_and_what_has_no_partner(tmp_path):
     truth = stubs(tmp_path / "truth", [f"Case_{n:03d}_Week0_SEMANTIC_LFOV.nii.gz" for n in (4, 5, 6)])
     prediction = stubs(tmp_path / "pred", [f"Case_{n:03d}_Week0_LFOV_seg.nii.gz" for n in (5, 6, 7)])
     stubs(prediction, ["Case_005_Week0_LFOV.nii.gz", "notes.txt"])
-    pairs, problems = pair(truth, prediction)
+    pairs, problems = pair_truth_and_prediction(truth, prediction)
     assert [(a.name[:8], b.name) for a, b in pairs] == [
         ("Case_005", "Case_005_Week0_LFOV.nii.gz"),
         ("Case_006", "Case_006_Week0_LFOV_seg.nii.gz"),
@@ -128,6 +134,6 @@ def test_pairs_and_what_has_no_partner(tmp_path):
 
 def test_folders_that_have_nothing_in_common(tmp_path):
     truth, prediction = stubs(tmp_path / "truth", ["a.nii"]), stubs(tmp_path / "pred", ["b.nii"])
-    assert "(1 and 1 NIfTI files found)" in refusal(pair, truth, prediction)
-    assert "prediction does not exist" in refusal(pair, truth, tmp_path / "nowhere")
-    assert "truth is a file" in refusal(pair, truth / "a.nii", prediction)
+    assert "(1 and 1 NIfTI files found)" in refusal(pair_truth_and_prediction, truth, prediction)
+    assert "prediction does not exist" in refusal(pair_truth_and_prediction, truth, tmp_path / "nowhere")
+    assert "truth is a file" in refusal(pair_truth_and_prediction, truth / "a.nii", prediction)

@@ -1,4 +1,4 @@
-"""Finding images and labels: every known layout, pairing by name, and what is said where it fails."""
+"""Finding images and labels: every known layout, pairing by name, and the messages if it fails."""
 
 import json
 
@@ -76,7 +76,7 @@ def test_weeks_are_numbers(tmp_path):
     [
         ([LONG[1].format("004", 1)], "label", ""),
         ([LONG[0].format("032", 0)], "image", ""),
-        ([LONG[1].format("004", 0), LONG[1].format("004", 1)], "label", "(1 more like it)"),
+        ([LONG[1].format("004", 0), LONG[1].format("004", 1)], "label", "(and for 1 more)"),
     ],
 )
 def test_an_image_or_a_label_alone_is_refused(missing, side, more, tmp_path):
@@ -117,7 +117,7 @@ def decathlon_entries(*numbers):
 
 
 def test_decathlon_with_a_list(tmp_path):
-    """The list decides: what it leaves out is left out."""
+    """Only the pairs in the list count."""
     stubs(listing(tmp_path, training=decathlon_entries(2)), CASES)
     assert layouts.find_pairs(tmp_path) == [
         {"image": "imagesTr/pelvis_2.nii.gz", "label": "labelsTr/pelvis_2.nii.gz", "patient": "pelvis_2", "week": None}
@@ -159,7 +159,7 @@ def test_a_second_channel_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "training, words",
     [
-        (decathlon_entries(1, 3), ["imagesTr/pelvis_3.nii.gz", "dataset.json", "not there"]),
+        (decathlon_entries(1, 3), ["imagesTr/pelvis_3.nii.gz", "dataset.json", "no such file"]),
         ([{"image": "imagesTr/pelvis_1.nii.gz"}], ["dataset.json", "image and label"]),
         (["imagesTr/pelvis_1.nii.gz"], ["dataset.json", "image and label"]),
         (decathlon_entries(1, 1), ["imagesTr/pelvis_1.nii.gz", "same name pelvis_1"]),
@@ -224,7 +224,7 @@ class TestFoldersWithNothing:
 
     def test_empty(self, find, tmp_path):
         message = refusal(find, tmp_path)
-        assert str(tmp_path) in message and "holds no files" in message
+        assert str(tmp_path) in message and "contains no files" in message
 
     def test_dicom(self, find, tmp_path):
         stubs(tmp_path, ["notes.txt"])
@@ -246,7 +246,7 @@ def test_a_file_is_no_dataset(tmp_path):
 
 def test_known_folders_without_images(tmp_path):
     stubs(tmp_path, ["semantic_MRs_anon/notes.txt"])
-    assert "no image in it" in refusal(layouts.find_pairs, tmp_path)
+    assert "found no image in it" in refusal(layouts.find_pairs, tmp_path)
 
 
 def test_one_image(tmp_path):

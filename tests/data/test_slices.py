@@ -1,6 +1,7 @@
-"""Scans that lie on disk slice by slice: found, read, refused, written."""
+"""Scans that are stored slice by slice: found, read, refused, written."""
 
 import json
+import os
 
 import nibabel as nib
 import numpy as np
@@ -9,11 +10,12 @@ from helpers import refusal
 from monai.transforms import Compose, LoadImaged, Orientationd
 from PIL import Image
 
-from scripts.check.dataset import faults
-from scripts.data.datalist import images, make, prepare
+from scripts.check.cache import collect_facts
+from scripts.check.dataset import find_faults
+from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
 from scripts.data.label_maps import read_labels
 from scripts.data.layouts import case_name, find_images, find_pairs
-from scripts.data.slices import SliceReader, exists, members, read, save
+from scripts.data.slices import SliceReader, read_slices, scan_exists, scan_files, write_label_pictures
 from scripts.phantoms import generate
 
 TWO = ["background", "tumour"]
@@ -51,10 +53,14 @@ def test_a_stack_is_its_files_in_order(tmp_path):
     for number in (10, 2, 1):
         (tmp_path / f"p_{number}.tif").touch()
         (tmp_path / f"p_{number}_mask.tif").touch()
-    assert [path.name for path in members(tmp_path / "p_*.tif")] == ["p_1.tif", "p_2.tif", "p_10.tif"]
-    assert [path.name for path in members(tmp_path / "p_*_mask.tif")][0] == "p_1_mask.tif"
-    assert members(tmp_path / "alone.png") == [tmp_path / "alone.png"]
-    assert exists(tmp_path / "p_*.tif") and not exists(tmp_path / "q_*.tif") and not exists(tmp_path / "none/p_*.tif")
+    assert [path.name for path in scan_files(tmp_path / "p_*.tif")] == ["p_1.tif", "p_2.tif", "p_10.tif"]
+    assert [path.name for path in scan_files(tmp_path / "p_*_mask.tif")][0] == "p_1_mask.tif"
+    assert scan_files(tmp_path / "alone.png") == [tmp_path / "alone.png"]
+    assert (
+        scan_exists(tmp_path / "p_*.tif")
+        and not scan_exists(tmp_path / "q_*.tif")
+        and not scan_exists(tmp_path / "none/p_*.tif")
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_what_a_case_is_called(path, name):
 
 def test_the_split_of_the_folders_is_kept(data):
     for folder, counts in (("keras", [1, 1, 1]), ("cardiac", [2, 1, 1])):
-        content = make(data / folder, validation=0.5, test=0.3, seed=3)
+        content = make_datalist(data / folder, validation=0.5, test=0.3, seed=3)
         assert [len(content[split]) for split in ("training", "validation", "test")] == counts
     assert "label" not in content["test"][0] and "label" in content["validation"][0]
     assert content["training"][0]["image"].startswith("train/image/cmr")
@@ -93,7 +99,7 @@ def test_a_stack_is_one_case_of_one_patient(data):
 
 
 def test_by_slice_every_slice_is_a_patient_and_the_list_says_that_this_leaks(data):
-    content = make(data / "lgg", by_slice=True, validation=0.3, test=0.3)
+    content = make_datalist(data / "lgg", by_slice=True, validation=0.3, test=0.3)
     entries = [entry for split in ("training", "validation", "test") for entry in content[split]]
     assert len(entries) == len({entry["patient"] for entry in entries}) == 12
     assert "split by slice, which leaks" in content["description"]
@@ -106,7 +112,7 @@ def test_training_without_a_validation_folder_lends_it_some(data, tmp_path):
         grey(tmp_path / f"train/image/cmr{number}.png", np.eye(8) * number)
         grey(tmp_path / f"train/mask/cmr{number}_mask.png", np.eye(8))
     grey(tmp_path / "test/image/cmr7.png", np.eye(8))
-    content = make(tmp_path, validation=0.34)
+    content = make_datalist(tmp_path, validation=0.34)
     assert [len(content[split]) for split in ("training", "validation", "test")] == [4, 2, 1]
 
 
@@ -119,11 +125,11 @@ def test_inference_finds_the_images_and_no_masks(data, folder, count):
 def test_inference_takes_a_stack_by_its_name_a_slice_and_a_list(data, tmp_path):
     stack = next(iter((data / "lgg").rglob("*_1.tif"))).with_name("*.tif").parent / "x"
     stack = next(path for path in find_images(data / "lgg"))
-    assert images(str(stack)) == [{"image": str(stack)}]
-    slice_ = members(stack)[0]
-    assert images(str(slice_)) == [{"image": str(slice_)}]
+    assert list_images(str(stack)) == [{"image": str(stack)}]
+    slice_ = scan_files(stack)[0]
+    assert list_images(str(slice_)) == [{"image": str(slice_)}]
     (tmp_path / "list.json").write_text(json.dumps({"test": [str(stack)]}))
-    assert images(str(tmp_path / "list.json"))[0]["image"] == str(stack)
+    assert list_images(str(tmp_path / "list.json"))[0]["image"] == str(stack)
 
 
 def test_a_slice_without_its_mask(data, pair):
@@ -143,12 +149,12 @@ def test_a_slice_of_a_stack_without_its_mask(data, tmp_path):
 # reading
 
 
-def test_what_monai_reads_is_what_lies_there(data):
+def test_monai_reads_what_is_in_the_files(data):
     load = LoadImaged("image", reader=SliceReader, ensure_channel_first=True, image_only=True)
     stack = next(path for path in find_images(data / "lgg"))
     volume = load({"image": str(stack)})["image"]
     assert volume.shape == (3, 32, 32, 4)
-    third = np.asarray(Image.open(members(stack)[2]))  # rows, columns, colours
+    third = np.asarray(Image.open(scan_files(stack)[2]))  # rows, columns, colours
     assert np.array_equal(volume[:, :, :, 2].numpy(), third.transpose(2, 1, 0))
     picture = load({"image": str(data / "cardiac/val/image" / sorted((data / "cardiac/val/image").iterdir())[0].name)})
     assert picture["image"].shape == (1, 64, 64, 1)
@@ -177,10 +183,10 @@ def test_slices_and_the_volume_they_came_from_are_one(tmp_path):
 def test_black_and_white_is_a_mask_of_one_class_but_grey_is_not(tmp_path):
     grey(tmp_path / "a_1_mask.tif", [[0, 0], [0, 0]])
     grey(tmp_path / "a_2_mask.tif", [[0, 255], [255, 0]])
-    values, _ = read(tmp_path / "a_*_mask.tif")
+    values, _ = read_slices(tmp_path / "a_*_mask.tif")
     assert values.shape == (2, 2, 2) and values.sum() == 2 and values.max() == 1
     grey(tmp_path / "b.png", [[0, 255], [3, 0]])
-    assert read(tmp_path / "b.png")[0].max() == 255
+    assert read_slices(tmp_path / "b.png")[0].max() == 255
 
 
 def palette(path):
@@ -242,9 +248,9 @@ def other_class(path):
 )  # fmt: skip
 def test_a_wrong_picture_is_named_in_one_line(pair, side, spoil, word):
     files = {"image": pair / "train/image/cmr1.png", "mask": pair / "train/mask/cmr1_mask.png"}
-    assert faults(*files.values(), FOUR, 1) == []
+    assert find_faults(*files.values(), FOUR, 1) == []
     spoil(files[side])
-    (line,) = faults(*files.values(), FOUR, 1)
+    (line,) = find_faults(*files.values(), FOUR, 1)
     assert word in line and "cmr1" in line.split(": ")[0] and len(line.splitlines()) == 1
     if "found shape" not in word and "expected (" not in word:
         assert line.startswith(str(files[side]))
@@ -253,38 +259,70 @@ def test_a_wrong_picture_is_named_in_one_line(pair, side, spoil, word):
 def test_a_stack_with_one_channel_where_three_are_wanted(data):
     stack = find_pairs(data / "lgg")[0]
     image, label = (data / "lgg" / stack[key] for key in ("image", "label"))
-    assert faults(image, label, TWO, 3) == []
-    assert "found 3 channel(s), expected 1" in faults(image, label, TWO, 1)[0]
-    assert "found 1 channel(s), expected 3" in faults(find_images(data / "cardiac")[0], None, FOUR, 3)[0]
+    assert find_faults(image, label, TWO, 3) == []
+    assert "found 3 channel(s), expected 1" in find_faults(image, label, TWO, 1)[0]
+    assert "found 1 channel(s), expected 3" in find_faults(find_images(data / "cardiac")[0], None, FOUR, 3)[0]
 
 
 def test_slices_of_two_sizes_a_missing_one_and_none_at_all(tmp_path):
     for number, side in ((1, 8), (2, 8), (3, 9)):
         grey(tmp_path / f"p_{number}.tif", np.eye(side))
-    assert "p_3.tif: found 9 x 9 pixels, expected 8 x 8 pixels as p_1.tif has" in refusal(read, tmp_path / "p_*.tif")
+    assert "p_3.tif: found 9 x 9 pixels, expected 8 x 8 pixels as p_1.tif has" in refusal(
+        read_slices, tmp_path / "p_*.tif"
+    )
     grey(tmp_path / "p_3.tif", np.eye(8))
     grey(tmp_path / "p_5.tif", np.eye(8))
-    assert "slice 4 is missing between 1 and 5" in refusal(read, tmp_path / "p_*.tif")
-    assert "no such slices" in refusal(read, tmp_path / "r_*.tif")
+    assert "slice 4 is missing between 1 and 5" in refusal(read_slices, tmp_path / "p_*.tif")
+    assert "no such slices" in refusal(read_slices, tmp_path / "r_*.tif")
 
 
 def test_a_volume_under_the_name_of_a_slice(tmp_path):
     file = tmp_path / "case_001_week_0_slice_0.nii.gz"
     nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.int16), np.eye(4)), file)
-    assert "expected a slice of two axes" in refusal(read, file)
+    assert "expected a slice of two axes" in refusal(read_slices, file)
 
 
-def test_the_check_names_the_first_of_a_whole_set(pair, tmp_path):
+def test_the_check_names_the_first_of_a_data_set(pair, tmp_path):
     palette(pair / "train/image/cmr1.png")
     grey(pair / "val/image/cmr2.png", np.arange(64).reshape(8, 8))
     grey(pair / "val/mask/cmr2_mask.png", np.eye(8))
-    content = prepare(str(tmp_path / "list.json"), str(pair), FOUR)
-    from scripts.check.dataset import check
+    content = prepare_datalist(str(tmp_path / "list.json"), str(pair), FOUR)
+    from scripts.check.dataset import check_dataset
 
-    found = check(content, FOUR, tmp_path / "out", 1, channels=1)
+    found = check_dataset(content, FOUR, tmp_path / "out", 1, channels=1)
     assert [line.split(": ")[0].rsplit("/", 1)[1] for line in found.errors] == ["cmr1.png"]
     palette(pair / "val/image/cmr2.png")
-    assert len(check(content, FOUR, tmp_path / "out", 1, channels=1).errors) == 2, "a changed slice was not read again"
+    assert len(check_dataset(content, FOUR, tmp_path / "out", 1, channels=1).errors) == 2, (
+        "a changed slice was not read again"
+    )
+
+
+def test_a_folder_of_many_stacks_is_listed_once(tmp_path, monkeypatch):
+    for number in range(6):
+        grey(tmp_path / "data" / f"a{number}_slice_0.png", np.arange(64).reshape(8, 8) + number)
+        grey(tmp_path / "data" / f"a{number}_slice_1.png", np.arange(64).reshape(8, 8) * 2 + number)
+    images = [f"data/a{number}_slice_*.png" for number in range(6)]
+    (tmp_path / "list.json").write_text(json.dumps({"test": images, "dataset_dir": str(tmp_path)}))
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(str(path)) or listdir(path))
+    assert len(read_datalist(tmp_path / "list.json")["test"]) == 6
+    assert listed == [str(tmp_path / "data")]
+    listed.clear()
+    found, read = collect_facts([str(tmp_path / image) for image in images], None, 1, fresh=False)
+    assert read == 6 and not any("error" in facts for facts in found.values())
+    assert listed == [str(tmp_path / "data")]
+
+
+def test_a_slice_that_is_added_or_removed_is_seen_at_once(tmp_path):
+    path = tmp_path / "a_slice_*.png"
+    for number in (0, 1, 10):
+        grey(tmp_path / f"a_slice_{number}.png", np.eye(8))
+        assert [file.name for file in scan_files(path)][-1] == f"a_slice_{number}.png"
+    (tmp_path / "a_slice_10.png").unlink()
+    grey(tmp_path / "a_slice_0_mask.png", np.eye(8))
+    grey(tmp_path / "b_slice_2.png", np.eye(8))
+    assert [file.name for file in scan_files(path)] == ["a_slice_0.png", "a_slice_1.png"]
+    assert scan_files(tmp_path / "nowhere" / "a_slice_*.png") == []
 
 
 # writing
@@ -296,9 +334,9 @@ def test_label_maps_come_back_as_pictures_like_the_image(tmp_path, ending):
     for number in (3, 4):
         grey(tmp_path / f"p_{number}.{ending}", rng.integers(0, 255, (6, 9)))
     labels = rng.integers(0, 4, (9, 6, 2)).astype(np.uint8)
-    name = save(labels, tmp_path / f"p_*.{ending}", tmp_path, "p", 4)
+    name = write_label_pictures(labels, tmp_path / f"p_*.{ending}", tmp_path, "p", 4)
     assert name == f"p_*_seg.{ending}" and Image.open(tmp_path / f"p_4_seg.{ending}").size == (9, 6)
     assert np.array_equal(read_labels(tmp_path / name, FOUR)[0], labels)
-    name = save(labels[..., :1] % 2, tmp_path / f"p_3.{ending}", tmp_path, "code", 2)
+    name = write_label_pictures(labels[..., :1] % 2, tmp_path / f"p_3.{ending}", tmp_path, "code", 2)
     assert name == f"code_seg.{ending}" and set(np.unique(Image.open(tmp_path / name))) == {0, 255}
     assert np.array_equal(read_labels(tmp_path / name, TWO)[0], labels[..., :1] % 2)

@@ -1,4 +1,4 @@
-"""run.json: what counts as done, what is said of failures, and the exit status."""
+"""run.json: what counts as done, the lines about failures, and the exit status."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import torch
 from conftest import run, workflow
 from helpers import refusal
 
-from scripts.inference.journal import Journal, described
+from scripts.inference.journal import Journal, settings_text
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def content(folder) -> dict:
 
 def test_every_case_is_on_disk_at_once(tmp_path, weights, caplog):
     journal = begun(tmp_path, weights)
-    journal.done("b.nii", "123", "b_seg.nii.gz", 1.23456)
+    journal.record_done("b.nii", "123", "b_seg.nii.gz", 1.23456)
     assert content(tmp_path)["cases"] == [
         {"image": "b.nii", "fate": "done", "digest": "123", "output": "b_seg.nii.gz", "seconds": 1.235}
     ]
-    journal.fail("a.nii", "not an image")
+    journal.record_failure("a.nii", "not an image")
     assert [case["image"] for case in content(tmp_path)["cases"]] == ["a.nii", "b.nii"]
     assert content(tmp_path)["cases"][0] == {"image": "a.nii", "fate": "failed", "reason": "not an image"}
     assert "a.nii: not an image; skipped" in caplog.text
@@ -42,11 +42,11 @@ def test_every_case_is_on_disk_at_once(tmp_path, weights, caplog):
 
 def test_leaving_with_failures(tmp_path, weights):
     journal = begun(tmp_path, weights)
-    journal.done("good.nii", "1", "good_seg.nii.gz", 1.0)
-    journal.leave()
+    journal.record_done("good.nii", "1", "good_seg.nii.gz", 1.0)
+    journal.exit_with_status()
     for n in range(5):
-        journal.fail(f"folder/bad{n}.nii", "bad")
-    message = refusal(journal.leave)
+        journal.record_failure(f"folder/bad{n}.nii", "bad")
+    message = refusal(journal.exit_with_status)
     assert "5 of 6 cases failed (bad0.nii, bad1.nii, bad2.nii, ...)" in message and "--resume True" in message
 
 
@@ -67,9 +67,9 @@ def test_what_counts_as_done(change, done, tmp_path, weights, caplog):
     first = begun(tmp_path, weights, settings=[{"size": 3}])
     (tmp_path / "out" / "a_seg.nii.gz").parent.mkdir(exist_ok=True)
     (tmp_path / "out" / "a_seg.nii.gz").touch()
-    first.done("a.nii", "123", "a_seg.nii.gz", 1.0)
+    first.record_done("a.nii", "123", "a_seg.nii.gz", 1.0)
     if change == "failed":
-        first.fail("a.nii", "why")
+        first.record_failure("a.nii", "why")
     if change == "weights":
         weights.write_bytes(b"others")
     if change == "result gone":
@@ -79,7 +79,7 @@ def test_what_counts_as_done(change, done, tmp_path, weights, caplog):
     assert second.is_done("a.nii", "124" if change == "input" else "123") == done
     assert ("other weights or settings" in caplog.text) == (change in ("weights", "settings"))
     if done:
-        assert second.keep("a.nii") == "a_seg.nii.gz" and content(tmp_path)["cases"][0]["digest"] == "123"
+        assert second.reuse("a.nii") == "a_seg.nii.gz" and content(tmp_path)["cases"][0]["digest"] == "123"
 
 
 def test_nothing_to_go_on_from(tmp_path, weights, caplog):
@@ -90,8 +90,10 @@ def test_nothing_to_go_on_from(tmp_path, weights, caplog):
 
 def test_codes_and_no_paths(tmp_path, weights, caplog):
     journal = begun(tmp_path, weights, anonymise="word")
-    journal.done("home/Case_004_Week0_LFOV.nii.gz", "1", "P1_seg.nii.gz", 1.0)
-    journal.fail("home/Case_005_Week1_LFOV.nii.gz", "home/Case_005_Week1_LFOV.nii.gz: found 3, unlike Case_005.nii.gz")
+    journal.record_done("home/Case_004_Week0_LFOV.nii.gz", "1", "P1_seg.nii.gz", 1.0)
+    journal.record_failure(
+        "home/Case_005_Week1_LFOV.nii.gz", "home/Case_005_Week1_LFOV.nii.gz: found 3, unlike Case_005.nii.gz"
+    )
     text = (tmp_path / "out" / "run.json").read_text() + caplog.text
     assert "Case_0" not in text and "home" not in text and "-W0" in text and "found 3" in text
 
@@ -102,20 +104,20 @@ class Thing:
 
 
 def test_settings_as_text():
-    assert described([Thing(3, {"a": (1, 2)})]) == described([Thing(3, {"a": (1, 2)})])
+    assert settings_text([Thing(3, {"a": (1, 2)})]) == settings_text([Thing(3, {"a": (1, 2)})])
     texts = {
-        described(thing)
+        settings_text(thing)
         for thing in (Thing(3), Thing(4), Thing(3, Thing(1)), Thing(3, Thing(2)), [3], {"a": 3}, torch.float32, None,
                       torch.nn.Conv3d(1, 2, 3), torch.nn.Conv3d(1, 2, 1))
     }  # fmt: skip
     assert len(texts) == 10 and not any("0x" in text for text in texts)
     circle = Thing(1)
     circle.other = circle
-    assert len(described(circle)) < 500
+    assert len(settings_text(circle)) < 500
 
 
 def test_settings_of_the_shipped_configuration(phantoms, tmp_path):
-    """Made twice they read alike; each knob that changes a result changes them."""
+    """Two equal objects give the same text; every knob that changes a result changes it."""
     run("train", ["train.json"], dataset_dir=phantoms, output_dir=tmp_path, ckpt_dir=tmp_path, epochs=1)
 
     def made(**overrides):

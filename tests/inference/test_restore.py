@@ -68,7 +68,7 @@ def test_a_chain_that_turns_between_voxels_is_refused(tmp_path):
     load = LoadImaged("image", ensure_channel_first=True, image_only=True)
     item = Compose([load, turn])({"image": str(tmp_path / "image.nii.gz")})
     item["pred"] = scores((9, 9, 9))
-    assert "leave fast.json out" in refusal(RestoreLabelsd("pred", "image"), item)
+    assert "run without fast.json" in refusal(RestoreLabelsd("pred", "image"), item)
 
 
 def test_one_map_is_no_score_for_each_class():

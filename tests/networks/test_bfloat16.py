@@ -1,4 +1,4 @@
-"""Half precision: only the network's, only where it is asked for."""
+"""Half precision is used only in the network, and only if it is switched on."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from scripts.networks.bfloat16 import (
     HalfInferer,
     ShallowConv3d,
     put_channels_last,
-    supported,
+    supports_bfloat16,
 )
 from scripts.networks.improved_unet import ImprovedUNet
 
@@ -24,11 +24,11 @@ def network() -> nn.Module:
 @pytest.mark.parametrize("inferer", [None, SlidingWindowInferer((8, 8, 8))])
 def test_scores_are_near_and_gradients_reach_the_weights(inferer):
     made, x = network(), torch.rand(1, 1, 8, 8, 8)
-    whole = HalfInferer(False, inferer)(x, made)
-    assert torch.equal(whole, made(x))
+    full = HalfInferer(False, inferer)(x, made)
+    assert torch.equal(full, made(x))
     half = HalfInferer(True, inferer)(x, made)
-    assert half.dtype == torch.float32 and not torch.equal(half, whole)
-    assert torch.allclose(half, whole, atol=0.02)
+    assert half.dtype == torch.float32 and not torch.equal(half, full)
+    assert torch.allclose(half, full, atol=0.02)
     half.sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in made.parameters())
 
@@ -36,12 +36,12 @@ def test_scores_are_near_and_gradients_reach_the_weights(inferer):
 @pytest.mark.parametrize("flags, expected", [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
 def test_a_cpu_is_asked_what_it_can(flags, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
-    assert supported("cpu") is supported(torch.device("cpu")) is expected
+    assert supports_bfloat16("cpu") is supports_bfloat16(torch.device("cpu")) is expected
 
 
 def test_a_torch_that_can_not_tell_does_without(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert supported("cpu") is False
+    assert supports_bfloat16("cpu") is False
 
 
 def test_normalisation_is_torchs_own_and_leaves_channels_last():
@@ -59,7 +59,7 @@ def test_a_laid_out_network_gives_the_same_scores_and_never_moves_the_channels(d
     made = ImprovedUNet(spatial_dims=dims, features=4, levels=3, out_channels=3, dropout=0.0).eval()
     before = {name: value.clone() for name, value in made.state_dict().items()}
     x = torch.rand(2, 1, *(16,) * dims)
-    whole = made(x)
+    full = made(x)
     put_channels_last(made)
     moved = []
 
@@ -67,11 +67,11 @@ def test_a_laid_out_network_gives_the_same_scores_and_never_moves_the_channels(d
         if not output.is_contiguous(memory_format=LAYOUTS[dims + 2]):
             moved.append(type(module).__name__)
 
-    assert torch.allclose(made(x), whole, atol=1e-4)
+    assert torch.allclose(made(x), full, atol=1e-4)
     for module in made.modules():
         module.register_forward_hook(look)
     HalfInferer(True)(x, made)
-    assert not moved or not supported("cpu")  # without the instructions torch has other convolutions
+    assert not moved or not supports_bfloat16("cpu")  # without the instructions torch has other convolutions
     after = made.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
 
@@ -81,30 +81,30 @@ def test_only_a_network_that_is_trained_no_more_is_laid_out(enabled, frozen, exp
     made = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.InstanceNorm3d(4, affine=True), nn.Conv3d(4, 2, 1)).eval()
     inferer, x = HalfInferer(enabled, frozen=frozen), torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
-        whole, half = made(x), inferer(x, made)
+        full, half = made(x), inferer(x, made)
         assert torch.equal(inferer(x, made), half)
     assert isinstance(made[1], ChannelsLastInstanceNorm) is expected
-    assert torch.allclose(half, whole, atol=0.05)
+    assert torch.allclose(half, full, atol=0.05)
 
 
 @pytest.mark.parametrize("kernel, depth, shallow", [(3, 2, True), (5, 4, True), (3, 1, True), (3, 3, False)])
-def test_a_kernel_deeper_than_its_input_has_whole_gradients(kernel, depth, shallow):
-    """Freed memory full of NaN is what a gradient that is not written would show, and did."""
+def test_a_kernel_deeper_than_its_input_has_complete_gradients(kernel, depth, shallow):
+    """A gradient that is not written would show the NaN in the freed memory."""
     torch.manual_seed(0)
     made = nn.Sequential(nn.Conv3d(16, 32, kernel, padding=kernel // 2, bias=False))
     x, inferer = torch.rand(1, 16, depth, 5, 4), HalfInferer(True)
-    (whole,) = torch.autograd.grad(made(x).square().sum(), made[0].weight)
+    (full,) = torch.autograd.grad(made(x).square().sum(), made[0].weight)
     for _ in range(20):
         for size in (1_000, 20_000, 50_000):
             torch.full((size,), torch.nan, dtype=torch.bfloat16)
         made.zero_grad()
         inferer(x, made).square().sum().backward()
-        assert (made[0].weight.grad - whole).norm() < (1e-5 if shallow else 0.02) * whole.norm()
+        assert (made[0].weight.grad - full).norm() < (1e-5 if shallow else 0.02) * full.norm()
     assert type(made[0]) is ShallowConv3d and list(made.state_dict()) == ["0.weight"]
 
 
-def test_networks_that_save_memory_are_mended_too():
-    """Their layers are run again in the backward pass, where the caller's wrappings are gone."""
+def test_networks_that_save_memory_are_corrected_too():
+    """Their layers run again in the backward pass, outside the context of the caller."""
     torch.manual_seed(0)
     given = {"features": 4, "levels": 3, "dropout": 0.0, "out_channels": 2}
     plain, saving = ImprovedUNet(**given), ImprovedUNet(**given, checkpointing=True)

@@ -182,12 +182,12 @@ def test_a_bad_size_is_refused_and_a_good_one_suggested(name, bad):
 
 
 def test_one_voxel_will_do_where_nothing_is_normalised_over_it():
-    check_multiple((8, 8), 8, alone=True)
+    check_multiple((8, 8), 8, single_voxel=True)
     UNet(widths=(2, 4, 8)).check_size((4, 4))
     with pytest.raises(ValueError, match=r"multiple of 4, and one larger than 4; \(8, 8\) would do"):
         UNet(widths=(2, 4, 8), norm="batch").check_size((4, 4))
     with pytest.raises(ValueError, match=r"multiple of 8; \(8, 8\) would do"):
-        check_multiple((0, 8), 8, alone=True)
+        check_multiple((0, 8), 8, single_voxel=True)
 
 
 @pytest.mark.parametrize(
@@ -373,8 +373,8 @@ def without_groups(given):
         (lambda given: {**given, "bn1.bias": 1}, 3, ["bn1.bias is int, expected 64"]),
         (lambda given: {**given, "bn1.num_batches_tracked": torch.zeros(2)}, 3, ["is 2, expected a number"]),
         (lambda given: given, 1, ["1 channels in 2D", "conv1.weight is 64x3x7x7, expected 64x1x7x7"]),
-        (lambda given: [1, 2], 3, ["holds a list"]),
-        (lambda given: None, 3, ["can't be read as weights"]),
+        (lambda given: [1, 2], 3, ["contains a list"]),
+        (lambda given: None, 3, ["not readable as weights"]),
     ],
 )
 def test_another_network_s_file_is_refused_in_a_line(change, channels, words, tmp_path):
@@ -391,7 +391,7 @@ def test_another_network_s_file_is_refused_in_a_line(change, channels, words, tm
 
 
 def test_a_missing_file_of_weights_is_named():
-    with pytest.raises(UserError, match="nowhere.pth can't be read as weights .FileNotFoundError"):
+    with pytest.raises(UserError, match="nowhere.pth not readable as weights .FileNotFoundError"):
         ResNeXtUNet(encoder_weights="nowhere.pth")
 
 

@@ -11,7 +11,7 @@ import pytest
 from scripts.core.errors import UserError
 from scripts.phantoms.generate import CLASSES, NOISE, SIGNALS, acquire, generate, make_scan
 from scripts.phantoms.layouts import LAYOUTS
-from scripts.phantoms.pelvis import PROSTATE, RECTUM, draw_build, draw_filling, render
+from scripts.phantoms.pelvis import PROSTATE, RECTUM, draw_build, draw_filling, render_pelvis
 from scripts.phantoms.shapes import FIELD_MM
 
 SIZE = (64, 64, 32)
@@ -128,7 +128,7 @@ def test_organs_touch_neither_air_nor_the_skin(labels):
 def test_signal_has_partial_volume_at_borders():
     build, filling = draw_build(np.random.default_rng(1)), draw_filling(np.random.default_rng(2))
     signals = dict.fromkeys(SIGNALS, 0.0) | {"urine": 1.0}
-    label, signal = render(SIZE, build, filling, signals)
+    label, signal = render_pelvis(SIZE, build, filling, signals)
     mixed = (signal > 0.1) & (signal < 0.9)
     assert np.sum(mixed & (label == 3)) > 20
     assert np.sum(signal[label == 3] > 0.99) > 20

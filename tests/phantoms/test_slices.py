@@ -16,7 +16,7 @@ from scripts.phantoms.generate import generate, make_scan, summary_line
 from scripts.phantoms.heart import LEFT, MYOCARDIUM, RIGHT, make_heart
 from scripts.phantoms.layouts import LAYOUTS
 from scripts.phantoms.shapes import Waves, voxel_mm
-from scripts.phantoms.slice_canvas import Sheet, box, expose, grid, ripple
+from scripts.phantoms.slice_canvas import Sheet, pixel_grid, pixels_near, ripple, to_grey_values
 
 SMALL = {
     "keras_slices": {"patients": 3, "scans": 2, "size": (32, 24, 16), "slices": 4},
@@ -28,7 +28,7 @@ NUMBERS = {"keras_slices": r"case_(\d+)_", "cardiac_png": r"cmr(\d+)\.", "lgg_ti
 
 @pytest.fixture(scope="module", params=SMALL)
 def made(request, tmp_path_factory):
-    """A layout's name, a folder that holds it, and the pairs of paths."""
+    """The name of a layout, a folder with it, and the pairs of paths."""
     folder = tmp_path_factory.mktemp(request.param)
     return request.param, folder, generate(folder, layout=request.param, seed=3, **SMALL[request.param])
 
@@ -94,9 +94,9 @@ def test_a_patient_is_on_one_side(made):
 
 def test_the_folder_says_that_it_is_synthetic(made):
     layout, folder, _ = made
-    told_by = json.loads((folder / "phantom.json").read_text())
-    assert told_by["description"].startswith("synthetic") and told_by["description"].endswith("not patients")
-    assert told_by["layout"] == layout and told_by["size"] == list(SMALL[layout]["size"])
+    recorded = json.loads((folder / "phantom.json").read_text())
+    assert recorded["description"].startswith("synthetic") and recorded["description"].endswith("not patients")
+    assert recorded["layout"] == layout and recorded["size"] == list(SMALL[layout]["size"])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_every_heart_has_a_ring_round_its_left_ventricle(hearts):
         assert image[label == LEFT].mean() > 1.4 * image[label == MYOCARDIUM].mean(), key
 
 
-def test_the_right_ventricle_lies_on_the_patients_right(hearts):
+def test_the_right_ventricle_is_on_the_patients_right(hearts):
     columns = np.array([[np.argwhere(label == c)[:, 1].mean() for c in (RIGHT, LEFT)] for _, label in hearts.values()])
     assert np.all(columns[:, 0] < columns[:, 1] + 2) and np.mean(columns[:, 1] - columns[:, 0]) > 8
 
@@ -244,18 +244,20 @@ def test_a_sheet_blends_over_a_pixel_and_labels_what_is_inside():
 
 
 def test_a_box_holds_what_is_near_and_may_be_empty():
-    axes = grid((4, 8, 8), (40, 80, 80))
-    assert box(axes, (5, -15, 15), 6) == (slice(3, 4), slice(2, 3), slice(4, 5))
-    assert np.zeros((4, 8, 8))[box(axes, (500, 0, 0), 6)].size == 0
+    axes = pixel_grid((4, 8, 8), (40, 80, 80))
+    assert pixels_near(axes, (5, -15, 15), 6) == (slice(3, 4), slice(2, 3), slice(4, 5))
+    assert np.zeros((4, 8, 8))[pixels_near(axes, (500, 0, 0), 6)].size == 0
 
 
 def test_exposure_without_noise_and_coil_only_scales_and_cuts():
-    points = (*grid((8, 8), (8, 8)), np.float32(0))
+    points = (*pixel_grid((8, 8), (8, 8)), np.float32(0))
     signal = np.linspace(0, 4, 64, dtype=np.float32).reshape(8, 8)
-    image = expose(signal, np.random.default_rng(0), points, 100, 0, 0, 0, (200, 400))
+    image = to_grey_values(signal, np.random.default_rng(0), points, 100, 0, 0, 0, (200, 400))
     assert np.abs(image - np.minimum(100 * signal, 255)).max() <= 0.51
 
 
 def test_ripples_have_mean_0_and_deviation_1():
-    values = ripple(Waves.draw(np.random.default_rng(0), 5, 20, 32), (*grid((200, 200), (400, 400)), np.float32(0)))
+    values = ripple(
+        Waves.draw(np.random.default_rng(0), 5, 20, 32), (*pixel_grid((200, 200), (400, 400)), np.float32(0))
+    )
     assert abs(values.mean()) < 0.05 and values.std() == pytest.approx(1, abs=0.1)

@@ -12,8 +12,8 @@ from scripts.report import provenance
 
 def test_digest_is_sha256sums(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
-    assert digests.digest(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
-    assert digests.digest(tmp_path / "a").startswith("ba7816bf")
+    assert digests.sha256_of_files(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+    assert digests.sha256_of_files(tmp_path / "a").startswith("ba7816bf")
 
 
 def test_model_and_weights(tmp_path):

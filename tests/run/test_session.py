@@ -1,4 +1,4 @@
-"""The guard: command lines it refuses or lets pass, knobs it checks, two runs in one folder, the size of the cache."""
+"""The start of a run: command lines, knobs, two runs in one folder, the size of the cache; the lines about errors."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ from monai.utils import instantiate
 
 from scripts.core.errors import UserError
 from scripts.networks.improved_unet import ImprovedUNet
-from scripts.run import command_line, crash, knobs, session
+from scripts.run import command_line, crash, session
 from scripts.training import cache
 
 RUN = ["run", "training", "--config_file", "configs/train.json"]
@@ -191,13 +191,13 @@ def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog
         f"cache: {cached} cases of 16 x 32 x 128, {each / 2**20:.1f} MiB each"
     )
     total = sum(entry[key].numel() * entry[key].element_size() for entry in held for key in ("image", "label"))
-    assert f"{total / 2**30:.2f} GiB in all" in line
+    assert f"{total / 2**30:.2f} GiB in total" in line
 
 
 @pytest.mark.parametrize(
-    "load, policy, told", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
+    "load, policy, reported", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
 )
-def test_a_busy_machine_is_told_of(load, policy, told, monkeypatch, caplog):
+def test_a_busy_machine_is_reported(load, policy, reported, monkeypatch, caplog):
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0, 0))
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -206,7 +206,7 @@ def test_a_busy_machine_is_told_of(load, policy, told, monkeypatch, caplog):
         monkeypatch.setenv("OMP_WAIT_POLICY", policy)
     with caplog.at_level(logging.INFO):
         session.warn_if_machine_is_busy()
-    assert ("load 3.0 on 2 cores" in caplog.text) == told
+    assert ("load 3.0 on 2 cores" in caplog.text) == reported
 
 
 def test_no_cases_to_cache(caplog):
@@ -218,7 +218,7 @@ def test_no_cases_to_cache(caplog):
     assert "no training cases" in refusal(cache.announce_cache, Compose([]), nothing, ["training"], 1.0, keep_last=True)
 
 
-def test_free_memory_is_told_where_it_is_known(caplog):
+def test_free_memory_is_reported_if_it_is_known(caplog):
     item = {"image": torch.zeros(1, 4, 4, 4), "label": torch.zeros(1, 4, 4, 4)}
     with caplog.at_level(logging.INFO):
         cache.announce_cache(Compose([]), {"test": [item]}, ["test"], 1.0)
@@ -227,7 +227,7 @@ def test_free_memory_is_told_where_it_is_known(caplog):
 
 
 def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
-    """As a command: the traceback stands in the log file, and on the screen only if asked for."""
+    """As a command: the traceback is in the log file, and on the screen only if asked for."""
     given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_dir", tmp_path, "--num_workers", 0]
     given += ["--config_file", "['configs/train.json','configs/demo.json']", "--loss::lambda_dice", "'much'"]
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", *map(str, given)]
@@ -248,7 +248,7 @@ def test_a_traceback_is_asked_for(monkeypatch):
             assert sys.excepthook.keywords == {"debug": debug}
 
 
-def test_a_mistake_is_one_line_and_a_crash_is_whole_where_that_is_asked_for(capsys):
+def test_a_mistake_is_one_line_and_debug_prints_the_traceback_of_a_crash(capsys):
     for error, debug in ((UserError("epochs is 0"), True), (ValueError("x"), True), (ValueError("x"), False)):
         wrapped = RuntimeError("Failed to instantiate")
         wrapped.__cause__ = error
@@ -258,7 +258,7 @@ def test_a_mistake_is_one_line_and_a_crash_is_whole_where_that_is_asked_for(caps
         assert isinstance(error, UserError) or ("Failed to instantiate" in said[-1]) == debug
 
 
-def test_what_is_told_of_an_error(capsys, tmp_path, network):
+def test_the_lines_about_an_error(capsys, tmp_path, network):
     start(tmp_path, network)
     try:
         raise RuntimeError("while doing a") from ValueError("the real reason")
@@ -275,6 +275,23 @@ def test_what_is_told_of_an_error(capsys, tmp_path, network):
 
 
 @pytest.mark.parametrize(
+    "error, reason", [(UserError("epochs is 0"), "epochs is 0"), (ValueError("x"), "ValueError: x")]
+)
+@pytest.mark.parametrize("debug", [True, False])
+def test_the_reason_goes_to_a_file_if_one_is_asked_for(error, reason, debug, tmp_path, monkeypatch, capsys):
+    file = tmp_path / "error.json"
+    crash.report_crash(type(error), error, None, debug)
+    assert not file.exists()
+    monkeypatch.setenv(crash.ERROR_FILE, str(file))
+    crash.report_crash(type(error), error, None, debug)
+    assert json.loads(file.read_text()) == {"reason": reason}
+    monkeypatch.setenv(crash.ERROR_FILE, "/dev/null/error.json")  # a folder that can't be written hides no error
+    capsys.readouterr()
+    crash.report_crash(type(error), error, None, debug)
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "target, given, line",
     [
         (ImprovedUNet, {"features": "abc"}, "ImprovedUNet: features is 'abc', expected int"),
@@ -288,7 +305,7 @@ def test_what_is_told_of_an_error(capsys, tmp_path, network):
 def test_the_component_that_can_not_be_made(target, given, line):
     with pytest.raises(Exception, match="instantiate|locate") as caught:
         instantiate(target, "default", **given)
-    assert crash.component_of(caught.value.__traceback__) == line
+    assert crash.failed_component(caught.value.__traceback__) == line
 
 
 MISTAKES = {  # words of the command line: what the message must name

@@ -1,4 +1,4 @@
-"""Studies: the space, the queue that outlives its process, what each run is given, the table and the picture."""
+"""Studies: the space, the queue that survives its process, the arguments of each run, the table and the picture."""
 
 import json
 import os
@@ -18,20 +18,20 @@ from helpers import refusal, rows
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from scripts.core.errors import Stopped
+from scripts.core.errors import Stopped, UserError
 from scripts.study import chart, one_run, trials
 from scripts.study import table as study_table
 from scripts.study.command import main as begin_study
-from scripts.study.space import parse, plan, word
+from scripts.study.space import as_argument, parse_space, plan_runs
 
 TRAIN = str(CONFIGS / "train.json")
-draw = chart.draw
+draw = chart.draw_chart
 GRID = {"learning_rate": [0.001, 0.0003], "flip_axis": [0, 1]}
 
 
 @pytest.fixture
 def begin(phantoms, tmp_path, monkeypatch):
-    """Begins a study of fast false runs; `calls` has what each was given."""
+    """Starts a study with fast fake runs; `calls` has the arguments of each."""
     calls: list[dict] = []
 
     def execute(command, folder, environment, started):
@@ -55,7 +55,7 @@ def begin(phantoms, tmp_path, monkeypatch):
 
     monkeypatch.setattr(one_run, "execute", execute)
     monkeypatch.setattr(trials, "TAKEN_S", 0)
-    monkeypatch.setattr(chart, "draw", lambda *_: None)  # half a second each
+    monkeypatch.setattr(chart, "draw_chart", lambda *_: None)  # half a second each
     main.calls, main.folder, main.execute = calls, tmp_path / "s", execute
     return main
 
@@ -64,7 +64,7 @@ def begin(phantoms, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "space, told",
+    "space, words",
     [
         (None, "expected values by id"),
         ({}, "expected values by id"),
@@ -84,34 +84,36 @@ def begin(phantoms, tmp_path, monkeypatch):
         ({"test_share": [0.1]}, "decides the splits"),
     ],
 )
-def test_what_is_no_space(space, told):
-    assert told in refusal(parse, space)
+def test_what_is_no_space(space, words):
+    assert words in refusal(parse_space, space)
 
 
 def test_a_space_from_a_file(tmp_path):
     (tmp_path / "space.json").write_text(json.dumps(GRID))
-    assert parse(str(tmp_path / "space.json")) == parse(GRID)
+    assert parse_space(str(tmp_path / "space.json")) == parse_space(GRID)
     (tmp_path / "space.json").write_text("{")
-    assert "no JSON" in refusal(parse, str(tmp_path / "space.json"))
+    assert "not JSON" in refusal(parse_space, str(tmp_path / "space.json"))
 
 
 def test_a_grid_has_every_point_once():
-    knobs = parse({"widths": [[16, 32], [32, 64]], "dropout": {"low": 0.1, "high": 0.3, "step": 0.1}})
-    points = plan(knobs, "grid", None, 0)
+    knobs = parse_space({"widths": [[16, 32], [32, 64]], "dropout": {"low": 0.1, "high": 0.3, "step": 0.1}})
+    points = plan_runs(knobs, "grid", None, 0)
     assert {(p["widths"], p["dropout"]) for p in points} == {
         (w, d) for w in ("[16, 32]", "[32, 64]") for d in (0.1, 0.2, 0.3)
     }
-    assert len(points) == 6 and plan(knobs, "grid", 4, 0) == points[:4]
-    assert "without a step" in refusal(plan, parse({"dropout": {"low": 0.0, "high": 1.0}}), "grid", None, 0)
-    assert "10100 points" in refusal(plan, parse({"a": {"low": 0, "high": 10099, "step": 1}}), "grid", None, 0)
+    assert len(points) == 6 and plan_runs(knobs, "grid", 4, 0) == points[:4]
+    assert "without a step" in refusal(plan_runs, parse_space({"dropout": {"low": 0.0, "high": 1.0}}), "grid", None, 0)
+    assert "10100 points" in refusal(
+        plan_runs, parse_space({"a": {"low": 0, "high": 10099, "step": 1}}), "grid", None, 0
+    )
 
 
 def test_a_random_search_begins_alike_and_stays_in_its_ranges():
-    knobs = parse(
+    knobs = parse_space(
         {"a": {"low": 1e-4, "high": 1.0, "log": True}, "b": {"low": 2, "high": 6, "step": 2}, "c": ["x", None]}
     )
-    points = plan(knobs, "random", 60, 3)
-    assert plan(knobs, "random", 20, 3) == points[:20] != plan(knobs, "random", 20, 4)
+    points = plan_runs(knobs, "random", 60, 3)
+    assert plan_runs(knobs, "random", 20, 3) == points[:20] != plan_runs(knobs, "random", 20, 4)
     assert {p["b"] for p in points} == {2, 4, 6} and {p["c"] for p in points} == {"x", None}
     values = np.array([p["a"] for p in points])
     assert values.min() >= 1e-4 and values.max() <= 1 and 15 < (values < 0.01).sum() < 45  # the middle of its logarithm
@@ -121,7 +123,7 @@ def test_a_random_search_begins_alike_and_stays_in_its_ranges():
     "value", [1, -1, 0.0003, True, None, "relu", "1e-3", "None", "a,b", "-x", "it's", [1, [2]], {"_target_": "a.B"}, ""]
 )
 def test_what_is_typed_is_what_was_meant(value):
-    found = fire.parser.DefaultParseValue(word(value))
+    found = fire.parser.DefaultParseValue(as_argument(value))
     assert found == value and type(found) is type(value)
 
 
@@ -129,7 +131,7 @@ def test_what_is_typed_is_what_was_meant(value):
 
 
 def test_a_grid_from_begin_to_end(begin, capsys, monkeypatch):
-    monkeypatch.setattr(chart, "draw", draw)
+    monkeypatch.setattr(chart, "draw_chart", draw)
     begin(epochs=3)
     table = rows(begin.folder / "study.csv")
     assert list(table[0]) == ["number", *GRID, "score", "epochs_run", "seconds", "state", "reason"]
@@ -215,7 +217,7 @@ def test_several_at_once_each_with_its_share(begin, monkeypatch):
         return begin.execute(*given)
 
     monkeypatch.setattr(one_run, "execute", execute)
-    monkeypatch.setattr(one_run, "cores", lambda: 8)
+    monkeypatch.setattr(one_run, "core_count", lambda: 8)
     begin(parallel=2)
     assert sorted(call["folder"] for call in begin.calls) == [f"run_{n:03d}" for n in range(4)]
     assert {call["environment"]["OMP_NUM_THREADS"] for call in begin.calls} == {"4"}
@@ -233,36 +235,42 @@ def test_a_gpu_for_each_slot(visible, expected, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible) if visible else monkeypatch.delenv(
         "CUDA_VISIBLE_DEVICES", False
     )
-    runs = one_run.Runs([TRAIN], {}, parallel=3)
+    runs = one_run.RunLauncher([TRAIN], {}, parallel=3)
     assert [runs.environment(slot)["CUDA_VISIBLE_DEVICES"] for slot in range(3)] == expected
 
 
 @pytest.mark.parametrize(
-    "errors, status, told",
+    "written, errors, status, reason",
     [
-        ("a\nb: was wrong\n", 1, "b: was wrong"),
-        (
-            "RuntimeError: x\nNet: given size 3\nThe traceback is in f; --debug True prints it.\n",
-            1,
-            "RuntimeError: x; Net: given size 3",
-        ),
-        ("w\nRuntimeError: x\n--debug True prints the traceback.\n", 1, "RuntimeError: x"),
-        ("", 3, "ended by status 3"),
-        ("w\n", -9, "ended by SIGKILL: out of memory?"),
+        ("RuntimeError: x; Net: given size 3", "a warning\n", 1, "RuntimeError: x; Net: given size 3"),
+        ("b is wrong", "w\n", -9, "ended by SIGKILL: out of memory?"),
+        (None, "a\nb:  was wrong\n\n", 1, "b: was wrong"),
+        (None, "", 3, "ended by status 3"),
     ],
 )
-def test_the_reason(errors, status, told, tmp_path):
+def test_the_reason(written, errors, status, reason, tmp_path):
     (tmp_path / "errors.log").write_text(errors)
-    assert one_run.reason(tmp_path, status) == told
+    if written:
+        (tmp_path / "error.json").write_text(json.dumps({"reason": written}))
+    assert one_run.failure_reason(tmp_path, status) == reason
+
+
+def test_the_reason_of_an_earlier_attempt_does_not_count(begin):
+    (begin.folder / "run_000").mkdir(parents=True)
+    (begin.folder / "run_000" / "error.json").write_text('{"reason": "an old one"}')
+    with pytest.raises(UserError, match="all 1 runs failed"):
+        begin(space={"learning_rate": [2.0]})
+    assert begin.calls[0]["environment"]["RUN_ERROR_FILE"] == str(begin.folder / "run_000" / "error.json")
+    assert rows(begin.folder / "study.csv")[0]["reason"] == "learning_rate is too large"
 
 
 def test_a_run_without_a_validation_has_no_score(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_dice\n1,2.0,\n")
     with pytest.raises(one_run.RunFailed, match="lower val_interval"):
-        one_run.result(tmp_path)
+        one_run.read_result(tmp_path)
 
 
-# killed, stopped, told something else
+# killed, stopped, continued with other settings
 
 
 def test_a_study_that_was_killed_goes_on(begin, monkeypatch):
@@ -297,9 +305,9 @@ def test_a_study_that_was_killed_goes_on(begin, monkeypatch):
 
 
 def test_a_run_that_outlived_its_study_is_waited_for(begin, monkeypatch):
-    """The run still holds its own lock; nothing takes its place before it has ended."""
+    """The run still holds its own lock; no other run starts in its folder before it has ended."""
     monkeypatch.setattr(one_run, "execute", lambda *_: 128 + signal.SIGTERM)
-    assert "broken off" in refusal(begin)
+    assert "were stopped" in refusal(begin)
     lock = one_run.FileLock(begin.folder / "run_000" / one_run.RUN_LOCK, thread_local=False)
     lock.acquire()
     freed = []
@@ -323,7 +331,7 @@ def test_sigterm_leaves_what_can_be_gone_on_with(begin, monkeypatch, capsys):
     monkeypatch.setattr(one_run, "execute", execute)
     with pytest.raises(Stopped) as caught:
         begin()
-    assert caught.value.code == 143 and "the same command goes on" in capsys.readouterr().err
+    assert caught.value.code == 143 and "the same command continues" in capsys.readouterr().err
     states = [row["state"] for row in rows(begin.folder / "study.csv")]
     assert states == ["stopped", "waiting", "waiting", "waiting"]
     monkeypatch.setattr(one_run, "execute", begin.execute)
@@ -342,7 +350,7 @@ def test_an_error_of_the_study_itself_is_not_swallowed(parallel, begin, monkeypa
 
 
 @pytest.mark.parametrize(
-    "other, told",
+    "other, words",
     [
         ({"space": {"learning_rate": [0.001, 0.0003]}}, "space"),
         ({"epochs": 9}, '{"epochs": 9}'),
@@ -351,10 +359,10 @@ def test_an_error_of_the_study_itself_is_not_swallowed(parallel, begin, monkeypa
         ({"config_file": [TRAIN, str(CONFIGS / "demo.json")]}, "config_file"),
     ],
 )
-def test_another_study_in_its_folder_is_refused(other, told, begin):
+def test_another_study_in_its_folder_is_refused(other, words, begin):
     begin(epochs=3)
     message = refusal(begin, **{"epochs": 3, **other})
-    assert "of another study" in message and told in message and "--output_dir" in message
+    assert "of another study" in message and words in message and "--output_dir" in message
 
 
 def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
@@ -364,7 +372,7 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
 
 
 @pytest.mark.parametrize(
-    "wrong, told",
+    "wrong, words",
     [
         ({"space": {"learning_rat": [1]}}, "did you mean --learning_rate?"),
         ({"epoch": 3}, "did you mean --epochs?"),
@@ -377,29 +385,29 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
         ({"search": "random"}, "--trials"),
         ({"config_file": "none.json"}, "none.json: no such configuration file"),
         ({"ckpt_dir": "x"}, "--ckpt_dir"),
-        ({"flip_axis": 1}, "is in the space as well"),
+        ({"flip_axis": 1}, "is also in the space"),
         ({"output_dir": None}, "output_dir"),
         ({"dataset_dir": "nowhere"}, "nowhere"),
         ({"storage": "nosuch://x"}, "storage"),
     ],
 )
-def test_what_is_refused(wrong, told, begin):
-    assert told in refusal(begin, **wrong)
+def test_what_is_refused(wrong, words, begin):
+    assert words in refusal(begin, **wrong)
     assert not begin.calls
 
 
 def test_a_configuration_that_cannot_be_read(begin, tmp_path):
     (tmp_path / "broken.json").write_text("{")
-    assert "can't be read" in refusal(begin, config_file=[TRAIN, str(tmp_path / "broken.json")])
+    assert "not readable" in refusal(begin, config_file=[TRAIN, str(tmp_path / "broken.json")])
 
 
 # the table and the picture
 
 
 def made(space, count, failed=()):
-    knobs = parse(space)
+    knobs = parse_space(space)
     found = []
-    for number, point in enumerate(plan(knobs, "random", count, 0)):
+    for number, point in enumerate(plan_runs(knobs, "random", count, 0)):
         score = None if number in failed else 0.5 + 0.01 * number
         state = "complete" if score else "failed"
         extra = {"epochs_run": 3, "seconds": 4.5, "state": state, "reason": None if score else "too large"}
@@ -413,7 +421,7 @@ def share(picture, colour):
 
 def test_the_picture_shows_what_failed(tmp_path):
     for name, failed in (("none", ()), ("some", (1, 4))):
-        chart.draw(*made({"dropout": [0.1, 0.2]}, 8, failed), tmp_path / f"{name}.png", "s")
+        chart.draw_chart(*made({"dropout": [0.1, 0.2]}, 8, failed), tmp_path / f"{name}.png", "s")
     none, some = (imread(tmp_path / f"{name}.png") for name in ("none", "some"))
     assert share(none, chart.FAILED["color"]) == 0 < share(some, chart.FAILED["color"])
     assert share(none, chart.BEST["color"]) > 0 < share(some, chart.BEST["color"])
@@ -432,19 +440,19 @@ def test_the_picture_of_any_space(count, failed, tmp_path):
         "batch_size": [4, 2, 1],
         "cost": ["$x$", "_y_"],
     }
-    chart.draw(*made(space, count, failed), tmp_path / "study.png", "s")
+    chart.draw_chart(*made(space, count, failed), tmp_path / "study.png", "s")
     assert min(imread(tmp_path / "study.png").shape[:2]) > 900
 
 
 def test_labels_are_short_and_differ():
-    assert chart.labels(["%a.json::unet", "%a.json::segnet"]) == ["unet", "segnet"]
-    assert chart.labels(["%a::net", "%b::net"]) == ["%a::net", "%b::net"]
-    assert chart.labels([None, 0.0003]) == ["None", "0.0003"]
+    assert chart.value_labels(["%a.json::unet", "%a.json::segnet"]) == ["unet", "segnet"]
+    assert chart.value_labels(["%a::net", "%b::net"]) == ["%a::net", "%b::net"]
+    assert chart.value_labels([None, 0.0003]) == ["None", "0.0003"]
 
 
 def test_the_table_is_sorted_and_tells_why(tmp_path):
     found, knobs = made({"widths": [[16, 32], [32, 64]], "norm": [None, "batch"]}, 4, (2,))
-    lines = study_table.text(found, knobs).splitlines()
+    lines = study_table.table_text(found, knobs).splitlines()
     assert [line.split()[0] for line in lines] == ["run", "3", "1", "0", "2"] and lines[-1].endswith(
         "failed: too large"
     )
@@ -463,19 +471,21 @@ def command(phantoms, folder, space, *more):
 
 
 def test_real_runs(phantoms, tmp_path):
-    """One that trains and one that the guard refuses, side by side."""
+    """One run that trains and one that is refused, in parallel."""
     words = command(phantoms, tmp_path / "s", {"flip_axis": [0, 7]}, "--epochs", "1", "--parallel", "2")
     done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     good, bad = sorted(rows(tmp_path / "s" / "study.csv"), key=lambda row: row["flip_axis"])
     assert good["state"] == "complete" and 0 < float(good["score"]) < 1 and good["epochs_run"] == "1"
     assert bad["state"] == "failed" and bad["reason"].startswith("flip_axis is 7: expected a whole number")
+    written = json.loads((tmp_path / "s" / f"run_00{bad['number']}" / "error.json").read_text())
+    assert written == {"reason": bad["reason"]}
     assert (tmp_path / "s" / f"run_00{good['number']}" / "models" / "model.pt").is_file()
 
 
 @pytest.mark.slow
 def test_a_killed_study_of_real_runs_resumes_them(phantoms, tmp_path):
-    """The study is killed, its runs live on for a while; the same command ends with all four, none from its start."""
+    """The study is killed and its runs live on; the same command completes all four without repeating epochs."""
     space = {"learning_rate": [0.001, 0.0003], "dropout": [0.0, 0.3]}
     words = command(phantoms, tmp_path / "s", space, "--epochs", "30", "--parallel", "2")
     first = subprocess.Popen(words, cwd=BUNDLE, stdout=subprocess.DEVNULL)

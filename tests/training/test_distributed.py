@@ -43,10 +43,10 @@ def torchrun(run_id, files, **overrides):
 def folders(phantoms, tmp_path_factory):
     """Both ways of training and evaluating: two cases to train on, three to validate and to test."""
     root = tmp_path_factory.mktemp("distributed")
-    content = datalist.make(str(phantoms), validation=0.4, test=0.4)
+    content = datalist.make_datalist(str(phantoms), validation=0.4, test=0.4)
     for split, count in (("training", 2), ("validation", 3), ("test", 3)):
         content[split] = content[split][:count]
-    datalist.write(content, root / "list.json")
+    datalist.write_datalist(content, root / "list.json")
     common = {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": root / "list.json"}
     paths = {name: {"output_dir": root / name, "ckpt_dir": root / name} for name in ("one", "two")}
     run("train", TRAIN, batch_size=2, **common, **paths["one"])

@@ -1,4 +1,4 @@
-"""The record of a run: columns, values, gaps, the picture, and going on from an earlier part."""
+"""The record of a run: columns, values, gaps, the picture, and a resumed history."""
 
 import logging
 import math
@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from scripts.core.palette import colour
-from scripts.training.history import History, draw, duration, text
+from scripts.training.history import History, dice_text, draw_progress, duration_text
 
 CLASSES = ["background", "body", "prostate"]
 COLUMNS = (
@@ -27,7 +27,7 @@ def metrics(side, mean, *classes):
 
 
 def run(folder, epochs, validated=(1, 2, 3, 4), state=None):
-    """Two batches an epoch, of losses 2 * epoch and 3 * epoch; the rate halves after each."""
+    """Two batches per epoch, with losses 2 * epoch and 3 * epoch; the rate halves after each."""
     trainer, evaluator = Engine(step), Engine(lambda *_: None)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
 
@@ -119,7 +119,7 @@ def test_the_picture(epochs, tmp_path):
     made = [{"epoch": n, "learning_rate": 0.1 / n, "train_loss": 1 / n} for n in range(1, epochs + 1)]
     for row in made:
         row |= {column: None if row["epoch"] % 2 else 0.5 for column in COLUMNS[4:]}
-    draw(made, CLASSES, tmp_path / "progress.png")
+    draw_progress(made, CLASSES, tmp_path / "progress.png")
     picture = imread(tmp_path / "progress.png")
     height, width = picture.shape[:2]
     assert width > 1000 and height > 300
@@ -136,7 +136,7 @@ def test_the_picture_shows_the_numbers(tmp_path):
             {"epoch": n, "learning_rate": 0.1, "train_loss": 1.0, **dict.fromkeys(COLUMNS[4:], value)}
             for n in (1, 2, 3)
         ]
-        draw(made, CLASSES, tmp_path / "progress.png")
+        draw_progress(made, CLASSES, tmp_path / "progress.png")
         pictures.append(imread(tmp_path / "progress.png"))
     lines = to_rgb(colour(2))  # as the overlays have it
     colours = [abs(picture[..., :3] - lines).max(axis=2) < 0.1 for picture in pictures]
@@ -148,8 +148,8 @@ def test_the_picture_shows_the_numbers(tmp_path):
     "seconds, shown", [(0, "0 min 0 s"), (61.9, "1 min 1 s"), (3600, "1 h 0 min"), (9000, "2 h 30 min")]
 )
 def test_duration(seconds, shown):
-    assert duration(seconds) == shown
+    assert duration_text(seconds) == shown
 
 
 def test_text():
-    assert (text(None), text(0.12345)) == ("-", "0.123")
+    assert (dice_text(None), dice_text(0.12345)) == ("-", "0.123")

@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from scripts.check import cache
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.training import class_weights
-from scripts.training.class_weights import RECORD, balanced
+from scripts.training.class_weights import RECORD, balanced_weights
 from scripts.training.losses import CrossEntropy, DeepSupervision, SampledBCE, Sum
 
 WEIGHTS = [0.1, 0.3, 0.6, 1.0, 1.5, 2.5]
@@ -44,7 +44,7 @@ def example(channels: int, shape: tuple, dtype=torch.uint8):
 
 
 def formulas(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Every loss in NumPy and double precision, spelt out."""
+    """Every loss in NumPy and double precision, as its formula."""
     z, y = logits.double().numpy(), labels.numpy()
     channels, axes = z.shape[1], tuple(range(2, z.ndim))
     if channels > 1:
@@ -88,7 +88,7 @@ def test_losses_are_what_their_formulas_say(channels, shape, dtype):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("channels, shape", SHAPES)
 def test_gradients_are_finite_and_lead_to_the_truth(name, channels, shape):
-    """Also in mixed precision, and where the network is very sure of what is wrong."""
+    """Also in mixed precision, and for very confident wrong predictions."""
     logits, labels = example(channels, shape)
     function = loss(name, channels)
     for scale in (1.0, 100.0):
@@ -129,7 +129,7 @@ def test_sampled_bce(channels):
 
 
 def test_deep_supervision_adds_the_loss_of_the_coarser_scores():
-    """In training alone; of an average's forward pass in between nothing is left."""
+    """Only in training; a forward pass of an average in between has no effect."""
     torch.manual_seed(0)
     network = ImprovedUNet(spatial_dims=2, out_channels=3, features=2, levels=3, dropout=0.0)
     plain = torch.nn.MSELoss()
@@ -156,7 +156,7 @@ def test_losses_refuse_what_does_not_fit():
         SampledBCE(0)
     with pytest.raises(ValueError, match="1 factors for 2 losses"):
         Sum([CrossEntropy(), CrossEntropy()], [1.0])
-    with pytest.raises(ValueError, match="Conv2d has no upscale"):
+    with pytest.raises(ValueError, match="Conv2d has no module upscale"):
         DeepSupervision(CrossEntropy(), torch.nn.Conv2d(1, 2, 1))
 
 
@@ -185,14 +185,14 @@ def test_weights_are_inverse_frequencies(cases, tmp_path):
 
 
 def test_weights_are_bounded():
-    assert balanced([96, 30, 2], 10) == pytest.approx([3 / 14.2, 9.6 / 14.2, 30 / 14.2])
-    assert balanced([96, 30, 2], 1) == [1, 1, 1]
-    assert balanced([96, 0, 2], 100) == pytest.approx([2 / 49, 0, 96 / 49])
+    assert balanced_weights([96, 30, 2], 10) == pytest.approx([3 / 14.2, 9.6 / 14.2, 30 / 14.2])
+    assert balanced_weights([96, 30, 2], 1) == [1, 1, 1]
+    assert balanced_weights([96, 0, 2], 100) == pytest.approx([2 / 49, 0, 96 / 49])
     for voxels in ([5, 5], [10**9, 1, 0, 7], [0, 3]):
-        found = np.array(balanced(voxels, 20))
+        found = np.array(balanced_weights(voxels, 20))
         present = found[np.array(voxels) > 0]
         assert present.mean() == pytest.approx(1) and present.max() <= 20 * present.min() * (1 + 1e-9)
-    assert "bound is 0.5" in refusal(balanced, [1, 2], 0.5)
+    assert "bound is 0.5" in refusal(balanced_weights, [1, 2], 0.5)
 
 
 def test_a_class_that_is_nowhere_weighs_nothing_and_is_named(cases, tmp_path, caplog):
@@ -204,8 +204,8 @@ def test_a_class_that_is_nowhere_weighs_nothing_and_is_named(cases, tmp_path, ca
 
 
 def test_counts_are_kept_until_something_changes(cases, tmp_path, monkeypatch, caplog):
-    read, inspect = [], cache.inspect
-    monkeypatch.setattr(cache, "inspect", lambda path, kept: read.append(path) or inspect(path, kept))
+    read, inspect = [], cache.inspect_image
+    monkeypatch.setattr(cache, "inspect_image", lambda path, *rest: read.append(path) or inspect(path, *rest))
 
     def weights(cases, names=CLASSES) -> tuple[list, int, str]:
         read.clear()
@@ -221,7 +221,7 @@ def test_counts_are_kept_until_something_changes(cases, tmp_path, monkeypatch, c
     assert weights(cases[::-1])[1:] == (0, "remembered")
     other, *how = weights(cases[:1])  # another list: counted anew, though no file has to be read for it
     assert how == [0, "counted"] and other != first
-    (tmp_path / cache.MEMORY).unlink()
+    (tmp_path / cache.MEMORY_NAME).unlink()
     assert weights(cases[:1])[1:] == (0, "remembered")
     assert weights(cases)[1:] == (2, "counted")
     save_labels(tmp_path / "labels" / "1.nii.gz", np.arange(512).reshape(8, 8, 8) % 3)
@@ -268,7 +268,7 @@ def test_weights_of_a_run_come_from_its_training_labels_alone(name, phantoms, tm
     before, data = weights(tmp_path / "one")
     maps = [np.asarray(nib.load(case["label"]).dataobj) for case in data["training"]]
     counts = sum(np.bincount(labels.ravel(), minlength=6) for labels in maps)
-    assert before.tolist() == pytest.approx(balanced(counts.tolist(), 20))
+    assert before.tolist() == pytest.approx(balanced_weights(counts.tolist(), 20))
     for case in data["validation"] + data["test"]:
         save_labels(tmp_path / case["label"], np.full((32, 32, 16), 5))
     after, _ = weights(tmp_path / "two")

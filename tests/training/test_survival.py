@@ -427,10 +427,10 @@ def test_a_changed_configuration_is_named(now, words, unbroken, phantoms, tmp_pa
     shutil.copytree(unbroken, tmp_path / "run")
     overrides = given(tmp_path / "run", phantoms, datalist=unbroken.parent / "datalist.json")
     if "datalist" in now:
-        content = datalist.read(overrides["datalist"])
+        content = datalist.read_datalist(overrides["datalist"])
         content["training"] = content["training"][1:]
         now["datalist"] = tmp_path / "fewer.json"
-        datalist.write(content, now["datalist"])
+        datalist.write_datalist(content, now["datalist"])
     files = TRAIN
     if "random_chain" in now:
         now, files, words = {}, ["train.json", "resize_last.json"], "train::preprocessing was ['LoadImaged'"
@@ -445,12 +445,12 @@ def test_what_shapes_no_step_may_change(unbroken, phantoms, tmp_path):
     """More epochs, other workers, another cache, other intervals, other folders, a moved data set."""
     shutil.copytree(unbroken / "models", tmp_path / "models")
     shutil.copytree(phantoms, tmp_path / "data")
-    content = datalist.read(unbroken.parent / "datalist.json")
+    content = datalist.read_datalist(unbroken.parent / "datalist.json")
     for split in ("training", "validation", "test"):
         for entry in content[split]:
             entry |= {key: str(Path(entry[key]).relative_to(phantoms)) for key in ("image", "label")}
     content["dataset_dir"] = str(tmp_path / "data")
-    datalist.write(content, tmp_path / "list.json")
+    datalist.write_datalist(content, tmp_path / "list.json")
     paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "models"}
     others = {"num_workers": 1, "cache_rate": 0.5, "picture_interval": 1, "early_stop_patience": 5}
     run("train", TRAIN, **paths, **others, datalist=tmp_path / "list.json", epochs=4, resume=True)

@@ -1,6 +1,7 @@
-"""Checks a data set before anything is made of it: every file whole, every pair on one grid, nothing listed twice.
+"""Checks a data set before it is used: every file is complete, every pair is on one grid, no case is listed twice.
 
-python -m scripts.check --dataset_dir DIR [--datalist FILE] [--class_names LIST] [--output_dir DIR] [--workers N]
+`python -m scripts.check` checks a folder. Training and evaluation call `stop_on_errors` before they start; inference
+calls `find_faults` for each case.
 """
 
 import logging
@@ -9,17 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from scripts.check.cache import MEMORY, facts_of, verdict
-from scripts.check.nifti import RULES, shown
-from scripts.check.rules import Case, case_faults, copies, oddities
-from scripts.check.table import table
+from scripts.check.cache import MEMORY_NAME, collect_facts, inspect_or_error
+from scripts.check.nifti import RULES, printable
+from scripts.check.rules import ListedCase, case_faults, find_copies, find_oddities
+from scripts.check.table import check_table
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.paths import CONFIGS
 from scripts.core.processes import is_main_process
 from scripts.data import datalist as lists
 from scripts.data.layouts import dataset_classes, find_pairs, scan_key
-from scripts.data.slices import refuse_unread
+from scripts.data.slices import refuse_slices_without_reader
 from scripts.run.knobs import check_class_names
 
 logger = logging.getLogger(__name__)
@@ -30,24 +31,24 @@ PATHS = ("image", "label")
 
 @dataclass
 class Findings:
-    """What a check has found.
+    """The result of a check.
 
     Attributes:
-        errors: one line each; with these the data must not be used.
-        warnings: one line each; what a person should look at.
-        files: facts on every file by path (`scripts.check.nifti.inspect`), or {"error": line}.
-        cases: what was checked, in order.
-        read: number of files that were read; the others were remembered.
+        errors: one line for each reason why the data must not be used.
+        warnings: one line for each thing that a person should look at.
+        files: facts on every file by path (see `scripts.check.nifti.inspect_volume`), or {"error": line}.
+        cases: the cases that were checked, in order.
+        read: number of files that were read; the facts on the others were remembered.
     """
 
     errors: list[str]
     warnings: list[str]
     files: dict[str, dict]
-    cases: list[Case]
+    cases: list[ListedCase]
     read: int
 
 
-def check(
+def check_dataset(
     cases: dict,
     class_names: Sequence[str],
     output_dir: str | Path | None = None,
@@ -58,21 +59,22 @@ def check(
     fresh: bool = False,
     channels: int | None = None,
 ) -> Findings:
-    """Checks lists of cases, each file once; a file that hasn't changed since an earlier check isn't read again.
+    """Checks lists of cases. A file that has not changed since an earlier check is not read again.
 
     Args:
-        cases: of `scripts.data.datalist.prepare`: lists of {"image", "label"} by split, and `patients` by image.
+        cases: lists of {"image", "label"} by split, and `patients` by image, as from
+            `scripts.data.datalist.prepare_datalist`.
         class_names: names of the values 0, 1, ..., background first.
-        output_dir: folder that remembers; None reads everything and leaves nothing behind.
-        workers: threads; 0 for one a core.
-        splits: those to check.
-        labelled: those whose cases can't do without a label; elsewhere its absence is a warning.
-        fresh: reads everything again.
-        channels: that every image must have; None where any number will do.
+        output_dir: folder in which the facts are remembered; None reads all files and writes nothing.
+        workers: number of threads; 0 for one per core.
+        splits: the splits to check.
+        labelled: the splits whose cases must have a label; in others a missing label is a warning.
+        fresh: read all files, even those that have not changed.
+        channels: number of channels that every image must have; None for any number.
     """
     patients = cases.get("patients", {})
     listed = [
-        Case(
+        ListedCase(
             split,
             str(patients.get(entry["image"], scan_key(entry["image"])[0])),
             str(Path(entry["image"]).absolute()),
@@ -82,43 +84,43 @@ def check(
         for entry in cases.get(split, [])
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
-    files, read = facts_of(paths, Path(output_dir) / MEMORY if output_dir else None, workers, fresh)
-    errors, warnings, sound, unscored = leaks(listed), [], [], {}
+    files, read = collect_facts(paths, Path(output_dir) / MEMORY_NAME if output_dir else None, workers, fresh)
+    errors, warnings, sound, unscored = find_leaks(listed), [], [], {}
     for case in listed:
         found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
-        sound += [] if found else [case]  # what is broken is not worth a second line
+        sound += [] if found else [case]  # a case with an error gets no warnings
         if not case.label and case.split in labelled:
-            line = f"{shown(case.image)}: no label for it under {case.split}"
-            errors.append(f"{line}; expected one, add it or take the case off the list")
+            line = f"{printable(case.image)}: no label for it under {case.split}"
+            errors.append(f"{line}; expected one, add it or remove the case from the list")
         elif not case.label:
             unscored.setdefault(case.split, []).append(case.image)
     for split, images in unscored.items():
         more = f" (and {len(images) - 1} more)" if len(images) > 1 else ""
-        warnings.append(f"{shown(images[0])}{more}: no label for it under {split}, so it can't be scored")
-    copied, doubtful = copies(sound, files)
-    warnings += doubtful + oddities(sound, files, class_names)
+        warnings.append(f"{printable(images[0])}{more}: no label for it under {split}, so no score can be computed")
+    copied, doubtful = find_copies(sound, files)
+    warnings += doubtful + find_oddities(sound, files, class_names)
     return Findings(list(dict.fromkeys(errors + copied)), warnings, files, listed, read)
 
 
-def faults(
+def find_faults(
     path: str | Path,
     label_path: str | Path | None = None,
     class_names: Sequence[str] | None = None,
     channels: int | None = None,
     kept: dict | None = None,
 ) -> list[str]:
-    """Why a single case can't be used, one line each; empty where it can.
+    """Says why a single case can't be used. The list is empty if it can be used.
 
     Args:
-        path: the image.
-        label_path: its label map, if there is one.
+        path: path of the image.
+        label_path: path of its label map, if there is one.
         class_names: names of the values 0, 1, ...
-        channels: that the image must have.
-        kept: takes what was read as nibabel images, by path.
+        channels: number of channels that the image must have; None for any number.
+        kept: receives the volumes that were read, as nibabel images by path.
     """
     image, label = str(path), str(label_path) if label_path else None
-    files = {file: verdict(file, kept) for file in (image, label) if file}
+    files = {file: inspect_or_error(file, kept) for file in (image, label) if file}
     return case_faults(image, label, files, class_names, channels)
 
 
@@ -132,54 +134,51 @@ def stop_on_errors(
     channels: int | None = None,
     reader: str | None = None,
 ) -> None:
-    """The check as a step of a run: every finding goes to the log, and an error ends the run before it has begun.
+    """Runs the check as a step of a run: it logs all findings, and an error ends the run before it starts.
 
     Args:
-        data: what `scripts.data.datalist.prepare` returns.
+        data: result of `scripts.data.datalist.prepare_datalist`.
         class_names: names of the values 0, 1, ...
-        output_dir: folder of `check.json` and of what is remembered.
-        splits: those to check.
-        workers: threads; 0 for one a core.
-        labelled: splits that can't do without labels; by default training and validation.
-        channels: that every image must have.
-        reader: of the configuration, None where that is for volumes only.
+        output_dir: folder of `check.json` and of the remembered facts.
+        splits: the splits to check.
+        workers: number of threads; 0 for one per core.
+        labelled: the splits whose cases must have a label; by default training and validation.
+        channels: number of channels that every image must have.
+        reader: the reader that the configuration names, or None if it is for volumes only.
 
     Raises:
-        UserError: the first error, and how many more there are.
+        UserError: the first error, and the number of the others.
     """
     if not is_main_process():
         return
     for case in (case for split in splits for case in data.get(split, [])):
-        refuse_unread(case["image"], reader)
+        refuse_slices_without_reader(case["image"], reader)
     began = time.perf_counter()
     options = {} if labelled is None else {"labelled": labelled}
-    found = check(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
-    file = write(found, class_names, output_dir)
+    found = check_dataset(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
+    file = write_check(found, class_names, output_dir)
     for kind, texts in (("warning", found.warnings), ("error", found.errors)):
         for text in texts:
             logger.log(logging.ERROR if kind == "error" else logging.WARNING, f"data check: {kind}: {text}")
     logger.info(
         f"data check: {len(found.files)} files in {time.perf_counter() - began:.1f} s ({found.read} read, the others "
-        f"are as they were), {len(found.errors)} errors, {len(found.warnings)} warnings, {file}"
+        f"unchanged), {len(found.errors)} errors, {len(found.warnings)} warnings, {file}"
     )
     if found.errors:
         more = len(found.errors) - 1
         raise UserError(found.errors[0] + (f" (and {more} more, see the log or {file})" if more else ""))
 
 
-def leaks(cases: Sequence[Case]) -> list[str]:
-    """What a datalist is held to when it is read, for lists that come another way."""
-    first = {case.image: case for case in reversed(cases)}.values()  # an image listed twice is refused as such
+def find_leaks(cases: Sequence[ListedCase]) -> list[str]:
+    """Finds a patient who is in two splits. Reading a datalist does the same; this is for other lists of cases."""
+    first = {case.image: case for case in reversed(cases)}.values()  # an image that is listed twice is another error
     content = {split: [case._asdict() for case in first if case.split == split] for split in lists.SPLITS}
-    try:
-        lists.refuse_leaks(content, "the lists")
-    except UserError as error:
-        return [str(error)]
-    return []
+    fault = lists.leak_fault(content, "the lists")
+    return [fault] if fault else []
 
 
-def write(found: Findings, class_names: Sequence[str], output_dir: str | Path) -> Path:
-    """Leaves `check.json`, for programs and for the record."""
+def write_check(found: Findings, class_names: Sequence[str], output_dir: str | Path) -> Path:
+    """Writes `check.json`, which records the check and can be read by other programs."""
     file = Path(output_dir) / REPORT
     content = {
         "rules": RULES,
@@ -201,18 +200,20 @@ def main(
     workers: int = 0,
     fresh: bool = False,
 ) -> None:
-    """Checks all images and labels of DATASET_DIR, or those of a datalist; exit status 1 where there are errors.
+    """Checks all images and labels of a folder, or those of a datalist. The exit status is 1 if there are errors.
+
+    Example: python -m scripts.check --dataset_dir DIR
 
     Args:
-        dataset_dir: folder in a layout that `scripts.data.layouts` knows.
-        datalist: its lists and patients; without one all cases count as one split.
-        class_names: names of the values 0, 1, ...; by default those of the list, of the folder or of train.json.
+        dataset_dir: folder of the data set, in a layout that `scripts.data.layouts` knows.
+        datalist: a JSON file whose splits and patients are checked; without one, all cases count as one split.
+        class_names: names of the values 0, 1, ...; by default those of the datalist, of the folder or of train.json.
         output_dir: folder of `check.json`.
-        workers: threads; 0 for one a core.
-        fresh: reads files again that haven't changed since they were checked.
+        workers: number of threads; 0 for one per core.
+        fresh: read all files, even those that have not changed since an earlier check.
     """
     if datalist:
-        content = lists.read(datalist, dataset_dir)
+        content = lists.read_datalist(datalist, dataset_dir)
     else:
         root = Path(dataset_dir)
         pairs = [{key: str(root / v) if key in PATHS else v for key, v in e.items()} for e in find_pairs(root)]
@@ -221,9 +222,9 @@ def main(
         class_names or content.get("class_names") or read_json(CONFIGS / "train.json")["class_names"]
     )
     patients = {entry["image"]: entry["patient"] for split in lists.SPLITS for entry in content.get(split, [])}
-    found = check({**content, "patients": patients}, names, output_dir, int(workers), fresh=fresh)
-    file = write(found, names, output_dir)
-    print("\n".join(table(found, names)))
+    found = check_dataset({**content, "patients": patients}, names, output_dir, int(workers), fresh=fresh)
+    file = write_check(found, names, output_dir)
+    print("\n".join(check_table(found, names)))
     print(f"written: {file}")
     if found.errors:
         raise SystemExit(1)

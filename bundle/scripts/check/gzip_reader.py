@@ -1,17 +1,18 @@
-"""Unpacks gzip in large pieces."""
+"""Reads gzip files in large pieces, so that several threads can unpack at the same time. The data check uses it."""
 
 import gzip
 import zlib
 from typing import BinaryIO
 
-PIECE = 2**18  # packed bytes read at once
+PIECE = 2**18  # compressed bytes read at once
 
 
 class GzipReader:
-    """Reads what `gzip.open` would, with the same errors.
+    """Reads the same bytes as `gzip.open`, and raises the same errors.
 
-    The standard library goes by 8 KiB, takes the interpreter's lock back after each and so keeps all threads but one
-    waiting; here two threads take half the time of one. Several members in a row are one file, zeros may follow them.
+    The standard library reads 8 KiB at a time and takes the interpreter's lock after each, so that only one thread
+    makes progress. With this class two threads take half the time of one. As the format allows, a file may consist of
+    several members, and zeros may follow the last one.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -20,7 +21,7 @@ class GzipReader:
         self.packed = b""
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes, fewer only at the end, which is reached only if every checksum is right."""
+        """Returns `count` bytes, or fewer at the end of the file. At the end all checksums are compared."""
         parts = []
         while count > 0 and self.more():
             part = self.member.decompress(self.packed, count)
@@ -30,7 +31,7 @@ class GzipReader:
         return b"".join(parts)
 
     def more(self) -> bool:
-        """Whether there is anything to unpack; goes on to the next member where one has ended."""
+        """Returns whether there are more bytes to unpack. At the end of a member it goes on to the next one."""
         if not self.member.eof:
             if not self.packed:
                 self.packed = self.stream.read(PIECE)
@@ -45,6 +46,6 @@ class GzipReader:
         if len(rest) < 2:
             rest += self.stream.read(PIECE)
         if not rest.startswith(b"\x1f\x8b"):
-            raise gzip.BadGzipFile("something that isn't gzip follows the compressed voxels")
+            raise gzip.BadGzipFile("data that is not gzip follows the compressed voxels")
         self.member, self.packed = zlib.decompressobj(31), rest
         return True

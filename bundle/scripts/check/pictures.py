@@ -1,42 +1,47 @@
-"""The facts on a stack of slices, as `scripts.check.nifti` has them of a volume."""
+"""Inspects an image that is a volume or a stack of slices. `cache.py` calls it for every file of a data set."""
 
 from pathlib import Path
 
 import numpy as np
 
 from scripts.check import nifti
-from scripts.check.nifti_header import axes
+from scripts.check.nifti_header import orientation_facts
 from scripts.check.voxel_statistics import VoxelStatistics
 from scripts.core.errors import UserError
 from scripts.data import slices
+from scripts.data.slices import FolderNames
 
 
-def inspect(path: str | Path, kept: dict | None = None) -> dict:
-    """All that can be said of one image, a volume or a stack of slices, without knowing its role.
+def inspect_image(path: str | Path, kept: dict | None = None, listed: FolderNames | None = None) -> dict:
+    """Collects the facts on an image or a label map: the caller knows which it is.
 
     Args:
         path: of a file, or of slices with * for their number.
-        kept: takes a volume that was read (see `scripts.check.nifti.inspect`); slices are read again, they are small.
+        kept: receives a volume that was read (see `scripts.check.nifti.inspect_volume`). Slices are small and are
+            read again.
+        listed: for many stacks of one folder, so that the folder is listed once.
 
     Returns:
-        What `scripts.check.nifti.inspect` returns, and for slices `channels`.
+        What `scripts.check.nifti.inspect_volume` returns, and for slices `channels`.
 
     Raises:
-        UserError: anything that would stop a training or mislead it.
+        UserError: anything that would stop a training or falsify it.
     """
     if not slices.is_sliced(path):
-        return nifti.inspect(path, kept)
-    values, affine = slices.read(path)
+        return nifti.inspect_volume(path, kept)
+    values, affine = slices.read_slices(path, listed)
     shape = list(values.shape)
-    tally = VoxelStatistics(shape)
+    statistics = VoxelStatistics(shape)
     try:
-        tally.add(np.ascontiguousarray(values).ravel())
+        statistics.add(np.ascontiguousarray(values).ravel())
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     facts = {"shape": shape[:3], "dtype": str(values.dtype), "channels": shape[3] if len(shape) > 3 else 1}
-    return facts | axes(affine, shape[:3]) | {"warnings": []} | tally.facts()
+    return facts | orientation_facts(affine, shape[:3]) | {"warnings": []} | statistics.facts()
 
 
-def stamp(path: str | Path) -> list:
-    """Changes whenever a file of the image does, and when one comes or goes."""
-    return [nifti.stamp(file) for file in slices.members(path)] if "*" in Path(path).name else nifti.stamp(path)
+def image_stamp(path: str | Path, listed: FolderNames | None = None) -> list:
+    """Returns numbers that change when a file of the image changes, and when one is added or removed."""
+    if "*" not in Path(path).name:
+        return nifti.file_stamp(path)
+    return [nifti.file_stamp(file) for file in slices.scan_files(path, listed)]

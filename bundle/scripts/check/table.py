@@ -1,25 +1,25 @@
-"""What the data check prints: the set in numbers, its classes, warnings and errors."""
+"""The table that `python -m scripts.check` prints: numbers on the data set and its classes, warnings and errors."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 
-def table(found, class_names: Sequence[str]) -> list[str]:
-    """Lines on `scripts.check.dataset.Findings`; what is broken counts as a file but has no share in the figures."""
+def check_table(found, class_names: Sequence[str]) -> list[str]:
+    """Returns the lines for `scripts.check.dataset.Findings`. Files with errors are counted, but not measured."""
     sound = {path: facts for path, facts in found.files.items() if "error" not in facts}
     images = [sound[path] for path in dict.fromkeys(case.image for case in found.cases) if path in sound]
     labels = [sound[path] for path in dict.fromkeys(case.label for case in found.cases) if path in sound]
     lines = [
-        f"files        {len(found.files)} ({found.read} read, {len(found.files) - found.read} as they were)",
+        f"files        {len(found.files)} ({found.read} read, {len(found.files) - found.read} unchanged)",
         f"cases        {len(found.cases)}, {sum(case.label is not None for case in found.cases)} with a label",
         f"patients     {len({case.patient for case in found.cases})}",
     ]
     if images:
         types = sorted({facts["dtype"] for facts in images})
         lines += [
-            f"shape        {span([facts['ras_shape'] for facts in images])} along R, A, S",
-            f"spacing mm   {span([facts['spacing'] for facts in images])}",
+            f"shape        {range_text([facts['ras_shape'] for facts in images])} along R, A, S",
+            f"spacing mm   {range_text([facts['spacing'] for facts in images])}",
             f"stored as    {', '.join(types)}; {', '.join(sorted({facts['orientation'] for facts in images}))}",
         ]
     counted = [facts for facts in labels if facts["counts"]]
@@ -30,14 +30,14 @@ def table(found, class_names: Sequence[str]) -> list[str]:
     return lines + [f"{len(found.errors)} errors, {len(found.warnings)} warnings"]
 
 
-def span(rows: Sequence[Sequence[float]]) -> str:
-    """Least to most along each axis."""
+def range_text(rows: Sequence[Sequence[float]]) -> str:
+    """Returns the smallest and the largest value along each axis."""
     axes = zip(np.min(rows, axis=0), np.max(rows, axis=0))
     return " x ".join(f"{low:.4g}" if low == high else f"{low:.4g}..{high:.4g}" for low, high in axes)
 
 
 def class_line(name: str, value: str, labels: Sequence[dict]) -> str:
-    """How many labels have a class, its share of all voxels, and its volume where it is present."""
+    """Returns how many labels have a class, its share of all voxels, and its volumes in the labels that have it."""
     voxels = np.array([facts["counts"].get(value, 0) for facts in labels])
     millilitres = voxels * [abs(np.linalg.det(np.array(facts["affine"])[:3, :3])) / 1000 for facts in labels]
     share = voxels.sum() / sum(sum(facts["counts"].values()) for facts in labels)

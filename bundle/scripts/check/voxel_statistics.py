@@ -1,21 +1,21 @@
-"""What can be said of an image's values as they come, a block at a time."""
+"""Streaming statistics of voxel values: the values are added block by block. The data check uses them."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-LARGEST_VALUE = 1e15  # the squares of larger ones, summed, overflow single precision
-COUNTED = 2**16  # whole values below this are counted
-KEPT = 64  # with more different values than this a file is no label map, and only their number is kept
-OFF = 1e-3  # how far from a whole number a label may lie, as in `label_maps.round_labels`
+LARGEST_VALUE = 1e15  # the sum of the squares of larger values overflows single precision
+COUNTED = 2**16  # whole numbers below this are counted
+MOST_LABEL_VALUES = 64  # a file with more different values is not a label map, and only their number is kept
+OFF = 1e-3  # largest distance of a label from a whole number, as in `label_maps.labels_fault`
 
 
 class VoxelStatistics:
-    """Extremes, whether all is whole, how often each value is found, and a digest.
+    """Smallest and largest value, whether all are whole numbers, the count of each value, and a digest.
 
     Args:
-        shape: of the image; part of the digest.
+        shape: of the image; it is part of the digest.
     """
 
     def __init__(self, shape: Sequence[int]):
@@ -24,12 +24,12 @@ class VoxelStatistics:
         self.counts: np.ndarray | None = np.zeros(0, np.int64)
 
     def add(self, block: np.ndarray) -> None:
-        """Takes the next values, in one axis.
+        """Adds the next values, a one-dimensional array.
 
         Raises:
-            ValueError: values that no image has.
+            ValueError: values that are not finite, or too large for an image.
         """
-        low, high = float(block.min()), float(block.max())  # NaN, if there is one
+        low, high = float(block.min()), float(block.max())  # NaN if any value is
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError("found values that are not finite (NaN or infinite); write it again without them")
         if max(-low, high) > LARGEST_VALUE:
@@ -53,9 +53,9 @@ class VoxelStatistics:
         self.counts = now
 
     def facts(self) -> dict:
-        """The values' part of what `scripts.check.nifti.inspect` returns."""
+        """Returns the facts on the values, as part of those of `scripts.check.nifti.inspect_volume`."""
         present = None if self.counts is None else np.flatnonzero(self.counts)
-        few = present is not None and len(present) <= KEPT
+        few = present is not None and len(present) <= MOST_LABEL_VALUES
         return {
             "least": self.least,
             "most": self.most,

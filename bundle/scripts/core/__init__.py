@@ -1,2 +1,2 @@
-"""What every room may use: errors, files that are written completely or not at all, which process this is, the
-colours of the classes, paths, memory. It imports no other room."""
+"""Small things that every room may use: errors, atomic writing of files, the rank of a process, the colours of the
+classes, the bundle's paths, and the memory of a CPU. It imports no other room."""

@@ -1,4 +1,4 @@
-"""Errors that a user is meant to see, and how any other error is told in one line."""
+"""Errors that a user is meant to see, and the description of any other error in one line."""
 
 import logging
 
@@ -10,25 +10,26 @@ tracebacks.addHandler(logging.NullHandler())
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: one line that says what was found, what was expected and what to do.
+    """A mistake that the user can correct. Its message is one line: which file, what was found, what was expected, what
+    to do.
 
-    The outermost step of a command turns it into that line and exit status 1.
+    The outermost step of a command prints this line and exits with status 1.
     """
 
 
 class Stopped(SystemExit):
-    """Ends the process with 128 + the signal's number, as a shell reports it."""
+    """Ends the process after a signal, with status 128 + the signal's number, as a shell reports it."""
 
 
 def find_user_error(error: BaseException | None) -> UserError | None:
-    """The UserError in a chain of errors, if there is one: MONAI wraps what a component raises."""
+    """Returns the UserError in a chain of errors, or None. MONAI wraps the errors that a component raises."""
     while error is not None and not isinstance(error, UserError):
         error = error.__cause__ or error.__context__
     return error
 
 
 def one_line_reason(error: BaseException) -> str:
-    """One line that says what went wrong at the bottom of it; the traceback goes to the log file."""
+    """Describes an error in one line, by its first cause. The traceback goes to the log file."""
     tracebacks.error("a case failed", exc_info=error)
     known = find_user_error(error)
     if known is not None:

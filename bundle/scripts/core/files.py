@@ -1,4 +1,7 @@
-"""Writing so that nothing done gets lost: a file is whole or as it was, and an earlier run's is renamed."""
+"""Atomic writing: a file is either complete or as it was before, and the file of an earlier run is renamed.
+
+Everything that writes results uses this module.
+"""
 
 import errno
 import json
@@ -13,51 +16,53 @@ from scripts.core.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk is full, the user's share of it, the largest file
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota exceeded, file too large
 
 
 @contextmanager
 def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
-    """Gives a path beside `file`; what is written there is forced to disk and takes its place, or is thrown away.
+    """Yields a temporary path in the folder of `file`. What is written there is synced to disk and replaces `file`.
+
+    If an error occurs, the temporary file is deleted and `file` stays as it was.
 
     Args:
-        file: what is to be written.
-        needed: its size in bytes, where that is known beforehand, for the message.
+        file: the file to write.
+        needed: its size in bytes for the error message, if it is known beforehand.
 
     Raises:
-        UserError: no room on the disk; `file` is as it was.
+        UserError: the disk is full.
     """
     partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
-        with room_for(file, needed):
+        with explain_full_disk(file, needed):
             file.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             with partial.open("rb+") as stream:
                 os.fsync(stream.fileno())
-            replace(partial, file)
+            replace_file(partial, file)
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_json(content: dict, file: Path, indent: int | None = 2) -> None:
-    """Writes JSON, whole or not at all; None as `indent` puts it on one line."""
+    """Writes a JSON file atomically. If `indent` is None, the content is on one line."""
     with atomic_write(file) as partial:
         partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def room_for(file: Path, needed: int | None = None) -> Iterator[None]:
-    """Says a full disk in one line."""
+def explain_full_disk(file: Path, needed: int | None = None) -> Iterator[None]:
+    """Turns the error of a full disk into a UserError of one line."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in DISK_FULL:
             raise
-        raise UserError(no_room(file, error, needed)) from error
+        raise UserError(disk_full_message(file, error, needed)) from error
 
 
-def no_room(file: Path, error: OSError, needed: int | None = None) -> str:
-    """The line for a full disk."""
+def disk_full_message(file: Path, error: OSError, needed: int | None = None) -> str:
+    """Returns the message for a full disk."""
     asked = f"{needed:,} bytes are needed" if needed else "it could not be written"
     there = next(folder for folder in (file.parent, *file.absolute().parents) if folder.is_dir())
     return (
@@ -66,27 +71,28 @@ def no_room(file: Path, error: OSError, needed: int | None = None) -> str:
     )
 
 
-def replace(source: Path, target: Path) -> None:
-    """Renames within a folder so that the new name outlasts a power cut."""
+def replace_file(source: Path, target: Path) -> None:
+    """Renames a file within its folder and syncs the folder, so that the new name survives a power cut."""
     os.replace(source, target)
     sync_folder(target.parent)
 
 
 def sync_folder(folder: Path) -> None:
+    """Forces the names in a folder to disk."""
     if not hasattr(os, "O_DIRECTORY"):  # Windows can't open a folder
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares know no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network shares don't support it
             raise
     finally:
         os.close(handle)
 
 
-def spare_name(file: Path) -> Path:
-    """The first of `model.1.pt`, `model.2.pt`, ... that is free."""
+def unused_name(file: Path) -> Path:
+    """Returns the first of `model.1.pt`, `model.2.pt`, ... that does not exist."""
     number = 1
     while (spare := file.with_name(f"{file.stem}.{number}{file.suffix}")).exists():
         number += 1
@@ -94,19 +100,23 @@ def spare_name(file: Path) -> Path:
 
 
 def rename_previous(file: Path) -> None:
-    """Renames what an earlier run left, `model.pt` to `model.1.pt` and so on."""
+    """Renames a file of an earlier run, if there is one: `model.pt` becomes `model.1.pt`, and so on."""
     if file.exists():
-        kept = spare_name(file)
-        replace(file, kept)
+        kept = unused_name(file)
+        replace_file(file, kept)
         logger.info(f"{file} of an earlier run is kept as {kept.name}")
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object from a file; anything else is refused in one line."""
+    """Reads a JSON object from a file.
+
+    Raises:
+        UserError: the file is not JSON, or holds something other than an object.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); mend it or delete it") from error
+        raise UserError(f"{path}: not readable as JSON ({error}); fix it or delete it") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: found a {type(content).__name__}, expected a JSON object {{...}}")
     return content

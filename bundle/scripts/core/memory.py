@@ -1,17 +1,18 @@
-"""Memory of large tensors on a CPU: used again, not given back and asked for anew."""
+"""Memory of large tensors on a CPU: the process keeps it and uses it again. `scripts.run.session` and the benchmarks
+call it."""
 
 import ctypes
 import platform
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-LARGE, KEPT = 2**30, 2**31 - 1  # bytes; blocks from LARGE on go back to the system at once, and what is free above KEPT
+LARGE, KEPT = 2**30, 2**31 - 1  # bytes; blocks of LARGE or more, and free memory above KEPT, go back to the system
 
 
 def keep_freed() -> bool:
-    """Keeps freed memory in the process; returns whether the C library is one that can do so.
+    """Tells the C library to keep freed memory in the process. Returns whether it supports this (only glibc does).
 
-    glibc gives every block over 32 MiB back as soon as it is freed, and the system clears the next one page by page:
-    a third of the time of a forward pass at 128x128x64.
+    By default glibc returns every block over 32 MiB to the system as soon as it is freed. The system then clears the
+    next block page by page, which takes a third of the time of a forward pass at 128x128x64.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

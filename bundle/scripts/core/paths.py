@@ -1,4 +1,4 @@
-"""Folders and files of the bundle itself."""
+"""Paths of the bundle's own folders and files."""
 
 from pathlib import Path
 

@@ -1,2 +1,2 @@
-"""Finding, pairing, splitting and reading files: layouts of folders, the datalist, label maps, stacks of slices, codes
-in place of names. It may import `core`."""
+"""Everything about files of images and labels: find them in a folder, pair them, split them by patient, read them.
+Also codes in place of patients' names. It may import `core`."""

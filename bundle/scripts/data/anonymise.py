@@ -1,4 +1,7 @@
-"""Codes in place of the names of patients and cases, for a report that leaves the house."""
+"""Codes in place of the names of patients and cases, for reports that are given to others.
+
+Reports and the record of an inference (`run.json`) use them.
+"""
 
 import hashlib
 
@@ -7,16 +10,17 @@ from scripts.data.layouts import scan_key
 
 
 def patient_code(patient: str, word: str = "") -> str:
-    """A code that is the same in every report made with the same word.
+    """Returns the code of a patient. It is the same in every report that is made with the same secret word.
 
-    Names as regular as HipMRI's can be found again by trying them all; with a word that stays at home they can't.
+    Without a word, regular names such as HipMRI's can be recovered by trying all of them. With a word they can't, as
+    long as nobody else knows it.
     """
     name = label_key(patient)  # as image, truth and prediction share it
     return "P" + hashlib.blake2s(name.encode(), key=hashlib.sha256(word.encode()).digest()).hexdigest()[:8]
 
 
 def case_code(name: str, patient: str, word: str = "") -> str:
-    """Code of the patient and, where there may be several scans, which one it is: `P1a2b3c4d-W0`."""
+    """Returns the code of a case: that of the patient and, if there may be several scans, the week: `P1a2b3c4d-W0`."""
     week = scan_key(name)[1]
     if week is not None:
         return f"{patient_code(patient, word)}-W{week}"
@@ -25,8 +29,8 @@ def case_code(name: str, patient: str, word: str = "") -> str:
     return patient_code(patient, word) + own
 
 
-def secret(anonymise: bool | str | int | None) -> str | None:
-    """The word that a switch stands for: None where it is off, an empty one for plain True."""
+def secret_word(anonymise: bool | str | int | None) -> str | None:
+    """Returns the secret word of the option `anonymise`: None if it is off, an empty word for True."""
     if anonymise is None or anonymise is False:
         return None
     return "" if anonymise is True else str(anonymise)

@@ -1,4 +1,7 @@
-"""Who is in which split: one JSON file, made once, by patient, and read by everything after it."""
+"""The datalist: one JSON file that says which patient is in which split.
+
+It is written once, split by patient; training, evaluation and inference read it.
+"""
 
 import logging
 from collections.abc import Sequence
@@ -12,16 +15,16 @@ from scripts.data.layouts import (
     dataset_description,
     find_images,
     find_pairs,
-    index,
+    index_by_key,
     scan_key,
 )
-from scripts.data.slices import exists
-from scripts.data.splits import SPLITS, divide
+from scripts.data.slices import FolderNames, scan_exists
+from scripts.data.splits import SPLITS, split_entries
 
 logger = logging.getLogger(__name__)
 
 
-def make(
+def make_datalist(
     dataset_dir: str,
     class_names: Sequence[str] | None = None,
     validation: float = 0.15,
@@ -30,27 +33,31 @@ def make(
     seed: int = 0,
     by_slice: bool = False,
 ) -> dict:
-    """Pairs of a folder, split by patient: two scans of one patient are never on two sides.
+    """Finds the pairs of a folder and splits them by patient: all scans of a patient are in the same split.
 
-    Where folders divide the data into training, validation and test, that split is kept.
+    If the folders already divide the data into training, validation and test, that split is kept.
 
     Args:
         dataset_dir: folder in a layout that `scripts.data.layouts` knows.
-        class_names: names of the label values 0, 1, ...; compared with what the folder says of itself.
-        validation: share of the patients, in [0, 1); with folds it follows from their number.
+        class_names: names of the label values 0, 1, ...; compared with the folder's `dataset.json`, if there is one.
+        validation: share of the patients, in [0, 1). It is not used with folds.
         test: share of the patients, in [0, 1).
-        folds: 0, or 2 and more: every training entry is given the `fold` in which it validates.
+        folds: 0 for one split, or 2 or more: every training entry gets the `fold` in which it is used for validation.
         seed: of the shuffle; the same patients and seed give the same split on every machine.
-        by_slice: splits slices, not patients, and says so in the description: a leak, to show what it adds.
+        by_slice: split slices, not patients, and say so in the description. This is a leak; it serves to measure how
+            much a leak adds to the scores.
+
+    Returns:
+        The content of the datalist.
     """
     given = dataset_classes(dataset_dir)
     if class_names and given and len(given) != len(class_names):
         raise UserError(
-            f"{Path(dataset_dir) / 'dataset.json'}: {len(given)} classes, the configuration names "
+            f"{Path(dataset_dir) / 'dataset.json'}: found {len(given)} classes, the configuration expects "
             f'{len(class_names)} ({", ".join(class_names)}); say --class_names "{given}"'
         )
     entries = find_pairs(dataset_dir, by_slice)
-    sides = divide(entries, float(validation), float(test), int(folds), seed, str(dataset_dir), by_slice)
+    sides = split_entries(entries, float(validation), float(test), int(folds), seed, str(dataset_dir), by_slice)
     content: dict = {
         "description": dataset_description(dataset_dir) + (", split by slice, which leaks" if by_slice else ""),
         "dataset_dir": str(Path(dataset_dir).resolve()),
@@ -64,26 +71,33 @@ def make(
     return content
 
 
-def read(path: str | Path, base: str | Path | None = None) -> dict:
-    """A datalist with absolute paths, checked: files there, no patient on two sides.
+def read_datalist(path: str | Path, base: str | Path | None = None) -> dict:
+    """Reads a datalist and checks it: all files exist, no image is listed twice, no patient is in two splits.
 
     Args:
-        path: the JSON file. `patient` and `fold` of an entry may be left out; a patient is then read off the name.
-        base: folder that the paths in it are relative to; by default its own `dataset_dir`, else the list's folder.
+        path: the JSON file. An entry may lack `patient` and `fold`; the patient is then taken from the file name.
+        base: folder that the paths in it are relative to; by default its `dataset_dir`, or else the list's folder.
+
+    Returns:
+        The content, with absolute paths and a patient in every entry.
+
+    Raises:
+        UserError: the first mistake in the list.
     """
     path = Path(path)
     content = read_json(path)
     root = Path(base or content.get("dataset_dir") or path.parent)
     listed: dict[Path, str] = {}
+    names = FolderNames()
     for split in SPLITS:
         entries = content.get(split, [])
         if not isinstance(entries, list):
             raise UserError(f"{path}: {split} is a {type(entries).__name__}, expected a list of entries")
-        content[split] = [complete(entry, split, path, root) for entry in entries]
+        content[split] = [complete_entry(entry, split, path, root, names) for entry in entries]
         for entry in content[split]:
             image = Path(entry["image"])
             if image in listed:
-                raise UserError(f"{path}: {image.name} stands in {listed[image]} and again in {split}; list it once")
+                raise UserError(f"{path}: {image.name} is listed in {listed[image]} and again in {split}; list it once")
             listed[image] = split
     if not listed:
         raise UserError(f"{path}: no entries; expected lists under {', '.join(SPLITS)}")
@@ -91,8 +105,8 @@ def read(path: str | Path, base: str | Path | None = None) -> dict:
     return content
 
 
-def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
-    """An entry with absolute paths and a patient; a test entry may be a bare path or lack its label."""
+def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names: FolderNames) -> dict:
+    """Returns an entry with absolute paths and a patient. A test entry may be a plain path, or have no label."""
     if not isinstance(entry, str | dict):
         raise UserError(f"{path}: found {entry!r} under {split}, expected an object with image and label paths")
     entry = {"image": entry} if isinstance(entry, str) else dict(entry)
@@ -103,10 +117,10 @@ def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
     for key in ("image", "label"):
         if key in entry:
             file = (root / entry[key]).absolute()
-            if not exists(file):
+            if not scan_exists(file, names):
                 raise UserError(
-                    f"{file}: listed in {path} under {split} but not there; was the list made for another folder? "
-                    "Name that one with --dataset_dir, or another list with --datalist"
+                    f"{file}: listed in {path} under {split}, but no such file; was the list made for another folder? "
+                    "Give that folder with --dataset_dir, or another list with --datalist"
                 )
             entry[key] = str(file)
     entry.setdefault("patient", scan_key(entry["image"])[0])
@@ -114,7 +128,19 @@ def complete(entry: dict | str, split: str, path: Path, root: Path) -> dict:
 
 
 def refuse_leaks(content: dict, path: Path) -> None:
-    """Scans of one patient are near copies: on two sides they make a score too good to be true."""
+    """Refuses a patient who is in two splits, see `leak_fault`."""
+    fault = leak_fault(content, path)
+    if fault:
+        raise UserError(fault)
+
+
+def leak_fault(content: dict, path: str | Path) -> str | None:
+    """Says which patient is in two splits: scans of one patient are much alike, so the scores would be too high.
+
+    Args:
+        content: lists of entries with `image` and `patient`, by split.
+        path: of the datalist, for the message.
+    """
     side_of: dict[str, tuple] = {}
     for split in SPLITS:
         for entry in content[split]:
@@ -122,17 +148,19 @@ def refuse_leaks(content: dict, path: Path) -> None:
             known_side, known_image = side_of.setdefault(str(entry["patient"]), (side, entry["image"]))
             if known_side != side:
                 named = [s if f is None else f"{s} fold {f}" for s, f in (known_side, side)]
-                raise UserError(
+                return (
                     f"{path}: patient {entry['patient']} is in {named[0]} ({Path(known_image).name}) and in {named[1]} "
-                    f"({Path(entry['image']).name}); put all scans of a patient on one side"
+                    f"({Path(entry['image']).name}); put all scans of a patient into one split"
                 )
+    return None
 
 
-def write(content: dict, path: str | Path) -> None:
+def write_datalist(content: dict, path: str | Path) -> None:
+    """Writes a datalist."""
     write_json(content, Path(path))
 
 
-def prepare(
+def prepare_datalist(
     datalist: str,
     dataset_dir: str,
     class_names: Sequence[str],
@@ -140,15 +168,15 @@ def prepare(
     fold: int | None = None,
     **options,
 ) -> dict:
-    """The lists a run works on: read from `datalist`, which is made first where it is not there.
+    """Returns the lists that a run works on, from the file `datalist`. If the file does not exist, it is made first.
 
     Args:
         datalist: path of the JSON file.
-        dataset_dir: folder of the images; relative paths of the list start there.
-        class_names: as the configuration has them; a list made under other names is refused.
-        create: False where a list must exist, because a run before this one has used it.
-        fold: with a list of folds, the one that validates; the others train.
-        options: `validation`, `test`, `folds`, `seed` and `by_slice` of `make`.
+        dataset_dir: folder of the images; the paths in the list are relative to it.
+        class_names: names in the configuration; a list that was made for other names is refused.
+        create: False if the list must exist already, because an earlier run has used it.
+        fold: for a list of folds, the one used for validation; the others are used for training.
+        options: `validation`, `test`, `folds`, `seed` and `by_slice` of `make_datalist`.
 
     Returns:
         `training`, `validation` and `test`, lists of {"image", "label"}; `patients`, by image; `description`.
@@ -156,15 +184,17 @@ def prepare(
     if not Path(datalist).is_file():
         if not create:
             raise UserError(
-                f"{datalist}: no datalist there; expected the one that training left in its output_dir. "
-                "Name the folder with --output_dir or the list with --datalist"
+                f"{datalist}: no such datalist; expected the one that training wrote to its output_dir. "
+                "Give that folder with --output_dir, or the list with --datalist"
             )
-        write(make(dataset_dir, class_names, **options), datalist)
+        write_datalist(make_datalist(dataset_dir, class_names, **options), datalist)
         logger.info(f"datalist: written to {datalist}")
-    content = read(datalist, dataset_dir)
+    content = read_datalist(datalist, dataset_dir)
     made_for = content.get("class_names")
     if made_for and list(made_for) != list(class_names):
-        raise UserError(f"{datalist}: made for the classes {made_for}, the run names {list(class_names)}; make it anew")
+        raise UserError(
+            f"{datalist}: made for the classes {made_for}, but the run expects {list(class_names)}; make a new list"
+        )
     choose_fold(content, fold, datalist)
     logger.info("datalist: " + ", ".join(f"{len(content[split])} {split}" for split in SPLITS) + f" cases, {datalist}")
     keys = ("image", "label")
@@ -174,7 +204,7 @@ def prepare(
 
 
 def choose_fold(content: dict, fold: int | None, path: str) -> None:
-    """Moves the chosen fold of a list of folds from training to validation."""
+    """Moves the entries of the chosen fold from training to validation."""
     folds = sorted({entry["fold"] for entry in content["training"] if "fold" in entry})
     if not folds and fold is None:
         return
@@ -184,49 +214,31 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
 
 
-def with_truth(data: dict, split: str) -> list[dict]:
-    """What an evaluation scores: the cases of a split that have a label, as a list of {"image", "truth"}."""
+def images_with_truth(data: dict, split: str) -> list[dict]:
+    """Returns what an evaluation scores: the cases of a split that have a label, as a list of {"image", "truth"}."""
     if split not in SPLITS:
         raise UserError(f"split is {split!r}: expected one of {', '.join(SPLITS)} (--split NAME)")
     found = [{"image": case["image"], "truth": case["label"]} for case in data[split] if "label" in case]
     if not found:
         others = [name for name in SPLITS if any("label" in case for case in data[name])]
         raise UserError(
-            f"nothing under {split} has a label to be scored against; expected some, or say --split {others[-1]}"
+            f"no case under {split} has a label; expected one or more to compute scores, or say --split {others[-1]}"
             if others
-            else "no case has a label to be scored against; expected some in the datalist"
+            else "no case has a label; expected one or more in the datalist to compute scores; add labels to it"
         )
     if len(found) < len(data[split]):
         logger.warning(
-            f"{len(data[split]) - len(found)} of {len(data[split])} {split} cases have no label to be scored against"
+            f"{len(data[split]) - len(found)} of {len(data[split])} {split} cases have no label and are not scored"
         )
     return found
 
 
-def images(source: str, split: str = "test") -> list[dict]:
-    """What inference reads: a file, a folder, or one split of a datalist, as a list of {"image"}."""
+def list_images(source: str, split: str = "test") -> list[dict]:
+    """Returns what inference reads, as a list of {"image"}: a file, a folder's images, or a split of a datalist."""
     if Path(source).suffix.lower() == ".json" and Path(source).is_file():
-        entries = read(source)[split] if split in SPLITS else None
+        entries = read_datalist(source)[split] if split in SPLITS else None
         if not entries:
-            raise UserError(f"{source}: nothing under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")
-        index((Path(entry["image"]) for entry in entries), case_name)
+            raise UserError(f"{source}: no entry under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")
+        index_by_key((Path(entry["image"]) for entry in entries), case_name)
         return [{"image": entry["image"]} for entry in entries]
     return [{"image": str(path)} for path in find_images(source)]
-
-
-def main(
-    dataset_dir: str,
-    output: str,
-    folds: int = 0,
-    seed: int = 0,
-    validation: float = 0.15,
-    test: float = 0.15,
-    class_names: Sequence[str] | None = None,
-) -> None:
-    """Finds the pairs of DATASET_DIR, splits them by patient and writes the datalist OUTPUT (see `make`)."""
-    content = make(dataset_dir, class_names, validation, test, folds, seed)
-    write(content, output)
-    for split in SPLITS:
-        patients = {entry["patient"] for entry in content[split]}
-        print(f"{split:<10} {len(patients):>4} patients {len(content[split]):>5} scans")
-    print(f"written: {output}")

@@ -1,4 +1,7 @@
-"""Label maps on disk: read with care, and paired with the truth, whichever tool has written them."""
+"""Reads label maps, compares their grids, and pairs predictions with the truth, whichever tool has written them.
+
+The report, the scorer and the data check use it.
+"""
 
 import re
 from collections.abc import Sequence
@@ -9,37 +12,40 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.data import slices
-from scripts.data.layouts import case_name, existing_folder, files, scan_key
+from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key
 
-GRID_TOLERANCE_MM = 0.1  # what rounding of a header may move the far corner of a volume by
+GRID_TOLERANCE_MM = 0.1  # rounding in a header may move a corner of a volume by this much
 
 
 def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """A label map as whole numbers of type uint8, and its affine.
+    """Reads a label map.
+
+    Returns:
+        The labels as uint8, and the affine.
 
     Raises:
-        UserError: not readable to the end, not one volume, values that are no class.
+        UserError: the file is not completely readable, is not a single volume, or has values that are no class.
     """
     values, affine = read_volume(path)
     return round_labels(values, path, class_names), affine
 
 
 def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """The one volume of a file or of a stack of slices, and its affine; of several colours their mean."""
+    """Reads the volume of a file or of a stack of slices, and its affine. Colours are averaged."""
     if slices.is_sliced(path):
-        values, affine = slices.read(path)
+        values, affine = slices.read_slices(path)
         return (values.mean(axis=3) if values.ndim == 4 else values), affine
     try:
         image = nib.load(path)
         values = np.asanyarray(image.dataobj)
-    except Exception as error:  # nibabel, gzip and zlib raise many kinds for a file that is not whole
+    except Exception as error:  # nibabel, gzip and zlib raise many kinds for an incomplete file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
-        raise UserError(f"{path}: not readable ({reason}); expected a whole NIfTI file, write it again") from error
-    return squeeze(values, path), image.affine
+        raise UserError(f"{path}: not readable ({reason}); expected a complete NIfTI file, write it again") from error
+    return single_volume(values, path), image.affine
 
 
-def squeeze(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """The one volume of a file; a fourth axis of length 1 is dropped."""
+def single_volume(values: np.ndarray, path: str | Path) -> np.ndarray:
+    """Drops a fourth axis of length 1, and refuses any other array that has not three axes."""
     shape = values.shape
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
@@ -49,68 +55,105 @@ def squeeze(values: np.ndarray, path: str | Path) -> np.ndarray:
 
 
 def round_labels(values: np.ndarray, path: str | Path, class_names: Sequence[str]) -> np.ndarray:
-    """Stored values as classes: whole but for rounding, and none beyond the last class."""
+    """Returns stored values as classes (uint8).
+
+    Raises:
+        UserError: see `labels_fault`.
+    """
+    fault = labels_fault(values, path, class_names)
+    if fault:
+        raise UserError(fault)
+    return np.rint(values).astype(np.uint8)
+
+
+def labels_fault(values: np.ndarray, path: str | Path, class_names: Sequence[str]) -> str | None:
+    """Says why values can't be labels: they are not finite, not whole (up to rounding), or beyond the last class."""
     last = len(class_names) - 1
     if not np.isfinite(values).all():
-        raise UserError(f"{path}: found values that are not finite; expected labels 0 to {last}, write it again")
+        return f"{path}: found values that are not finite; expected labels 0 to {last}, write it again"
     whole = np.rint(values)
     off = values[np.abs(values - whole) > 1e-3]
     if off.size:
-        raise UserError(
+        return (
             f"{path}: found {float(off.flat[0]):.4g}, not a label; expected whole numbers from 0 to {last}: "
             "was it resampled with interpolation, or does it hold probabilities? Write labels"
         )
     low, high = (float(v) for v in (whole.min(), whole.max()))
     if low < 0 or high > last:
-        raise UserError(
+        return (
             f"{path}: found label {low if low < 0 else high:.0f}; expected 0 to {last} "
             f"({', '.join(class_names)}), name the classes of this file with --class_names"
         )
-    return whole.astype(np.uint8)
+    return None
 
 
 def refuse_other_grid(path: str | Path, labels: np.ndarray, affine: np.ndarray, other: tuple, name: str) -> None:
-    """Refuses a map whose voxels are not those of `other`, a pair of volume and affine called `name`."""
-    if labels.shape != other[0].shape:
-        raise UserError(
-            f"{path}: found shape {labels.shape}, expected {other[0].shape} as {name} has; resample it to that grid"
-        )
-    distance = furthest_corner_mm(labels.shape, affine, other[1])
+    """Refuses a map that is not on the grid of `other`, a pair of volume and affine called `name`."""
+    fault = grid_fault(path, (labels.shape, affine), (other[0].shape, other[1]), name)
+    if fault:
+        raise UserError(fault)
+
+
+def grid_fault(path: str | Path, grid: tuple, other: tuple, name: str) -> str | None:
+    """Says how the grid of a file differs from another one.
+
+    Args:
+        path: of the file, for the message.
+        grid: its shape and affine.
+        other: shape and affine that are expected.
+        name: what the other grid belongs to, for the message.
+    """
+    shape, expected = tuple(grid[0]), tuple(other[0])
+    if shape != expected:
+        return f"{path}: found shape {shape}, expected {expected} as {name} has; resample it to that grid"
+    distance = furthest_corner_mm(shape, grid[1], other[1])
     if distance > GRID_TOLERANCE_MM:
-        raise UserError(
+        return (
             f"{path}: its affine puts a corner {distance:.2f} mm from where {name} has it, expected at most "
             f"{GRID_TOLERANCE_MM}; resample it to that grid, or copy that header if only the header is wrong"
         )
+    return None
 
 
 def furthest_corner_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
-    """How far apart two affines put the corners of a volume, at most."""
+    """Returns the largest distance between the positions that two affines give the same corner of a volume."""
     corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])], float)
     return float(np.linalg.norm(corners @ (np.asarray(first) - np.asarray(second)).T, axis=1).max())
 
 
 def label_key(path: str | Path) -> str:
-    """What a label map shares with its image and its truth: patient and week, or the name without its ending."""
+    """Returns the key that a label map shares with its image and its truth: patient and week, or the bare name."""
     patient, week = scan_key(path)
     if week is not None:
         return f"{patient} week {week}"
     return re.sub(r"(_seg|_pred|_label|_0000)$", "", case_name(path), flags=re.IGNORECASE)
 
 
-def by_key(folder: str | Path, knob: str) -> tuple[dict[str, Path], list[str]]:
-    """Files of a folder by key, and a line for every file whose key another one has."""
+def files_by_key(folder: str | Path, knob: str) -> tuple[dict[str, Path], list[str]]:
+    """Returns the files of a folder by key, and a line for every file that has the key of another file."""
     found: dict[str, Path] = {}
     problems = []
-    for path in files([existing_folder(folder, knob)]):
+    for path in nifti_files([existing_folder(folder, knob)]):
         other = found.setdefault(label_key(path), path)
         if other is not path:
-            problems.append(f"{path}: the same case as {other.name}; expected one file of each, move one away")
+            problems.append(f"{path}: the same case as {other.name}; expected one file for each case, move one away")
     return found, problems
 
 
-def pair(truth: str | Path, prediction: str | Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Truth and prediction of every case that has both, by name; a line for every file that has no partner."""
-    (truths, first), (predictions, second) = by_key(truth, "truth"), by_key(prediction, "prediction")
+def pair_truth_and_prediction(truth: str | Path, prediction: str | Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Pairs the files of two folders by name.
+
+    Args:
+        truth: folder of the true label maps.
+        prediction: folder of the predicted label maps.
+
+    Returns:
+        Pairs of truth and prediction, and a line for every file that has no partner.
+
+    Raises:
+        UserError: there is no pair at all.
+    """
+    (truths, first), (predictions, second) = files_by_key(truth, "truth"), files_by_key(prediction, "prediction")
     problems = first + second
     problems += [
         f"{path}: no prediction for it in {prediction}; predict it, or move the file away"
@@ -125,7 +168,7 @@ def pair(truth: str | Path, prediction: str | Path) -> tuple[list[tuple[Path, Pa
     pairs = [(path, predictions[key]) for key, path in truths.items() if key in predictions]
     if not pairs:
         raise UserError(
-            f"{prediction}: no file that belongs to one in {truth} ({len(predictions)} and {len(truths)} NIfTI files "
-            "found); expected equal names, but for _seg at the end, or equal patient and week"
+            f"{prediction}: no file matches one in {truth} ({len(predictions)} and {len(truths)} NIfTI files found); "
+            "expected equal names (a final _seg is ignored), or equal patient and week; rename the files"
         )
     return pairs, problems

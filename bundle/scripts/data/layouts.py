@@ -1,4 +1,7 @@
-"""Finds images and labels on disk: HipMRI's own folders, Decathlon folders, plain files, slices."""
+"""Finds images and labels in a folder: HipMRI's own layout, Decathlon's, plain files, or slices.
+
+The datalist, the data check and inference use it.
+"""
 
 import logging
 import re
@@ -20,69 +23,71 @@ EXPECTED = (
 
 
 def case_name(path: str | Path) -> str:
-    """File name without folder and ending; of a stack of slices without the number's place."""
+    """Returns the file name without folder and extension; for a stack of slices also without `_slice_*`."""
     name = re.sub(r"\.(nii(\.gz)?|png|tiff?)$", "", Path(path).name, flags=re.IGNORECASE)
     return re.sub(r"(_slice)?_\*", "", name)
 
 
 def scan_key(path: str | Path) -> tuple[str, int | None]:
-    """Patient and week as the file's name tells them; a name of another kind is a patient of its own."""
+    """Returns patient and week from the file name. A name without them counts as a patient of its own."""
     found = SCAN.search(Path(path).name)
     return (found[1].zfill(3), int(found[2])) if found else (case_name(path), None)
 
 
 def find_pairs(dataset_dir: str | Path, by_slice: bool = False) -> list[dict]:
-    """Every image with its label, sorted by patient and week.
+    """Finds every image with its label, sorted by patient and week.
 
     Args:
-        dataset_dir: folder in one of the known layouts; `X.nii/X.nii`, made by some unzip tools, counts as `X.nii`.
-        by_slice: where it holds slices, each is a scan and a patient of its own.
+        dataset_dir: folder in one of the known layouts. `X.nii/X.nii`, which some unzip tools make, counts as `X.nii`.
+        by_slice: if the folder contains slices, treat each slice as a scan and a patient of its own.
 
     Returns:
-        Entries of `image` and `label` (paths relative to `dataset_dir`), `patient` (text) and `week` (int or None);
-        where folders divide slices into splits, `split` too, and a test entry may lack its label.
+        Entries of `image` and `label` (paths relative to `dataset_dir`), `patient` (text) and `week` (int or None).
+        If folders divide slices into splits, entries have `split` too, and a test entry may lack its label.
 
     Raises:
-        UserError: no such folder, nothing in it, an image or a label without the other, two scans of one key.
+        UserError: no such folder, no image in it, an image without a label or the reverse, or two scans with the same
+            patient and week.
     """
     root = existing_folder(dataset_dir)
-    listed = decathlon_list(root)
+    listed = decathlon_pairs(root)
     if listed is not None:
         pairs = listed
-    elif folders(root, "semantic_MRs"):
-        images = index(files(folders(root, "semantic_MRs")), scan_key_or_refuse)
-        labels = index(files(folders(root, "semantic_labels")), scan_key_or_refuse)
-        pairs = match(root, images, labels)
+    elif folders_named(root, "semantic_MRs"):
+        images = index_by_key(nifti_files(folders_named(root, "semantic_MRs")), scan_key_or_refuse)
+        labels = index_by_key(nifti_files(folders_named(root, "semantic_labels")), scan_key_or_refuse)
+        pairs = match_pairs(root, images, labels)
     elif (root / "imagesTr").is_dir():
-        images = index(files([root / "imagesTr"]), decathlon_key)
-        labels = index(files([root / "labelsTr"]), case_name)
-        pairs = match(root, images, labels)
+        images = index_by_key(nifti_files([root / "imagesTr"]), decathlon_key)
+        labels = index_by_key(nifti_files([root / "labelsTr"]), case_name)
+        pairs = match_pairs(root, images, labels)
     elif (sliced := slice_layouts.find_slices(root, by_slice)) is not None:
-        index((root / entry["image"] for entry in sliced), case_name)
-        return sorted((named(entry, by_slice) for entry in sliced), key=order)
+        index_by_key((root / entry["image"] for entry in sliced), case_name)
+        return sorted((with_patient(entry, by_slice) for entry in sliced), key=sort_key)
     else:
-        raise UserError(f"{root}: {nothing_found(root)}; {EXPECTED}")
+        raise UserError(f"{root}: {reason_nothing_found(root)}; {EXPECTED}")
     if not pairs:
-        raise UserError(f"{root}: no image in it; {EXPECTED}")
+        raise UserError(f"{root}: found no image in it; {EXPECTED}; name another folder with --dataset_dir")
     entries = []
     for image, label in pairs:
         relative = [path.relative_to(root).as_posix() for path in (image, label)]
-        entries.append(named({"image": relative[0], "label": relative[1]}))
-    return sorted(entries, key=order)
+        entries.append(with_patient({"image": relative[0], "label": relative[1]}))
+    return sorted(entries, key=sort_key)
 
 
-def named(entry: dict, by_slice: bool = False) -> dict:
-    """The entry with the patient and week that the image's name tells."""
+def with_patient(entry: dict, by_slice: bool = False) -> dict:
+    """Adds patient and week to an entry, from the name of its image."""
     patient, week = (case_name(entry["image"]), None) if by_slice else scan_key(entry["image"])
     return {**entry, "patient": patient, "week": week}
 
 
-def order(entry: dict) -> tuple:
+def sort_key(entry: dict) -> tuple:
+    """Sorts entries by patient, then by week."""
     return entry["patient"], entry["week"] or 0, entry["image"]
 
 
 def find_images(source: str | Path) -> list[Path]:
-    """The images of a file or a folder, without labels and without earlier results (`*_seg.nii.gz`)."""
+    """Finds the images of a folder, without labels and earlier results (`*_seg.nii.gz`). A file is its own result."""
     source = Path(source)
     if source.is_file() or "*" in source.name:
         if not is_nifti(source) and not is_sliced(source):
@@ -93,17 +98,19 @@ def find_images(source: str | Path) -> list[Path]:
         return [source]
     root = existing_folder(source)
     decathlon = [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
-    inside = folders(root, "semantic_MRs") or decathlon[:1] or [root]
-    images = [path for path in files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
+    inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
+    images = [path for path in nifti_files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
     images = images or slice_layouts.find_slice_images(root)
     if not images:
-        raise UserError(f"{root}: {nothing_found(root)}; expected NIfTI images (.nii, .nii.gz) or slices (.png, .tif)")
-    index(images, case_name)  # two of one name would overwrite each other's result
+        raise UserError(
+            f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz) or slices (.png, .tif)"
+        )
+    index_by_key(images, case_name)  # two images of one name would overwrite each other's result
     return images
 
 
 def dataset_description(dataset_dir: str | Path) -> str:
-    """What the folder says of itself, for the record of what a model was trained on."""
+    """Returns the description in the folder's JSON file, or its name. It is kept with the weights."""
     root = Path(dataset_dir)
     for name in ("phantom.json", "dataset.json"):
         described = read_json(root / name) if (root / name).is_file() else {}
@@ -113,7 +120,7 @@ def dataset_description(dataset_dir: str | Path) -> str:
 
 
 def dataset_classes(dataset_dir: str | Path) -> list[str] | None:
-    """Class names that a dataset.json gives, in either of its two spellings, or None."""
+    """Returns the class names in a dataset.json (name by value, or value by name), or None if there are none."""
     path = Path(dataset_dir) / "dataset.json"
     labels = read_json(path).get("labels") if path.is_file() else None
     if not isinstance(labels, dict) or not labels:
@@ -125,6 +132,7 @@ def dataset_classes(dataset_dir: str | Path) -> list[str] | None:
 
 
 def existing_folder(path: str | Path, knob: str = "dataset_dir") -> Path:
+    """Returns the path of a folder, and refuses anything else."""
     root = Path(path)
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
@@ -136,36 +144,38 @@ def is_nifti(path: Path) -> bool:
     return path.name.lower().endswith((".nii", ".nii.gz")) and not path.name.startswith(".")
 
 
-def folders(root: Path, prefix: str) -> list[Path]:
-    """Folders whose name begins with `prefix`, at most two levels down (unzipped archives add a level)."""
+def folders_named(root: Path, prefix: str) -> list[Path]:
+    """Finds folders whose name begins with `prefix`, at most two levels down (unzipped archives add a level)."""
     candidates = [root, *root.glob("*"), *root.glob("*/*")]
     return sorted(path for path in candidates if path.is_dir() and path.name.startswith(prefix))
 
 
-def files(roots: Iterable[Path]) -> list[Path]:
-    found = {path for root in roots for path in root.rglob("*")}  # once each: one root may lie in another
+def nifti_files(roots: Iterable[Path]) -> list[Path]:
+    """Finds the NIfTI files in folders and in everything below them."""
+    found = {path for root in roots for path in root.rglob("*")}  # a set, because one folder may be inside another
     return sorted(path for path in found if path.is_file() and is_nifti(path))
 
 
-def index(paths: Iterable[Path], key) -> dict:
-    """Paths by key; two of one key are refused, because one would silently replace the other."""
+def index_by_key(paths: Iterable[Path], key) -> dict:
+    """Returns paths by key. Two paths of one key are refused, because one would silently replace the other."""
     found: dict = {}
     for path in paths:
         name = key(path)
         if name in found:
             shown = f"patient {name[0]}, week {name[1]}" if isinstance(name, tuple) else f"name {name}"
-            raise UserError(f"{path}: the same {shown} as {found[name]}; expected one file of each, move one away")
+            raise UserError(f"{path}: the same {shown} as {found[name]}; expected one file for each, move one away")
         found[name] = path
     return found
 
 
-def match(root: Path, images: dict, labels: dict) -> list[tuple[Path, Path]]:
-    """Pairs of equal keys; what is left over on either side is refused by name."""
-    slice_layouts.refuse_alone(images, labels, "label", f" in {root}")
+def match_pairs(root: Path, images: dict, labels: dict) -> list[tuple[Path, Path]]:
+    """Pairs images and labels of equal keys, and refuses an image or a label that has no partner."""
+    slice_layouts.refuse_unpaired(images, labels, "label", f" in {root}")
     return [(image, labels[key]) for key, image in images.items()]
 
 
 def scan_key_or_refuse(path: Path) -> tuple[str, int | None]:
+    """Returns patient and week from the file name, and refuses a name without them."""
     patient, week = scan_key(path)
     if week is None:
         raise UserError(f"{path}: expected a name like Case_004_Week0_LFOV.nii.gz; rename it or move it away")
@@ -173,18 +183,18 @@ def scan_key_or_refuse(path: Path) -> tuple[str, int | None]:
 
 
 def decathlon_key(path: Path) -> str:
-    """Name of the case; the channel number that nnU-Net appends (`_0000`) is dropped, a second channel refused."""
+    """Returns the name of the case without nnU-Net's channel number (`_0000`), and refuses a second channel."""
     name = case_name(path)
     channel = re.search(r"_(\d{4})$", name)
     if not channel or any((path.parent.parent / "labelsTr" / f"{name}{end}").exists() for end in (".nii.gz", ".nii")):
         return name
     if int(channel[1]) > 0 and path.with_name(path.name.replace(channel[0], "_0000")).exists():
-        raise UserError(f"{path}: a second channel; expected images of one channel, keep the _0000 files only")
+        raise UserError(f"{path}: found a second channel, expected images of one channel; keep the _0000 files only")
     return name[:-5]
 
 
-def decathlon_list(root: Path) -> list[tuple[Path, Path]] | None:
-    """Pairs that a dataset.json lists, or None where it lists none."""
+def decathlon_pairs(root: Path) -> list[tuple[Path, Path]] | None:
+    """Returns the pairs that a dataset.json lists, or None if it lists none."""
     path = root / "dataset.json"
     training = read_json(path).get("training") if path.is_file() else None
     if not isinstance(training, list) or not training:
@@ -192,23 +202,24 @@ def decathlon_list(root: Path) -> list[tuple[Path, Path]] | None:
     pairs = []
     for entry in training:
         if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
-            raise UserError(f"{path}: found {entry!r} under training, expected an object with image and label")
+            raise UserError(f"{path}: found {entry!r} under training, expected an object with image and label; fix it")
         pairs.append((root / entry["image"], root / entry["label"]))
     for file in (file for pair in pairs for file in pair):
         if not file.is_file():
-            raise UserError(f"{file}: listed in {path} but not there; add the file or take it off the list")
-    index((image for image, _ in pairs), case_name)
+            raise UserError(f"{file}: listed in {path}, but no such file; add it or remove it from the list")
+    index_by_key((image for image, _ in pairs), case_name)
     return pairs
 
 
-def nothing_found(root: Path) -> str:
-    """Why a folder gave nothing: DICOM inside, empty, or something else."""
+def reason_nothing_found(root: Path) -> str:
+    """Says why no image was found in a folder: it contains DICOM files, is empty, or has an unknown layout."""
     inside = [path for _, path in zip(range(200), root.rglob("*")) if path.is_file()]
     if any(is_dicom(path) for path in inside):
-        return "holds DICOM files, which are not read directly: convert each series with dcm2niix -z y -o OUT DIR"
-    return "holds no files" if not inside else "holds no images in a known layout"
+        return "contains DICOM files, which can't be read: convert each series with dcm2niix -z y -o OUT DIR"
+    return "contains no files" if not inside else "contains no images in a known layout"
 
 
 def is_dicom(path: Path) -> bool:
+    """Returns whether a file has the marker of DICOM behind its preamble."""
     with path.open("rb") as file:
         return file.read(132)[128:] == b"DICM"

@@ -1,4 +1,8 @@
-"""What can be said of a label map when no truth is at hand: volumes, pieces, the border; and what training data had."""
+"""Checks whether a predicted label map is plausible when no truth is available.
+
+Volumes, number of pieces and contact with the border are compared with those of the training labels. Training keeps
+these figures with the weights; the report of an inference warns where a prediction is outside them.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +13,18 @@ from scipy.ndimage import find_objects, generate_binary_structure, label
 from scripts.core.processes import is_main_process
 from scripts.data.label_maps import read_labels
 
-TOUCHING = 0.05  # share of the training cases from which on touching the border is nothing special
-MANY = 10  # pieces, where the training data's number isn't known
-SPECK_ML = 0.05  # pieces smaller than this are not counted
+TOUCHING = 0.05  # if at least this share of the training cases touches the border, a prediction may touch it too
+MANY = 10  # pieces that are usual at most, if the training data's number isn't known
+SPECK_ML = 0.05  # smaller pieces are not counted
 
 
-def describe(labels: np.ndarray, affine: np.ndarray, class_names: Sequence[str]) -> dict[str, dict]:
-    """By class: `ml`, `pieces` (connected by face, edge or corner; no specks) and `border` (touches the volume's)."""
+def describe_labels(labels: np.ndarray, affine: np.ndarray, class_names: Sequence[str]) -> dict[str, dict]:
+    """Measures every class of a label map.
+
+    Returns:
+        By class: `ml`, the volume; `pieces`, their number (voxels that share a face, edge or corner are connected;
+        pieces below 0.05 ml are not counted); `border`, whether the class touches the border of the volume.
+    """
     voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
     corners = generate_binary_structure(3, 3)
     found = {}
@@ -34,24 +43,24 @@ def describe(labels: np.ndarray, affine: np.ndarray, class_names: Sequence[str])
     return found
 
 
-def ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) -> dict[str, dict]:
-    """What the labels of the training data span; kept with the model, so that inference can say what is unusual.
+def training_ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) -> dict[str, dict]:
+    """Measures the ranges of the training labels. They are kept with the weights, so that inference can warn.
 
     Args:
         cases: with a `label` path each.
         class_names: names of the values 0, 1, ...; the background is left out.
-        workers: threads that read.
+        workers: number of threads that read.
 
     Returns:
         By class: `ml` [least, most], `pieces` (most), `border` (share of the cases that touch it) and `n`, the number
-        of cases that have the class. Empty in all but the main process.
+        of cases that have the class. Only the main process measures; the others return an empty dictionary.
     """
     if not is_main_process():
         return {}
 
     def read(case: dict) -> dict:
         labels, affine = read_labels(case["label"], class_names)
-        return describe(labels, affine, class_names)
+        return describe_labels(labels, affine, class_names)
 
     with ThreadPoolExecutor(max(1, workers)) as pool:
         found = list(pool.map(read, cases))
@@ -69,18 +78,18 @@ def ranges(cases: Sequence[dict], class_names: Sequence[str], workers: int = 1) 
     return known
 
 
-def doubts(found: dict[str, dict], known: dict[str, dict] | None) -> list[str]:
-    """One sentence for everything that a person should look at.
+def find_doubts(found: dict[str, dict], known: dict[str, dict] | None) -> list[str]:
+    """Returns one line for every unusual property of a predicted map that a person should look at.
 
     Args:
-        found: what `describe` says of a predicted map.
-        known: what `ranges` said of the training data; None or empty where the weights carry none.
+        found: result of `describe_labels` for the predicted map.
+        known: result of `training_ranges`; None or empty if the weights have none.
     """
     lines = []
     for name, now in found.items():
         usual = (known or {}).get(name)
         if not now["ml"]:
-            lines.append(f"{name}: missing, not a single voxel found")
+            lines.append(f"{name}: missing, no voxel found")
             continue
         if now["border"] and (usual is None or usual["border"] < TOUCHING):
             lines.append(f"{name}: touches the border of the volume, it may be cut off")

@@ -1,12 +1,15 @@
-"""Scans that lie on disk slice by slice: PNG and TIFF pictures, and NIfTI files of two axes.
+"""Scans that are stored slice by slice: PNG and TIFF pictures, and NIfTI files of two axes.
 
-The slices of a scan are one volume, slices along its last axis, and a path with * in place of the slice's number names
-them all: `keras_slices_test/case_040_week_0_slice_*.nii.gz`. A path without * is a slice by itself.
+The slices of a scan are read as one volume, with the slices along its last axis. A path with * in place of the slice's
+number means all of them: `keras_slices_test/case_040_week_0_slice_*.nii.gz`. A path without * is a single slice.
+
+The configurations for slices name `SliceReader`; the datalist, the data check and the writer use the functions.
 """
 
 import os
 import re
 import stat
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,25 +28,46 @@ MODES = {"L": "grey, 8 bit", "I;16": "grey, 16 bit", "RGB": "colour, 8 bit"}
 OTHER_MODES = {"P": "a palette", "1": "one bit a pixel", "RGBA": "a channel of transparency", "LA": "transparency"}
 LARGEST_PIXELS = 2**26
 LARGEST_FILE = 2**29  # bytes
-IN_MASK = 255  # what a mask of two values has for its class
+MASK_VALUE = 255  # value of the class in a mask of two values
 
-# Of a picture, rows go from front to back and columns from right to left, as radiologists look at a slice. NIfTI
-# slices are taken to be sagittal, as HipMRI's are: first axis front to back, second foot to head, slices right to left.
+# The rows of a picture go from front to back and its columns from right to left, as radiologists look at a slice. NIfTI
+# slices are assumed to be sagittal, as HipMRI's: first axis front to back, second foot to head, slices right to left.
 PICTURE_AXES = np.diag([-1.0, -1.0, 1.0, 1.0])
 SAGITTAL_AXES = np.array([[0, 0, -1, 0], [-1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]], float)
 
 
+class FolderNames:
+    """The sorted names in folders; each folder is listed once.
+
+    Make a new one for every pass over a data set: it does not see files that are added or removed later.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[Path, list[str]] = {}
+
+    def starting_with(self, folder: Path, start: str) -> list[str]:
+        """Returns the names in a folder that begin with `start`; none if there is no such folder."""
+        if folder not in self.names:
+            self.names[folder] = sorted(os.listdir(folder)) if folder.is_dir() else []
+        names = self.names[folder]
+        first = last = bisect_left(names, start)
+        while last < len(names) and names[last].startswith(start):
+            last += 1
+        return names[first:last]
+
+
 def is_sliced(path: str | Path) -> bool:
+    """Returns whether the name is that of a slice or of a stack of slices."""
     name = Path(path).name
     return is_picture(name) or bool(NIFTI_SLICE.search(name))
 
 
-def refuse_unread(path: str | Path, reader: str | None) -> None:
-    """Refuses slices where the configuration names no reader for them: it is made for volumes."""
+def refuse_slices_without_reader(path: str | Path, reader: str | None) -> None:
+    """Refuses slices if the configuration names no reader for them, because it is made for volumes."""
     if reader is None and is_sliced(path):
         raise UserError(
             f"{path}: found slices, expected a volume; this configuration is for volumes, add a recipe for slices "
-            "to --config_file, as configs/recipe_hipmri_2d.json"
+            "to --config_file, such as configs/recipe_hipmri_2d.json"
         )
 
 
@@ -51,47 +75,52 @@ def is_picture(path: str | Path) -> bool:
     return Path(path).name.lower().endswith(PICTURES)
 
 
-def numbered(path: str | Path) -> dict[int, Path]:
-    """The files of a stack by their numbers, in order; a slice by itself has number 0."""
+def slice_files(path: str | Path, listed: FolderNames | None = None) -> dict[int, Path]:
+    """Returns the files of a stack by their numbers, in order. A single file has number 0.
+
+    Args:
+        path: of the stack, with * for the number, or of a single file.
+        listed: for many stacks of one folder, so that the folder is listed once.
+    """
     path = Path(path)
     head, star, tail = path.name.partition("*")
     if not star:
         return {0: path}
     name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
-    inside = path.parent.iterdir() if path.parent.is_dir() else ()
-    found = {int(match[1]): file for file in inside if (match := name.fullmatch(file.name))}
+    inside = (listed or FolderNames()).starting_with(path.parent, head)
+    found = {int(match[1]): path.with_name(match[0]) for match in map(name.fullmatch, inside) if match}
     return dict(sorted(found.items()))
 
 
-def members(path: str | Path) -> list[Path]:
-    """The files of a stack in order; any other path is the only one of its own."""
-    return list(numbered(path).values())
+def scan_files(path: str | Path, listed: FolderNames | None = None) -> list[Path]:
+    """Returns the files of a stack in order. For any other path it is the only file."""
+    return list(slice_files(path, listed).values())
 
 
-def exists(path: str | Path) -> bool:
-    """Whether there is such a file, or at least one of such a stack."""
-    found = members(path)
+def scan_exists(path: str | Path, listed: FolderNames | None = None) -> bool:
+    """Returns whether the file exists, or at least one file of the stack."""
+    found = scan_files(path, listed)
     return bool(found) and found[0].is_file()
 
 
-def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """A stack as a volume of three axes, or four with colours on the last, and its affine.
+def read_slices(path: str | Path, listed: FolderNames | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a stack as a volume of three axes, or four with the colours on the last, and its affine.
 
-    A grey volume of 0 and 255 and nothing between is a mask; it is read as 0 and 1.
+    A grey volume of the values 0 and 255 only is a mask; it is read as 0 and 1.
 
     Raises:
         UserError: the first slice that is not readable, of another kind or size, or missing between others.
     """
-    found = numbered(path)
+    found = slice_files(path, listed)
     if not found:
-        raise UserError(f"{path}: no such slices; expected files with a number in place of *")
+        raise UserError(f"{path}: no such slices; expected files with a number in place of *, correct the path")
     first, *_ = found.values()
     kept, affine = [], np.eye(4)
-    for file, (values, axes) in ((file, slice_of(file)) for file in found.values()):
+    for file, (values, axes) in ((file, read_slice(file)) for file in found.values()):
         if kept and values.shape != kept[0].shape:
             raise UserError(
-                f"{file}: found {shown_size(values)}, expected {shown_size(kept[0])} as {first.name} has; "
-                "slices of one scan are of one size, mend it or move the scan away"
+                f"{file}: found {size_text(values)}, expected {size_text(kept[0])} as {first.name} has; "
+                "slices of one scan are of one size, fix it or move the scan away"
             )
         affine = axes if not kept else affine
         kept.append(values)
@@ -99,31 +128,32 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if gap is not None:
         raise UserError(f"{path}: slice {gap} is missing between {min(found)} and {max(found)}; add it")
     values = np.stack(kept, axis=2)
-    if values.dtype == np.uint8 and values.ndim == 3 and not np.isin(values, (0, IN_MASK), invert=True).any():
-        values = values // IN_MASK
+    if values.dtype == np.uint8 and values.ndim == 3 and not np.isin(values, (0, MASK_VALUE), invert=True).any():
+        values = values // MASK_VALUE
     return values, affine
 
 
-def shown_size(values: np.ndarray) -> str:
+def size_text(values: np.ndarray) -> str:
+    """Returns the size of a slice in words."""
     colours = f", {values.shape[2]} channels" if values.ndim == 3 else ""
     return f"{values.shape[0]} x {values.shape[1]} pixels{colours}"
 
 
-def slice_of(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """One slice, and the affine of a volume that begins with it."""
+def read_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads one slice, and the affine of a volume that begins with it."""
     try:
         found = os.stat(file)
         if not stat.S_ISREG(found.st_mode) or not 0 < found.st_size <= LARGEST_FILE:
-            raise ValueError(f"found no file of 1 to {LARGEST_FILE} bytes")
-        return picture(file) if is_picture(file) else nifti_slice(file)
+            raise ValueError(f"expected a file of 1 to {LARGEST_FILE} bytes")
+        return read_picture(file) if is_picture(file) else read_nifti_slice(file)
     except UserError:
         raise
-    except Exception as error:  # Pillow and nibabel raise many kinds for a file that is not whole
+    except Exception as error:  # Pillow and nibabel raise many kinds for an incomplete file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].replace(str(file), "")[:100]
         raise UserError(f"{file}: not readable ({reason}); copy or write it again") from error
 
 
-def picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
     with Image.open(file) as image:
         mode, (width, height) = image.mode, image.size
         if width * height > LARGEST_PIXELS:
@@ -131,49 +161,49 @@ def picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
         if mode not in MODES:
             raise UserError(
                 f"{file}: found {OTHER_MODES.get(mode, f'mode {mode}')}, expected one of: {', '.join(MODES.values())}; "
-                "write it again so"
+                "write it again in one of these"
             )
         if getattr(image, "n_frames", 1) > 1:
             raise UserError(f"{file}: found {image.n_frames} pictures in it, expected one; write one file a slice")
-        image.verify()  # checksums, where the format has any
+        image.verify()  # checks the checksums, if the format has any
     with Image.open(file) as image:
         return np.asarray(image).swapaxes(0, 1), PICTURE_AXES.copy()
 
 
-def nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
     image = nib.load(file)
     shape = image.shape
     while len(shape) > 2 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 2:
-        raise UserError(f"{file}: found shape {image.shape}, expected a slice of two axes; a volume has another name")
+        raise UserError(f"{file}: found shape {image.shape}, expected a slice of two axes; rename it if it is a volume")
     if np.prod(shape, dtype=float) > LARGEST_PIXELS:
         raise UserError(f"{file}: found shape {image.shape}, expected {LARGEST_PIXELS} pixels at most; crop it")
     values = np.asanyarray(image.dataobj).reshape(shape)
     if not np.isfinite(values).all():
         raise UserError(f"{file}: found values that are not finite (NaN or infinite); write it again without them")
     first, second = (float(size) if 0 < size < np.inf else 1.0 for size in image.header["pixdim"][1:3])
-    # How far the next slice is, a file of two axes can't say: as far as HipMRI's, whose x and y are spaced alike.
+    # A file of two axes doesn't contain the distance to the next slice. In HipMRI it equals the first spacing.
     return values, SAGITTAL_AXES @ np.diag([first, second, first, 1.0])
 
 
-def save(labels: np.ndarray, source: str | Path, folder: Path, case: str, classes: int) -> str:
-    """Writes a label map as pictures like those it was made from; with one class it is 0 and 255.
+def write_label_pictures(labels: np.ndarray, source: str | Path, folder: Path, case: str, classes: int) -> str:
+    """Writes a label map as pictures of the same format as its images. With two classes, the values are 0 and 255.
 
     Args:
         labels: volume, slices along the last axis.
-        source: path of the pictures.
-        folder: that takes the result.
-        case: name of the result, where the source's must not be seen.
+        source: path of the images.
+        folder: folder of the result.
+        case: name of the case, from which the names of the files are made.
         classes: number of classes, background included.
 
     Returns:
-        The name of the result in the folder, with * where it is several files.
+        The name of the result in the folder, with * for the number if it is a stack.
     """
     stacked = "*" in Path(source).name
-    values = (labels * (IN_MASK if classes == 2 else 1)).astype(np.uint8)
+    values = (labels * (MASK_VALUE if classes == 2 else 1)).astype(np.uint8)
     ending = Path(source).suffix
-    for depth, number in enumerate(numbered(source)):
+    for depth, number in enumerate(slice_files(source)):
         name = f"{case}_{number}_seg{ending}" if stacked else f"{case}_seg{ending}"
         with atomic_write(folder / name) as partial:
             Image.fromarray(values[..., depth].swapaxes(0, 1)).save(
@@ -183,14 +213,14 @@ def save(labels: np.ndarray, source: str | Path, folder: Path, case: str, classe
 
 
 class SliceReader(NibabelReader):
-    """MONAI's reader of NIfTI volumes that takes slices and stacks of them as well."""
+    """MONAI's reader of NIfTI volumes, which also reads slices and stacks of slices."""
 
     def verify_suffix(self, filename: Sequence[str] | str) -> bool:
         return all(is_sliced(name) for name in ensure_tuple(filename)) or super().verify_suffix(filename)
 
     def read(self, data: Sequence[str] | str, **kwargs):
         (name,) = ensure_tuple(data)
-        return read(name) if is_sliced(name) else super().read(data, **kwargs)
+        return read_slices(name) if is_sliced(name) else super().read(data, **kwargs)
 
     def get_data(self, img) -> tuple[np.ndarray, dict]:
         if not isinstance(img, tuple):

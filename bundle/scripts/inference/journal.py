@@ -1,4 +1,8 @@
-"""`run.json`: what became of every case of an inference or evaluation, written after each one."""
+"""`run.json`: the record of an inference or evaluation, with the result of every case. It is written after each case.
+
+With `resume` a later run reads it and skips the cases that are finished. The writer, the scorer, `skipping.py` and
+`submission.py` use it.
+"""
 
 import hashlib
 import logging
@@ -11,10 +15,10 @@ import torch
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
-from scripts.data.anonymise import case_code, secret
-from scripts.data.digests import digest
+from scripts.data.anonymise import case_code, secret_word
+from scripts.data.digests import sha256_of_files
 from scripts.data.layouts import case_name, scan_key
-from scripts.data.slices import exists
+from scripts.data.slices import scan_exists
 
 logger = logging.getLogger(__name__)
 
@@ -22,15 +26,15 @@ DONE, FAILED = "done", "failed"
 
 
 class Journal:
-    """Knows what is done and what has failed, and says so at the end by the exit status.
+    """Records which cases are done and which have failed. If any has failed, the exit status of the command is 1.
 
     Args:
         output_dir: folder of `run.json` and of the results.
-        weights: file the network's weights come from, or files.
-        settings: whatever else a result depends on: transforms, network, numbers; compared as text.
-        anonymise: True or a secret word: codes in place of names.
-        resume: go by the `run.json` that is there: a case counts as done if its input, the weights and the settings
-            are the same as then and its result is still there.
+        weights: file, or files, of the network's weights.
+        settings: everything else that a result depends on: transforms, network, numbers. They are compared as text.
+        anonymise: True or a secret word: write codes in place of names.
+        resume: skip the cases that an existing `run.json` records as done, if input, weights and settings are the same
+            and the result still exists.
     """
 
     def __init__(
@@ -43,16 +47,16 @@ class Journal:
     ):
         self.file = Path(output_dir) / "run.json"
         self.weights, self.settings, self.resume = weights, settings, resume
-        self.word = secret(anonymise)
+        self.word = secret_word(anonymise)
         self.cases: dict[str, dict] = {}
         self.earlier: dict[str, dict] = {}
 
     def begin(self) -> None:
-        """To be called once the weights are there; reads what an earlier run has done."""
+        """Starts the record, and reads that of an earlier run if `resume` is set. The weights must exist by now."""
         self.cases = {}
         self.made_with = {
-            "weights": digest(self.weights),
-            "settings": hashlib.sha256(described(self.settings).encode()).hexdigest(),
+            "weights": sha256_of_files(self.weights),
+            "settings": hashlib.sha256(settings_text(self.settings).encode()).hexdigest(),
         }
         self.earlier = {}
         if self.resume and self.file.is_file():
@@ -60,41 +64,42 @@ class Journal:
             if content.get("made_with") == self.made_with:
                 self.earlier = {case["image"]: case for case in content["cases"] if case["fate"] == DONE}
             else:
-                logger.info(f"{self.file}: made with other weights or settings; every case is done anew")
+                logger.info(f"{self.file}: made with other weights or settings; every case is done again")
         elif self.resume:
             logger.info(f"nothing to resume: no {self.file}, every case is done")
 
-    def shown(self, image: str) -> str:
-        """What a case is called in the file: the image's path, or its code."""
+    def public_name(self, image: str) -> str:
+        """Returns the name of a case in the record: the path of its image, or its code."""
         return image if self.word is None else case_code(case_name(image), scan_key(image)[0], self.word)
 
     def is_done(self, image: str, input_digest: str) -> bool:
-        """Whether an earlier run has left the result of the same input, made the same way."""
-        case = self.earlier.get(self.shown(image))
-        if not case or case["digest"] != input_digest or not exists(file := self.file.parent / case["output"]):
+        """Returns whether an earlier run has made the result from the same input, in the same way."""
+        case = self.earlier.get(self.public_name(image))
+        if not case or case["digest"] != input_digest or not scan_exists(file := self.file.parent / case["output"]):
             return False
-        return "output_digest" not in case or case["output_digest"] == digest(file)
+        return "output_digest" not in case or case["output_digest"] == sha256_of_files(file)
 
-    def done(self, image: str, input_digest: str, output: str, seconds: float, sealed: bool = False) -> None:
-        """Notes a result; one that is sealed counts only as it is now, another may be corrected by hand."""
+    def record_done(self, image: str, input_digest: str, output: str, seconds: float, sealed: bool = False) -> None:
+        """Records a result. If `sealed`, it is valid only as long as its file does not change; others may be edited."""
         facts = {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3)}
-        seal = {"output_digest": digest(self.file.parent / output)} if sealed else {}
-        self.note(image, {**facts, **seal})
+        seal = {"output_digest": sha256_of_files(self.file.parent / output)} if sealed else {}
+        self.record(image, {**facts, **seal})
 
-    def keep(self, image: str) -> str:
-        """Takes over what an earlier run has noted; returns the name of its result."""
-        self.note(image, self.earlier[self.shown(image)])
-        return self.earlier[self.shown(image)]["output"]
+    def reuse(self, image: str) -> str:
+        """Copies the record of a case from an earlier run, and returns the name of its result."""
+        self.record(image, self.earlier[self.public_name(image)])
+        return self.earlier[self.public_name(image)]["output"]
 
-    def fail(self, image: str, reason: str) -> None:
-        if self.word is not None:  # what looks like a file may hold a name
+    def record_failure(self, image: str, reason: str) -> None:
+        """Records and logs that a case has failed."""
+        if self.word is not None:  # a path may contain a patient's name
             reason = " ".join("(a file)" if "/" in part or ".nii" in part else part for part in reason.split())
-        shown = self.shown(image)
+        shown = self.public_name(image)
         logger.warning(f"{reason if reason.startswith(shown) else f'{shown}: {reason}'}; skipped")
-        self.note(image, {"fate": FAILED, "reason": reason})
+        self.record(image, {"fate": FAILED, "reason": reason})
 
-    def note(self, image: str, facts: dict) -> None:
-        self.cases[self.shown(image)] = {"image": self.shown(image), **facts}
+    def record(self, image: str, facts: dict) -> None:
+        self.cases[self.public_name(image)] = {"image": self.public_name(image), **facts}
         self.write()
 
     def failures(self) -> list[str]:
@@ -107,26 +112,30 @@ class Journal:
         content["cases"] = [self.cases[image] for image in sorted(self.cases)]
         write_json(content, self.file)
 
-    def leave(self) -> None:
-        """Ends the command with status 1 if a case has failed; the last thing to be done."""
+    def exit_with_status(self) -> None:
+        """Ends the command with exit status 1 if a case has failed. This is the last step of a run.
+
+        Raises:
+            UserError: how many cases have failed.
+        """
         failed = [case for case in self.cases.values() if case["fate"] == FAILED]
         if failed:
             names = ", ".join(Path(case["image"]).name for case in failed[:3]) + (", ..." if len(failed) > 3 else "")
             raise UserError(
-                f"{len(failed)} of {len(self.cases)} cases failed ({names}); the others are whole, {self.file} says "
-                "why. Mend or remove these and start again with --resume True"
+                f"{len(failed)} of {len(self.cases)} cases failed ({names}); the others are complete. {self.file} has "
+                "the reasons; fix or remove these cases and start again with --resume True"
             )
 
 
-def described(thing: object, depth: int = 6) -> str:
-    """Settings as text: equal for objects made alike, in this process or another."""
-    if thing is None or isinstance(thing, str | int | float | bool | torch.dtype | torch.device | Path):
-        return str(thing)
-    if isinstance(thing, dict):
-        return "{" + ", ".join(f"{key}: {described(value, depth)}" for key, value in thing.items()) + "}"
-    if isinstance(thing, list | tuple | set):
-        return "[" + ", ".join(described(value, depth) for value in thing) + "]"
-    if isinstance(thing, torch.nn.Module):
-        return repr(thing)
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{name} {described(vars(thing), depth - 1)}" if depth and hasattr(thing, "__dict__") else name
+def settings_text(value: object, depth: int = 6) -> str:
+    """Returns settings as text. It is the same for equal objects, in this process or in another."""
+    if value is None or isinstance(value, str | int | float | bool | torch.dtype | torch.device | Path):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {settings_text(value, depth)}" for key, value in value.items()) + "}"
+    if isinstance(value, list | tuple | set):
+        return "[" + ", ".join(settings_text(item, depth) for item in value) + "]"
+    if isinstance(value, torch.nn.Module):
+        return repr(value)
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    return f"{name} {settings_text(vars(value), depth - 1)}" if depth and hasattr(value, "__dict__") else name

@@ -1,8 +1,8 @@
-"""From the scores of a network to the labels of the image's own grid, interpolating only where classes meet.
+"""Turns the scores of a network into labels on the image's own grid; scores are interpolated only where classes meet.
 
-Between eight voxels that agree on the largest score, every linear mixture agrees with them as well. So their label is
-taken as it is, and scores are mixed for the rest alone: the labels that `Invertd` and an argmax give, in a fraction of
-their time and memory.
+If eight neighbouring voxels have the same best class, every linear interpolation between them has the same best class.
+So their label is used directly, and scores are interpolated only for the other voxels. The result is that of `Invertd`
+and an argmax, in a fraction of their time and memory. `fast.json` uses it.
 """
 
 from collections.abc import Hashable, Mapping
@@ -15,18 +15,19 @@ from monai.transforms import MapTransform
 
 from scripts.core.errors import UserError
 
-MIXED = 255  # no class has this number
-CHUNK = 2**18  # voxels at once
+MIXED = 255  # stands for a cell whose corners have different classes
+CHUNK = 2**18  # voxels that are interpolated at once
 
 
 class RestoreLabelsd(MapTransform):
-    """Turns the scores of a class each, on the network's grid, into one label map on the grid that was read.
+    """Turns scores on the network's grid, one channel for each class, into a label map on the original grid.
 
-    What lies beyond the network's grid, as after a crop, becomes background.
+    Voxels outside the network's grid, for example after a crop, become background.
 
     Args:
         keys: scores, channels first.
-        orig_keys: the image they were made from: its affine is the network's grid, its metadata tell the other.
+        orig_keys: the image from which they were computed. Its affine is the network's grid, and its metadata have the
+            original one.
     """
 
     def __init__(self, keys: KeysCollection, orig_keys: str):
@@ -46,12 +47,12 @@ class RestoreLabelsd(MapTransform):
 
 
 def restore(scores: torch.Tensor, grid: torch.Tensor, affine: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    """Labels of type uint8 on a grid of a shape and an affine, of scores (classes first) on another grid."""
+    """Returns the labels (uint8) on the grid of `affine` and `shape`, from scores (classes first) on `grid`."""
     if not 1 < scores.shape[0] < MIXED:
-        raise UserError(f"found {scores.shape[0]} map(s) of scores, expected one for each class; leave fast.json out")
-    order, places = axes(torch.linalg.solve(grid, affine), shape)
+        raise UserError(f"found {scores.shape[0]} map(s) of scores, expected one for each class; run without fast.json")
+    order, places = axis_order(torch.linalg.solve(grid, affine), shape)
     scores = scores.permute(0, *(axis + 1 for axis in order)).to("cpu", torch.float32)
-    cells = agreed(largest(scores))
+    cells = cell_labels(best_class(scores))
     lows, shares, inside = zip(*(neighbours(place, size) for place, size in zip(places, scores.shape[1:])))
     labels = cells
     for axis, low in enumerate(lows):
@@ -59,23 +60,23 @@ def restore(scores: torch.Tensor, grid: torch.Tensor, affine: torch.Tensor, shap
     for axis, known in enumerate(inside):
         if not known.all():
             labels.index_fill_(axis, (~known).nonzero()[:, 0], 0)
-    mix(labels, scores.permute(1, 2, 3, 0).contiguous(), lows, shares)
+    interpolate_mixed(labels, scores.permute(1, 2, 3, 0).contiguous(), lows, shares)
     return labels
 
 
-def axes(matrix: torch.Tensor, shape: list[int]) -> tuple[list[int], list[torch.Tensor]]:
-    """Which axis of the scores belongs to each of the labels', and where along it the labels' voxels lie."""
+def axis_order(matrix: torch.Tensor, shape: list[int]) -> tuple[list[int], list[torch.Tensor]]:
+    """Returns the axis of the scores for each axis of the labels, and the positions of the labels' voxels on it."""
     order = [int(column.abs().argmax()) for column in matrix[:3, :3].T]
     rest = matrix[:3, :3].clone()
     rest[order, range(3)] = 0
     if sorted(order) != [0, 1, 2] or rest.abs().max() * max(shape) > 0.01:
-        raise UserError("the chain turns images between voxels; leave fast.json out")
+        raise UserError("found transforms that rotate images, expected none; run without fast.json")
     places = [matrix[row, axis] * torch.arange(n) + matrix[row, 3] for axis, (row, n) in enumerate(zip(order, shape))]
     return order, places
 
 
-def largest(scores: torch.Tensor) -> torch.Tensor:
-    """The class of the largest score; the first of equals, as argmax has it."""
+def best_class(scores: torch.Tensor) -> torch.Tensor:
+    """Returns the class of the largest score. Of equal scores it is the first, as for argmax."""
     best, labels = scores[0].clone(), torch.zeros(scores.shape[1:], dtype=torch.uint8)
     for value in range(1, scores.shape[0]):
         labels.masked_fill_(scores[value] > best, value)
@@ -83,8 +84,8 @@ def largest(scores: torch.Tensor) -> torch.Tensor:
     return labels
 
 
-def agreed(labels: torch.Tensor) -> torch.Tensor:
-    """For every cell between voxels the label of all eight corners, or MIXED; one cell less along each axis."""
+def cell_labels(labels: torch.Tensor) -> torch.Tensor:
+    """Returns the common label of the eight corners of every cell, or MIXED. There is one cell less along each axis."""
     low, high = labels, labels
     for axis, size in enumerate(labels.shape):
         if size > 1:
@@ -96,15 +97,15 @@ def agreed(labels: torch.Tensor) -> torch.Tensor:
 
 
 def neighbours(places: torch.Tensor, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of each place the voxel below, the share of the one above, and whether the place is within the grid at all."""
+    """Returns for each position the voxel below, the weight of the voxel above, and whether it is inside the grid."""
     inside = (places > -0.501) & (places < size - 0.499)
     places = places.clamp(0, size - 1)
     low = places.floor().clamp(max=max(size - 2, 0)).long()
     return low, (places - low).float(), inside
 
 
-def mix(labels: torch.Tensor, scores: torch.Tensor, lows: tuple, shares: tuple) -> None:
-    """Fills in the voxels that are MIXED: the largest of their eight neighbours' weighted scores, classes last."""
+def interpolate_mixed(labels: torch.Tensor, scores: torch.Tensor, lows: tuple, shares: tuple) -> None:
+    """Fills in the voxels that are MIXED, with the best class of the interpolated scores (classes last)."""
     sizes = scores.shape[:3]
     rows = scores.reshape(-1, scores.shape[3])
     for found in (labels == MIXED).nonzero().split(CHUNK):
@@ -118,4 +119,4 @@ def mix(labels: torch.Tensor, scores: torch.Tensor, lows: tuple, shares: tuple) 
             for part, step in zip(share, steps):
                 weight = weight * (part if step else 1 - part)
             total.addcmul_(rows[(x * sizes[1] + y) * sizes[2] + z], weight[:, None])
-        labels[tuple(found.T)] = largest(total.T)
+        labels[tuple(found.T)] = best_class(total.T)

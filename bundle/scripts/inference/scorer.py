@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from scripts.core.errors import one_line_reason
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import gather, is_main_process
-from scripts.data.digests import digest
+from scripts.data.digests import sha256_of_files
 from scripts.data.label_maps import read_volume, refuse_other_grid, round_labels
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records
@@ -31,7 +31,7 @@ class CaseScorer:
         class_names: names of the values 0, 1, ...
         journal: knows the weights and whether names are to be codes; told what becomes of every case.
         network: what predicts.
-        data: of `scripts.data.datalist.prepare`: knows which image is whose.
+        data: of `scripts.data.datalist.prepare_datalist`: knows which image is whose.
         datalist: file of the data list.
         split: which part of it is evaluated.
         device: that the network runs on.
@@ -54,7 +54,7 @@ class CaseScorer:
         self.class_names = list(class_names)
         self.journal, self.network, self.device = journal, network, device
         self.patients = data["patients"]
-        self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {digest(datalist)}"]]
+        self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {sha256_of_files(datalist)}"]]
         self.source.append(["Split", split])
         knobs.check({"tolerance_mm": tolerance_mm})
         self.tolerance_mm = float(tolerance_mm)
@@ -83,14 +83,14 @@ class CaseScorer:
         try:
             call(source, *arguments)
         except Exception as error:
-            self.journal.fail(source, one_line_reason(error))
+            self.journal.record_failure(source, one_line_reason(error))
 
     def take_up(self, source: str) -> None:
-        self.records.append(read_json(self.dir / self.journal.keep(source)))
+        self.records.append(read_json(self.dir / self.journal.reuse(source)))
 
     def score(self, source: str, digest: str, item: dict, seconds: float) -> None:
         record = self.measure(item, source, seconds)
-        self.journal.done(source, digest, self.store(record), seconds, sealed=True)
+        self.journal.record_done(source, digest, self.store(record), seconds, sealed=True)
         self.records.append(record)
 
     def measure(self, item: dict, source: str, seconds: float) -> dict:

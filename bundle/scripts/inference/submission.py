@@ -1,4 +1,4 @@
-"""Label maps as run lengths in one CSV file, as challenges on pictures ask for them."""
+"""Writes label maps as run lengths in one CSV file, the format of challenges on pictures."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,15 @@ FILE = "submission.csv"
 
 
 class Submission:
-    """At the end of an inference writes `submission.csv`: `id,encoding`, a row for each class of each picture.
+    """Writes `submission.csv` at the end of an inference: columns `id,encoding`, a row for each class of each picture.
 
-    `cmr121_mask1` is class 1 of cmr121. The encoding lists pairs of start and length; pixels count from 1, down the
-    first column, then down the next. The file is read back and compared with the label maps before it counts.
+    The id `cmr121_mask1` is class 1 of cmr121. The encoding is a list of pairs of start and length. Pixels are counted
+    from 1, down the first column, then down the next. The file is read back and compared with the label maps.
 
     Args:
         output_dir: folder of the label maps.
         class_names: names of the values 0, 1, ...
-        journal: knows the label map of every case.
+        journal: record of the run, with the label map of every case.
     """
 
     def __init__(self, output_dir: str, class_names: Sequence[str], journal: Journal):
@@ -44,10 +44,12 @@ class Submission:
             with partial.open(newline="", encoding="utf-8") as file:
                 for (name, mask), row in zip(masks, csv.DictReader(file), strict=True):
                     if row["id"] != name or not np.array_equal(decode(row["encoding"], mask.shape), mask):
-                        raise UserError(f"{self.dir / FILE}: {name} does not come back as it was; write it again")
+                        raise UserError(
+                            f"{self.dir / FILE}: {name} differs from its label map when it is read; write it again"
+                        )
 
     def masks(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Every class of every picture by its id, columns first."""
+        """Yields the mask of every class of every picture with its id, indexed [column, row]."""
         for image, case in sorted(self.journal.cases.items()):
             if case["fate"] != DONE:
                 continue
@@ -60,14 +62,14 @@ class Submission:
 
 
 def encode(mask: np.ndarray) -> str:
-    """Runs of a mask that is indexed [column, row], as `start length start length ...`."""
+    """Returns the runs of a mask, indexed [column, row], as `start length start length ...`."""
     steps = np.diff(np.concatenate([[0], mask.ravel().astype(np.int8), [0]]))
     starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
     return " ".join(f"{start + 1} {end - start}" for start, end in zip(starts, ends, strict=True))
 
 
 def decode(encoding: str, shape: Sequence[int]) -> np.ndarray:
-    """The mask again."""
+    """Returns the mask of an encoding, see `encode`."""
     flat = np.zeros(int(np.prod(shape)), bool)
     numbers = [int(word) for word in encoding.split()]
     for start, length in zip(numbers[::2], numbers[1::2], strict=True):

@@ -17,7 +17,7 @@ from scripts.core.errors import one_line_reason
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
-from scripts.data.slices import is_picture, is_sliced, save
+from scripts.data.slices import is_picture, is_sliced, write_label_pictures
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records
 from scripts.report.files import build, write
@@ -87,11 +87,11 @@ class SegmentationWriter:
         try:
             call(Path(source), *arguments)
         except Exception as error:
-            self.journal.fail(source, one_line_reason(error))
+            self.journal.record_failure(source, one_line_reason(error))
 
     def take_up(self, source: Path) -> None:
         """Reports on a map that an earlier run has left."""
-        file = self.dir / self.journal.keep(str(source))
+        file = self.dir / self.journal.reuse(str(source))
         labels, affine = read_labels(file, self.class_names)
         self.add(source, labels, affine, read_volume(source)[0] if self.pictures else None, None)
 
@@ -108,7 +108,7 @@ class SegmentationWriter:
             volume = read_volume(source)[0] if self.pictures else None
         ready = partial.with_name(f"{shown}_seg.nii.gz")
         if is_picture(source):
-            output = save(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
+            output = write_label_pictures(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
         else:
             output = ready.name
             self.write_volume(labels.reshape(shape), affine, header, ready, shown != case)
@@ -120,7 +120,7 @@ class SegmentationWriter:
             os.replace(ready, self.dir / output)
         partial.unlink()
         self.add(source, labels, affine, volume if self.pictures else None, seconds)
-        self.journal.done(str(source), digest, output, seconds)
+        self.journal.record_done(str(source), digest, output, seconds)
 
     def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
         header.set_data_dtype(np.uint8)
@@ -132,7 +132,7 @@ class SegmentationWriter:
         nib.save(nib.Nifti1Image(labels, affine, header), file)
 
     def shown(self, source: Path) -> str:
-        return case_name(source) if self.journal.word is None else self.journal.shown(str(source))
+        return case_name(source) if self.journal.word is None else self.journal.public_name(str(source))
 
     def add(self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds) -> None:
         options = {"known": self.info.get("ranges"), "seconds": seconds, "pictures": self.pictures}

@@ -1,4 +1,7 @@
-"""Half precision (bfloat16) where the hardware computes faster with it: weights, losses and scores stay whole."""
+"""Computing in half precision (bfloat16) if the hardware is faster with it. Weights, losses and scores are float32.
+
+The configurations name `supports_bfloat16` and `HalfInferer`.
+"""
 
 import torch
 from monai.inferers import Inferer, SimpleInferer
@@ -8,8 +11,8 @@ from torch.nn import functional as F
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of axes of a weight
 
 
-def supported(device: torch.device | str) -> bool:
-    """Whether a device has instructions for bfloat16: recent GPUs, and CPUs with AVX-512 BF16 or AMX."""
+def supports_bfloat16(device: torch.device | str) -> bool:
+    """Returns whether a device has instructions for bfloat16: recent GPUs, and CPUs with AVX-512 BF16 or AMX."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     found = getattr(torch.cpu, "get_capabilities", dict)()
@@ -17,7 +20,7 @@ def supported(device: torch.device | str) -> bool:
 
 
 class ChannelsLastInstanceNorm(nn.Module):
-    """Instance normalisation that leaves channels where they are in memory; torch's own moves them to the front."""
+    """Instance normalisation that keeps the memory layout of its input; torch's own moves the channels to the front."""
 
     def __init__(self, norm: nn.InstanceNorm2d | nn.InstanceNorm3d):
         super().__init__()
@@ -29,10 +32,10 @@ class ChannelsLastInstanceNorm(nn.Module):
 
 
 class ShallowConv3d(nn.Conv3d):
-    """A convolution that computes in float32 where its kernel is deeper than its input.
+    """A convolution that computes in float32 if its kernel is deeper than its input.
 
-    In bfloat16 on a CPU (oneDNN's avx512_core_bf16, torch 2.13) parts of the gradient of such a kernel, 3x3x3 at a
-    depth of 2, are never written: whatever lay in that memory becomes a gradient, now and then NaN.
+    In bfloat16 on a CPU (oneDNN's avx512_core_bf16, torch 2.13) parts of the gradient of such a kernel, for example
+    3x3x3 at a depth of 2, are never written. They keep the old contents of the memory, which is sometimes NaN.
     """
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -43,14 +46,14 @@ class ShallowConv3d(nn.Conv3d):
 
 
 def compute_shallow_in_float32(network: nn.Module) -> None:
-    """Makes the gradients of a network that computes in bfloat16 on a CPU right, see `ShallowConv3d`."""
+    """Corrects the gradients of a network that is trained in bfloat16 on a CPU, see `ShallowConv3d`."""
     for module in network.modules():
         if type(module) is nn.Conv3d:
             module.__class__ = ShallowConv3d  # the same weights under the same names, for copies and optimisers too
 
 
 def put_channels_last(network: nn.Module) -> None:
-    """Puts channels last in memory, for good: convolutions on a CPU in bfloat16 need not rearrange their input then."""
+    """Puts channels last in memory, permanently: then convolutions in bfloat16 on a CPU don't rearrange their input."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.InstanceNorm2d | nn.InstanceNorm3d) and not child.track_running_stats:
@@ -61,12 +64,13 @@ def put_channels_last(network: nn.Module) -> None:
 
 
 class HalfInferer(Inferer):
-    """Runs a network in bfloat16 and gives its scores in float32.
+    """Runs a network in bfloat16 and returns its scores in float32.
 
     Args:
-        enabled: False leaves everything as it is.
-        inferer: of MONAI, that calls the network; by default once, on the whole input.
-        frozen: whether the network won't be trained any more; then it is laid out for a CPU, else mended for one.
+        enabled: False changes nothing.
+        inferer: an inferer of MONAI that calls the network; by default once, on the complete input.
+        frozen: whether the network will not be trained any more. On a CPU it then gets a faster memory layout;
+            otherwise its gradients are corrected.
     """
 
     def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = False):

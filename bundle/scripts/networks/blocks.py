@@ -1,4 +1,4 @@
-"""What the networks are made of beyond MONAI's blocks: the grids they take, a block of convolutions, resizing."""
+"""Parts of the networks that MONAI does not have: a check of the input size, a block of convolutions, resizing."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ LINEAR = {2: "bilinear", 3: "trilinear"}  # names of linear interpolation by spa
 
 
 class Network(nn.Module):
-    """A network that says in a sentence which grid it can't take, before it computes anything.
+    """A network that checks the size of its input, and names a size that would fit if it does not.
 
     Args:
-        divisor: how many voxels along an axis become one on the coarsest grid.
-        alone: whether one single voxel will do there; a normalisation over voxels needs two or more.
+        divisor: number of voxels along an axis that become one voxel on the coarsest grid.
+        single_voxel: whether the coarsest grid may be a single voxel; a normalisation over voxels needs two or more.
     """
 
-    def __init__(self, divisor: int, alone: bool = False) -> None:
+    def __init__(self, divisor: int, single_voxel: bool = False) -> None:
         super().__init__()
         self.divisor = divisor
-        self.alone = alone
+        self.single_voxel = single_voxel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits (batch, out_channels, *spatial) of an image (batch, in_channels, *spatial)."""
@@ -31,20 +31,20 @@ class Network(nn.Module):
         return self.logits(x)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
-        """What `forward` returns; the grid fits."""
+        """Returns the logits of an image whose size fits."""
         raise NotImplementedError
 
     @torch.jit.unused
     def check_size(self, size: Sequence[int]) -> None:
         """Refuses a grid that does not divide evenly down to the coarsest level."""
-        check_multiple(size, self.divisor, self.alone)
+        check_multiple(size, self.divisor, self.single_voxel)
 
 
-class Pooled(Network):
+class PooledEncoderNetwork(Network):
     """A network whose encoder is a list `encoder` of blocks with a `pool` between them."""
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """What every level gives, fine to coarse."""
+        """Returns the output of every level, fine to coarse."""
         skips: list[torch.Tensor] = []
         for level, block in enumerate(self.encoder):
             x = x if level == 0 else self.pool(x)
@@ -53,19 +53,22 @@ class Pooled(Network):
         return skips
 
 
-def check_multiple(size: Sequence[int], divisor: int, alone: bool = False) -> None:
-    """Refuses a grid that `divisor` does not divide, or of which one voxel would be left where that is too few.
+def check_multiple(size: Sequence[int], divisor: int, single_voxel: bool = False) -> None:
+    """Refuses a grid that is not a multiple of `divisor`, or that is reduced to one voxel if this is not allowed.
 
     Args:
         size: voxels along each axis.
         divisor: every axis must be a multiple of it.
-        alone: whether every axis may be equal to it.
+        single_voxel: whether all axes may be equal to it.
+
+    Raises:
+        ValueError: the size, and one that would fit.
     """
-    fits = all(n > 0 and n % divisor == 0 for n in size) and (alone or any(n > divisor for n in size))
+    fits = all(n > 0 and n % divisor == 0 for n in size) and (single_voxel or any(n > divisor for n in size))
     if not fits:
-        least = 1 if alone else 2
+        least = 1 if single_voxel else 2
         better = tuple(max(least, -(-n // divisor)) * divisor for n in size)
-        larger = "" if alone else f", and one larger than {divisor}"
+        larger = "" if single_voxel else f", and one larger than {divisor}"
         raise ValueError(
             f"spatial size {tuple(size)} does not fit this network: every axis must be a multiple of {divisor}"
             f"{larger}; {better} would do"
@@ -73,10 +76,10 @@ def check_multiple(size: Sequence[int], divisor: int, alone: bool = False) -> No
 
 
 class Block(nn.Module):
-    """Convolutions on one grid, each with normalisation, dropout and activation; optionally a shortcut around them.
+    """Convolutions on one grid, each with normalisation, dropout and activation, and optionally a shortcut.
 
-    The shortcut is added before the last activation: its source itself where the widths agree, else a convolution of
-    kernel 1 of it.
+    The shortcut is added before the last activation. It is its source itself if the widths are equal, or else a
+    convolution of it with kernel size 1.
 
     Args:
         dims: 2 or 3.
@@ -129,7 +132,7 @@ class Block(nn.Module):
         self.act = get_act_layer(act)
 
     def forward(self, x: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-        """Convolutions of `x`; `source` is where the shortcut starts, and unused without one."""
+        """Applies the convolutions to `x`. `source` is the source of the shortcut; without one it is not used."""
         x = self.convolutions(x)
         if self.shortcut is not None:
             x = x + self.shortcut(source)
@@ -137,11 +140,11 @@ class Block(nn.Module):
 
 
 def check_widths(widths: Sequence[int], least: int = 2) -> None:
-    """Refuses a list of widths that is too short to make a network of."""
+    """Refuses a list of widths that is too short for a network."""
     if len(widths) < least:
         raise ValueError(f"widths is {list(widths)}, expected {least} or more: one for each level, fine to coarse")
 
 
 def resize(x: torch.Tensor, size: list[int], mode: str) -> torch.Tensor:
-    """`x` interpolated linearly to a grid of `size`; the outer borders of the two images coincide."""
+    """Interpolates `x` linearly to a grid of `size`. The outer borders of the two grids coincide."""
     return F.interpolate(x, size=size, mode=mode, align_corners=False)

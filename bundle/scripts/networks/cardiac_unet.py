@@ -1,4 +1,4 @@
-"""The U-Net for short-axis slices of the heart: overlapping pools, skips taken behind them."""
+"""The U-Net for short-axis slices of the heart, with overlapping pools; its skips start behind the pools."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from scripts.networks.blocks import Block, Network, check_widths
 class CardiacUNet(Network):
     """U-Net for 96x96 slices of cardiac MR; returns logits.
 
-    Each level down is a block of convolutions and a max-pool of 3 with stride 2; each level up a block and a 3x3
-    transposed convolution of stride 2, from the second on of the level below joined to the pooled output of the
-    encoder. The last transposed convolution gives the classes. 12,255,896 parameters for 1 -> 4 channels with the
-    defaults; its authors settled on two convolutions a block.
+    Each level of the encoder is a block of convolutions and a max-pool of size 3 and stride 2. Each level of the
+    decoder is a block and a 3x3 transposed convolution of stride 2. From the second level on, its input is joined to
+    the pooled output of the encoder. The last transposed convolution returns the classes. With the defaults it has
+    12,255,896 parameters for 1 -> 4 channels; its authors finally used two convolutions per block.
 
     Args:
         spatial_dims: 2 or 3.
@@ -45,7 +45,7 @@ class CardiacUNet(Network):
         dropout: float = 0.0,
     ) -> None:
         check_widths(widths)
-        super().__init__(2 ** len(widths), alone=norm is None)
+        super().__init__(2 ** len(widths), single_voxel=norm is None)
 
         def block(channels: int, width: int, kernel: int) -> Block:
             return Block(spatial_dims, channels, width, convolutions, kernel, act, norm, dropout=dropout)

@@ -1,4 +1,4 @@
-"""Two fully convolutional networks without a decoder: they classify coarse cells, interpolated to the image's grid."""
+"""Two fully convolutional networks without a decoder: their coarse logits are interpolated to the image's grid."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ class CoarseFCN(Network):
 
     Args:
         spatial_dims: 2 or 3.
-        divisor: voxels of a cell along each axis.
-        layers: what makes the coarse logits.
+        divisor: voxels of the image per voxel of the coarse logits, along each axis.
+        layers: the layers that compute the coarse logits.
     """
 
     def __init__(self, spatial_dims: int, divisor: int, layers: Sequence[nn.Module]) -> None:
-        super().__init__(divisor, alone=True)
+        super().__init__(divisor, single_voxel=True)
         self.layers = nn.Sequential(*layers)
         self.mode = LINEAR[spatial_dims]
 
@@ -29,12 +29,12 @@ class CoarseFCN(Network):
 
 
 class AlexNetFCN(CoarseFCN):
-    """AlexNet (Krizhevsky et al., NeurIPS 2012) with its classifier made convolutional; returns logits.
+    """AlexNet (Krizhevsky et al., NeurIPS 2012) with convolutions in place of its classifier; returns logits.
 
     The five convolutions (11x11 with stride 4, 5x5, three 3x3), three pools and two wide layers with dropout are
-    AlexNet's; pools are 2x2, so that the cells tile the image (the original's of 3x3 overlap), the first wide layer is
-    3x3 (6x6 exceeds the map of a small image), and there are neither groups nor response normalisation.
-    Logits of cells of 32x32 voxels are interpolated to the image's grid.
+    AlexNet's. Differences: pools are 2x2, so that cells of 32x32 voxels tile the image (the original's 3x3 pools
+    overlap); the first wide layer is 3x3 (6x6 is larger than the map of a small image); there are no groups and no
+    response normalisation. The logits of the cells are interpolated to the image's grid.
 
     Args:
         spatial_dims: 2 or 3.
@@ -82,9 +82,10 @@ class AlexNetFCN(CoarseFCN):
 class SmallFCN(CoarseFCN):
     """Small fully convolutional network after Ning et al. (IEEE Transactions on Image Processing 2005); returns logits.
 
-    Convolutions with an average pool of 2 between them, then a layer of kernel 1 that gives the classes: two pools
-    with the defaults, so the published output is a quarter of the image's size. Here it is interpolated to the image's
-    grid, so that losses and metrics fit. Kernels are 7, 5, 5 in place of 7, 6, 6: odd ones pad evenly.
+    Convolutions with an average pool of 2 between them, then a layer of kernel size 1 for the classes. With the
+    defaults there are two pools, so the published output is a quarter of the image's size. Here it is interpolated to
+    the image's grid, as losses and metrics need it. Kernels are 7, 5, 5 in place of 7, 6, 6, because odd kernels can
+    be padded evenly.
 
     Args:
         spatial_dims: 2 or 3.

@@ -1,4 +1,4 @@
-"""The feature pyramid network: every level is brought to one grid, and their sum is segmented."""
+"""The feature pyramid network: all levels are upsampled to one grid, and their sum is segmented."""
 
 from collections.abc import Sequence
 
@@ -13,12 +13,13 @@ from scripts.networks.blocks import LINEAR, Block, Network, check_widths
 class FeaturePyramid(Network):
     """Feature pyramid network for segmentation (Kirillov et al., CVPR 2019, arXiv 1901.02446); returns logits.
 
-    Five blocks of two convolutions, each followed by a max-pool of 2. On the way up the coarsest map, and 1x1
-    convolutions of the maps below it, are summed with linear upsampling between and smoothed by 3x3 convolutions; each
-    of these levels is upsampled to a quarter of the image's size by convolutions, and their sum, segmented, to
-    the whole. 25,242,561 parameters for 3 -> 1 channels.
+    The encoder has five blocks of two convolutions, each followed by a max-pool of 2. In the pyramid, each level is the
+    linearly upsampled coarser level plus a 1x1 convolution of the encoder's map, smoothed by a 3x3 convolution. Each
+    level is upsampled to a quarter of the image's size by convolutions; their sum is segmented and upsampled to the
+    image's size. 25,242,561 parameters for 3 -> 1 channels.
 
-    MONAI's FeaturePyramidNetwork upsamples by nearest neighbour, smooths the coarsest level too and ends there.
+    MONAI's FeaturePyramidNetwork upsamples by nearest neighbour, also smooths the coarsest level, and has no more than
+    the pyramid.
 
     Args:
         spatial_dims: 2 or 3.
@@ -46,7 +47,7 @@ class FeaturePyramid(Network):
         dropout: float = 0.0,
     ) -> None:
         check_widths(widths, 3)
-        super().__init__(2 ** len(widths), alone=True)
+        super().__init__(2 ** len(widths), single_voxel=True)
         conv = Conv[Conv.CONV, spatial_dims]
         used = widths[:0:-1]  # all but the finest block's, coarse to fine
 

@@ -1,4 +1,5 @@
-"""The Improved 3D UNet: context modules down, localisation modules up, class maps summed from three levels."""
+"""The Improved 3D UNet: context modules in the encoder, localisation modules in the decoder, and the sum of class maps
+of three levels."""
 
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ VARIANTS = ("text", "paper")
 
 
 class Standard(nn.Sequential):
-    """A convolution with normalisation and activation: behind it, or before it with `pre_activation`."""
+    """A convolution followed by normalisation and activation; with `pre_activation` these two come first."""
 
     def __init__(self, dims, in_channels, out_channels, kernel, act, norm, stride=1, pre_activation=False):
         conv = Conv[Conv.CONV, dims](in_channels, out_channels, kernel, stride=stride, padding=kernel // 2)
@@ -22,7 +23,7 @@ class Standard(nn.Sequential):
 
 
 class ContextLevel(nn.Module):
-    """Entry convolution (halves the grid below level 0), then two 3x3x3 modules with dropout between, added to it."""
+    """An entry convolution (below level 0 it halves the grid), plus a residual of two 3x3x3 modules with dropout."""
 
     def __init__(self, dims, in_channels, out_channels, stride, dropout, act, norm, pre_activation):
         super().__init__()
@@ -41,29 +42,29 @@ class ContextLevel(nn.Module):
 class ImprovedUNet(nn.Module):
     """Improved 3D UNet after Isensee et al. (BraTS 2017, arXiv 1802.10508); returns logits.
 
-    With widths f(i) = `features` * 2^i, level i of the encoder is an entry convolution f(i-1) -> f(i) and a residual
-    context module; level i of the decoder upsamples f(i+1) -> f(i), joins the skip and localises 2 f(i) -> f(i).
-    Class maps of the three finest levels are summed coarse to fine, upscaled by linear interpolation.
+    The width of level i is f(i) = `features` * 2^i. Level i of the encoder is an entry convolution f(i-1) -> f(i) and a
+    residual context module. Level i of the decoder upsamples f(i+1) -> f(i), joins the skip, and reduces 2 f(i) -> f(i)
+    in a localisation module. The class maps of the three finest levels are upscaled linearly and summed.
 
-    The default, variant "text", differs from the paper in this: context modules convolve, normalise, activate in this
-    order (the paper's are pre-activated: convolution last); a 4x4x4 transposed convolution upsamples (the paper:
-    nearest neighbour, then a 3x3x3 module); the 3x3x3 convolution of a localisation module halves the channels (the
-    paper: the 1x1x1); and the network ends in logits, because softmax belongs to the loss and to the post-processing.
-    Variant "paper" undoes the first three. At 1 -> 6 channels and 16 features they have 9,892,034 and 9,465,666
-    parameters.
+    The default variant, "text", differs from the paper in four points. Context modules are convolution, normalisation,
+    activation, in this order (the paper: convolution last). Upsampling is a 4x4x4 transposed convolution (the paper:
+    nearest neighbour, then a 3x3x3 module). The 3x3x3 convolution of a localisation module halves the channels (the
+    paper: the 1x1x1). The network returns logits, because softmax is part of the loss and of the post-processing.
+    Variant "paper" follows the paper in the first three. For 1 -> 6 channels and 16 features the two variants have
+    9,892,034 and 9,465,666 parameters.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image, 1 or more.
         out_channels: classes, background included.
-        features: width of the first level; doubles with each level.
+        features: width of the first level; it doubles with each level.
         levels: resolutions, 3 or more; every axis of the input must be a multiple of 2^(levels - 1).
         dropout: share of the channels dropped between the two convolutions of a context module, in [0, 1).
         act: activation, a name or (name, arguments) as MONAI's `Act` knows them.
         norm: normalisation, likewise.
         variant: "text" or "paper".
-        checkpointing: keep only the levels' outputs for the backward pass and compute the rest again: less memory
-            for large volumes, half as much time again.
+        checkpointing: keep only the levels' outputs for the backward pass and compute everything else again. This
+            needs less memory for large volumes, and about 1.5 times as long.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class ImprovedUNet(nn.Module):
         return self.decode(self.encode(x))
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The output of every level, fine to coarse: the skips, and last what the decoder starts from."""
+        """Returns the output of every level, fine to coarse. The last one is the start of the decoder."""
         outputs: list[torch.Tensor] = []
         for level in self.encoder:
             if not torch.jit.is_scripting() and self.recomputes():
@@ -137,9 +138,9 @@ class ImprovedUNet(nn.Module):
         return outputs
 
     def decode(self, skips: list[torch.Tensor]) -> torch.Tensor:
-        """Back up to the input's grid, collecting what the segmentation layers read on the way."""
+        """Returns the logits: upsamples to the input's grid and sums the class maps of three levels."""
         x = skips[-1]
-        read: list[torch.Tensor] = [x]  # with three levels the coarsest itself is the third to be read
+        read: list[torch.Tensor] = [x]  # with three levels the coarsest one is segmented as well
         for depth, (upsample, localise) in enumerate(zip(self.upsamplings, self.localisations)):
             joined = torch.cat([upsample(x), skips[-2 - depth]], dim=1)
             if not torch.jit.is_scripting() and self.recomputes():
@@ -155,12 +156,12 @@ class ImprovedUNet(nn.Module):
 
     @torch.jit.unused
     def recomputes(self) -> bool:
-        """Whether inner results are thrown away now and computed again in the backward pass."""
+        """Returns whether intermediate results are discarded now and computed again in the backward pass."""
         return self.checkpointing and self.training and torch.is_grad_enabled()
 
     @torch.jit.unused
     def check_size(self, size: Sequence[int]) -> None:
-        """Refuses a grid that does not halve evenly down to the coarsest level, or leaves one voxel there."""
+        """Refuses a grid that can't be halved down to the coarsest level, or has a single voxel there."""
         fits = all(n % self.divisor == 0 for n in size) and any(n > self.divisor for n in size)
         if not fits:
             better = [max(2, -(-n // self.divisor)) * self.divisor for n in size]

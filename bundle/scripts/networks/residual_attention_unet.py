@@ -1,4 +1,4 @@
-"""The residual attention U-Net: shortcuts around every block, a gate on every skip."""
+"""The residual attention U-Net: a shortcut around every block, an attention gate on every skip."""
 
 from collections.abc import Sequence
 
@@ -7,19 +7,19 @@ from monai.networks.blocks import Convolution
 from monai.networks.layers import Act, Conv, Norm, Pool, get_act_layer
 from torch import nn
 
-from scripts.networks.blocks import LINEAR, Block, Pooled, check_widths
+from scripts.networks.blocks import LINEAR, Block, PooledEncoderNetwork, check_widths
 
 
 class Gate(nn.Module):
-    """Additive attention: scales the voxels of a skip by a map in (0, 1), made of it and of what comes from below.
+    """Additive attention: multiplies a skip by a map in (0, 1), computed from the skip and from the decoder's signal.
 
     Args:
         dims: 2 or 3.
-        signal: channels of what comes from below, on the skip's grid.
+        signal: channels of the decoder's signal, which is on the grid of the skip.
         skip: channels of the skip.
-        inner: channels in which the two are summed.
+        inner: channels of the sum of the two.
         act: activation of the sum.
-        norm: normalisation of the two; the map has one group norm. None for none.
+        norm: normalisation of the two; the map has a group norm with one group. None for no normalisation.
     """
 
     def __init__(self, dims: int, signal: int, skip: int, inner: int, act, norm) -> None:
@@ -34,12 +34,12 @@ class Gate(nn.Module):
         return skip * self.map(self.act(self.signal(signal) + self.skip(skip)))
 
 
-class ResidualAttentionUNet(Pooled):
+class ResidualAttentionUNet(PooledEncoderNetwork):
     """U-Net of residual blocks with additive attention gates (arXiv 1804.03999) on its skips; returns logits.
 
-    Each block is two convolutions with group norm and leaky ReLU; its input, by way of a 1x1x1 convolution where
-    the widths differ, is added before the last activation. Down by max-pooling, up by linear interpolation, whose
-    result opens the gate and is joined to the gated skip. No convolution of a block has a bias.
+    Each block is two convolutions with group norm and leaky ReLU. Its input is added before the last activation, after
+    a 1x1x1 convolution if the widths differ. The encoder uses max-pooling, the decoder linear interpolation; the
+    interpolated signal controls the gate and is joined to the gated skip. The convolutions of the blocks have no bias.
 
     MONAI's AttentionUnet has batch norm, no shortcuts, strides in place of pooling and transposed convolutions.
 
@@ -65,7 +65,7 @@ class ResidualAttentionUNet(Pooled):
         dropout: float = 0.0,
     ) -> None:
         check_widths(widths)
-        super().__init__(2 ** (len(widths) - 1), alone=norm is None)
+        super().__init__(2 ** (len(widths) - 1), single_voxel=norm is None)
 
         def block(channels: int, width: int) -> Block:
             settings = {"act": act, "norm": norm, "dropout": dropout, "bias": False, "shortcut_bias": False}

@@ -1,4 +1,4 @@
-"""ResNeXt-50 32x4d without its classifier, its parameters named as torchvision names them."""
+"""ResNeXt-50 32x4d without its classifier, with the parameter names of torchvision. `resnext_unet.py` uses it."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class ResNeXt50(nn.Module):
         self.layer4 = stage(1024, 512, BLOCKS[3], 2)
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """The four stages' outputs of 256, 512, 1024 and 2048 channels, each grid half of the one before."""
+        """Returns the outputs of the four stages, with 256, 512, 1024 and 2048 channels. Each stage halves the grid."""
         x1 = self.layer1(self.relu(self.bn1(self.conv1(x))))
         x2 = self.layer2(x1)
         x3 = self.layer3(x2)
@@ -82,20 +82,23 @@ class ResNeXt50(nn.Module):
 
     @torch.jit.unused
     def load(self, path: str | Path) -> None:
-        """Takes the weights of torchvision's `resnext50_32x4d`; the classifier's are left out, all others must fit.
+        """Loads the weights of torchvision's `resnext50_32x4d`, without those of the classifier. All others must fit.
 
         Args:
             path: file of a state dictionary, as torchvision publishes it for ImageNet.
+
+        Raises:
+            UserError: the file is not readable or does not fit.
         """
         expected = self.state_dict()
-        given = {str(name): value for name, value in read(path).items() if not str(name).startswith("fc.")}
+        given = {str(name): value for name, value in read_state_dict(path).items() if not str(name).startswith("fc.")}
         needed = [name for name in expected if not name.endswith("num_batches_tracked")]  # not in older files
         wrong = [f"has no {name}" for name in needed if name not in given]
         wrong += [f"{name} is unknown" for name in given if name not in expected]
         wrong += [
-            f"{name} is {size(given[name])}, expected {size(value)}"
+            f"{name} is {shape_text(given[name])}, expected {shape_text(value)}"
             for name, value in expected.items()
-            if name in given and size(given[name]) != size(value)
+            if name in given and shape_text(given[name]) != shape_text(value)
         ]
         if wrong:
             raise UserError(
@@ -106,17 +109,22 @@ class ResNeXt50(nn.Module):
         self.load_state_dict(expected | given)
 
 
-def read(path: str | Path) -> dict:
-    """The state dictionary of a file; no code in it is run."""
+def read_state_dict(path: str | Path) -> dict:
+    """Reads a state dictionary from a file, without running code in it."""
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        raise UserError(f"encoder_weights: {path} can't be read as weights ({type(error).__name__})") from error
+        raise UserError(
+            f"encoder_weights: {path} not readable as weights ({type(error).__name__}); give another file"
+        ) from error
     if not isinstance(content, dict):
-        raise UserError(f"encoder_weights: {path} holds a {type(content).__name__}, expected a dictionary of tensors")
+        raise UserError(
+            f"encoder_weights: {path} contains a {type(content).__name__}, expected a dictionary of tensors; "
+            "give the file of torchvision's resnext50_32x4d"
+        )
     return content
 
 
-def size(value) -> str:
-    """Shape of a tensor as a word; what is no tensor by its type."""
+def shape_text(value) -> str:
+    """Returns the shape of a tensor as text; for anything else, the name of its type."""
     return "x".join(map(str, value.shape)) or "a number" if isinstance(value, torch.Tensor) else type(value).__name__

@@ -1,4 +1,4 @@
-"""A U-Net whose encoder is ResNeXt-50, which can start from weights of photographs."""
+"""A U-Net with ResNeXt-50 as its encoder, which can start from weights trained on photographs."""
 
 import torch
 from monai.networks.layers import Act, Conv
@@ -9,7 +9,7 @@ from scripts.networks.resnext import ResNeXt50
 
 
 class Upsampling(nn.Sequential):
-    """To a quarter of the channels, twice the grid by a transposed convolution, then to the channels asked for."""
+    """Reduces the channels to a quarter, doubles the grid by a transposed convolution, then sets `out_channels`."""
 
     def __init__(self, dims: int, in_channels: int, out_channels: int) -> None:
         conv, quarter = Conv[Conv.CONV, dims], in_channels // 4
@@ -25,15 +25,15 @@ class Upsampling(nn.Sequential):
 class ResNeXtUNet(Network):
     """U-Net with ResNeXt-50 32x4d as encoder and skips that are added; returns logits.
 
-    The stem halves the grid once (its max-pool is left out), three of the four stages once more; four upsamplings
-    2048 -> 1024 -> 512 -> 256 -> 256 channels lead back, the first three added to the stages' outputs. 30,947,777
-    parameters for 3 -> 1 channels, 22,979,904 of them the encoder's.
+    The stem halves the grid once (it has no max-pool), and so do three of the four stages. Four upsamplings
+    2048 -> 1024 -> 512 -> 256 -> 256 channels restore the grid; the outputs of the stages are added to the first
+    three. 30,947,777 parameters for 3 -> 1 channels, 22,979,904 of them in the encoder.
 
     Args:
         spatial_dims: 2 or 3.
         in_channels: channels of the image, 1 or more; 3 with weights.
         out_channels: classes, background included; or 1 for a single structure.
-        head_width: channels between the last two convolutions.
+        head_width: channels between the two convolutions of the head.
         encoder_weights: file of torchvision's `resnext50_32x4d` to start from; None for random weights.
     """
 
@@ -61,6 +61,6 @@ class ResNeXtUNet(Network):
         x = skips[-1]
         for depth, upsample in enumerate(self.decoder):
             x = upsample(x)
-            if depth < 3:  # above the first stage there is no skip
+            if depth < 3:  # the stem has no skip
                 x = x + skips[2 - depth]
         return self.head(x)

@@ -1,4 +1,4 @@
-"""SegNet: what a pool took from where, the decoder puts back there."""
+"""SegNet: the decoder puts values back to the positions of the maxima in the encoder."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from scripts.networks.blocks import Network, check_widths
 class SegNet(Network):
     """SegNet after Badrinarayanan et al. (PAMI 2017, arXiv 1511.00561), with VGG-16's 13 convolutions; returns logits.
 
-    Each level down is convolutions and a max-pool of 2 that remembers where each maximum was; each level up puts the
-    values back to these places, zeros elsewhere, and has as many convolutions, the last of them to the next width.
-    Sizes need not be a multiple of anything: unpooling gives back the grid that was pooled.
+    Each level of the encoder is convolutions and a max-pool of 2 that remembers the position of each maximum. Each
+    level of the decoder puts the values back to these positions, with zeros elsewhere, and has as many convolutions;
+    the last of them changes to the next width. Any size is possible: unpooling restores the grid before the pool.
 
     Args:
         spatial_dims: 2 or 3.
@@ -75,7 +75,7 @@ class SegNet(Network):
 
     @torch.jit.unused
     def check_size(self, size: Sequence[int]) -> None:
-        """Refuses a grid of which the pools leave nothing."""
+        """Refuses a grid that is too small for the pools."""
         if not all(n >= self.divisor for n in size):
             better = tuple(max(n, self.divisor) for n in size)
             raise ValueError(
@@ -85,9 +85,9 @@ class SegNet(Network):
 
 
 def unpool(x: torch.Tensor, places: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    """Zeros of `shape`, with the values of `x` at their places in the flattened grid.
+    """Returns zeros of `shape` with the values of `x` at their positions `places` in the flattened grid.
 
-    As torch's MaxUnpool, which can't be scripted and is not deterministic on a GPU.
+    This equals torch's MaxUnpool, which can't be scripted and is not deterministic on a GPU.
     """
     voxels = 1
     for n in shape[2:]:

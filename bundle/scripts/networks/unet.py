@@ -6,16 +6,17 @@ import torch
 from monai.networks.layers import Conv, Pool
 from torch import nn
 
-from scripts.networks.blocks import Block, Pooled, check_widths
+from scripts.networks.blocks import Block, PooledEncoderNetwork, check_widths
 
 
-class UNet(Pooled):
+class UNet(PooledEncoderNetwork):
     """U-Net after Ronneberger et al. (MICCAI 2015, arXiv 1505.04597) with padded convolutions; returns logits.
 
-    A block of convolutions and a max-pool of 2 on each level down, a block at the bottom, then up again: a transposed
-    convolution of kernel and stride 2, joined to the skip, and a block. The defaults are a network for MR slices
-    without normalisation, 7,696,518 parameters for 1 -> 6 channels. Widths 32 to 512 with batch norm and no bias are
-    a network for brain MR of 7,763,041 parameters for 3 -> 1 channels, 7,938,209 with shortcuts.
+    Each level of the encoder is a block of convolutions and a max-pool of 2; there is a block at the bottom; each level
+    of the decoder is a transposed convolution of kernel size and stride 2, joined to the skip, and a block. The
+    defaults are a network for MR slices without normalisation; it has 7,696,518 parameters for 1 -> 6 channels. Widths
+    32 to 512 with batch norm and no bias are a network for brain MR; it has 7,763,041 parameters for 3 -> 1 channels,
+    7,938,209 with shortcuts.
 
     MONAI's BasicUNet has five levels, two convolutions and no shortcuts, and its last upsampling keeps its width.
 
@@ -31,8 +32,8 @@ class UNet(Pooled):
         norm: normalisation, likewise; None for none.
         bias: whether the blocks' convolutions have a bias.
         dropout: share of the values dropped after each of the blocks' convolutions, in [0, 1).
-        shortcut: add to each block, before its last activation, its own input by way of a 1x1 convolution; on the way
-            up what the transposed convolution gave.
+        shortcut: add a 1x1 convolution of a block's input before its last activation; in the decoder, of the output of
+            the transposed convolution.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class UNet(Pooled):
         shortcut: bool = False,
     ) -> None:
         check_widths(widths)
-        super().__init__(2 ** (len(widths) - 1), alone=norm is None)
+        super().__init__(2 ** (len(widths) - 1), single_voxel=norm is None)
 
         def block(channels: int, width: int, source: int) -> Block:
             settings = (convolutions, kernel_size, act, norm, bias, dropout, source if shortcut else None)

@@ -1,7 +1,7 @@
 """Phantoms of a brain MR with a tumour: T1 before contrast, FLAIR and T1 after contrast, as a stack of axial slices.
 
-Slices grow upwards, rows towards the back, columns towards the patient's left. The tumour is bright in FLAIR, and so
-are small spots of the white matter, the caps of the ventricles and the scalp, which no label covers.
+Slices go upwards, rows towards the back, columns towards the patient's left. The tumour is bright in FLAIR. So are
+small spots of the white matter, the caps of the ventricles and the scalp, which have no label.
 """
 
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from scripts.phantoms.shapes import Waves, blend, dot, ellipsoid, tube
-from scripts.phantoms.slice_canvas import Sheet, box, expose, grid, ripple
+from scripts.phantoms.slice_canvas import Sheet, pixel_grid, pixels_near, ripple, to_grey_values
 
 CLASSES = ("background", "tumour")
 TUMOUR = 1
@@ -42,8 +42,8 @@ def make_brain(patient, slices=24, size=(256, 256), seed=0):
 
     Args:
         patient, seed: integers from 0.
-        slices: how many over 144 mm.
-        size: rows and columns; the field of view stays 220 x 220 mm.
+        slices: number of slices over 144 mm.
+        size: rows and columns; the field of view is always 220 x 220 mm.
 
     Returns:
         image (uint8, [slice, row, column, sequence]) and label (uint8, index into `CLASSES`, [slice, row, column]).
@@ -54,7 +54,7 @@ def make_brain(patient, slices=24, size=(256, 256), seed=0):
         name: np.array(means) * np.exp(SIGNAL_SPREAD * tissue_rng.normal(size=3)) for name, means in SIGNALS.items()
     }
     signals["tumour"] *= (1, build.brightness, 1)
-    z, y, x = axes = grid((slices, *size), FIELD_MM)
+    z, y, x = axes = pixel_grid((slices, *size), FIELD_MM)
     turn = Rotation.from_euler("xyz", build.degrees, degrees=True).as_matrix() / build.scale
     shifted = [c - np.float32(s) for c, s in zip((x, y, z), build.shift, strict=True)]
     straight = [dot(row, shifted) for row in turn]
@@ -68,7 +68,7 @@ def make_brain(patient, slices=24, size=(256, 256), seed=0):
     blur = (0, *(scan_rng.uniform(0.4, 0.8) * np.array(size) / FIELD_MM[1:]))  # mm to pixels, within the slice
     settings = {"blur": blur, "bias": 0.22, "wavelengths": (200, 400)}
     channels = [
-        expose(
+        to_grey_values(
             signal, scan_rng, (x, y, z), gain=scan_rng.uniform(70, 105), noise=scan_rng.uniform(0.02, 0.05), **settings
         )
         for signal in sheet.signal
@@ -77,7 +77,7 @@ def make_brain(patient, slices=24, size=(256, 256), seed=0):
 
 
 def draw_build(rng):
-    """Draws one patient's head and tumour (mm, degrees)."""
+    """Draws at random the head and the tumour of one patient (mm, degrees)."""
     side = rng.choice([-1, 1])
     return SimpleNamespace(
         scale=rng.uniform(0.93, 1.06),
@@ -102,7 +102,7 @@ def draw_build(rng):
 
 
 def _paint_head(sheet, p, build):
-    """Paints all that lies round the brain and returns the distance to the inside of the skull."""
+    """Paints everything around the brain and returns the distance to the inside of the skull."""
     x, y, z = p
     pair = (np.abs(x), y, z)
     vault = ellipsoid(p, (0, 0, 4), (66, 84, 66))
@@ -172,10 +172,10 @@ def _paint_ventricles(sheet, p, build):
 
 
 def _paint_spots(sheet, axes, build, outside):
-    """Paints small bright spots of the white matter, as many people have them: in FLAIR they look like tumour."""
+    """Paints small bright spots of the white matter, which many people have. In FLAIR they look like tumour."""
     z, y, x = axes
     for *centre, radius in build.spots:
-        where = box(axes, centre, 2 * radius + 4)
+        where = pixels_near(axes, centre, 2 * radius + 4)
         near = (x[..., where[2]], y[:, where[1]], z[where[0]])
         spot = ellipsoid(near, centre, (radius, 1.4 * radius, 1.6 * radius))
         sheet.paint(np.maximum(spot, outside[where]), "spot", soft=1, where=where)

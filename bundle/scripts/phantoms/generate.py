@@ -1,8 +1,7 @@
-"""Synthetic MR images with labels, for demonstrations and tests: not patients, and no data set's pixels.
+"""Synthetic MR images with labels, for demonstrations and tests. They show no patient and contain no data of any.
 
-`python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"` writes weekly scans of the male
-pelvis in the folders and under the names that the data list reader knows; `--layout cardiac_png` and
-`--layout lgg_tiff` write hearts and brain tumours. The same arguments write the same bytes.
+`python -m scripts.phantom` writes weekly scans of the male pelvis, in the folders and with the names of HipMRI.
+`--layout cardiac_png` and `--layout lgg_tiff` write hearts and brain tumours. The same arguments write the same bytes.
 """
 
 import difflib
@@ -17,7 +16,7 @@ from scripts.core.files import atomic_write, write_json
 from scripts.phantoms.brain import make_brain
 from scripts.phantoms.heart import make_heart
 from scripts.phantoms.layouts import LAYOUTS, decathlon_listing
-from scripts.phantoms.pelvis import draw_build, draw_filling, render
+from scripts.phantoms.pelvis import draw_build, draw_filling, render_pelvis
 from scripts.phantoms.shapes import Waves, voxel_mm
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
@@ -48,11 +47,11 @@ NOISE = 0.04  # standard deviation in either channel as a share of fat, at any v
 
 
 def make_scan(patient, week, size=(64, 64, 32), seed=0):
-    """Makes one scan; the same arguments give the same arrays.
+    """Makes one scan of a pelvis; the same arguments give the same arrays.
 
     Args:
-        patient, week, seed: integers from 0; a patient keeps body and prostate over the weeks.
-        size: voxels along L, P and S; the field of view stays 430 x 430 x 200 mm.
+        patient, week, seed: integers from 0. Body and prostate of a patient are the same in every week.
+        size: voxels along L, P and S; the field of view is always 430 x 430 x 200 mm.
 
     Returns:
         image (int16, counts from 0 to about 1500) and label (uint8, index into `CLASSES`), both indexed [L, P, S].
@@ -63,16 +62,18 @@ def make_scan(patient, week, size=(64, 64, 32), seed=0):
         tissue: mean * np.exp(SIGNAL_SPREAD * (tissue_rng.normal() + scan_rng.normal()))
         for tissue, mean in SIGNALS.items()
     }
-    label, signal = render(size, draw_build(build_rng), draw_filling(filling_rng), signals)
+    label, signal = render_pelvis(size, draw_build(build_rng), draw_filling(filling_rng), signals)
     return acquire(signal, scan_rng), label
 
 
 def acquire(signal, rng, bias=BIAS, noise=NOISE):
-    """Turns tissue signal (fat about 1) into an image: uneven coil, Rician noise, arbitrary gain.
+    """Turns tissue signal (fat is about 1) into an image, with an uneven coil, Rician noise and an arbitrary gain.
 
     Args:
-        bias: greatest relative change of the signal over the field, in [0, 1).
-        noise: standard deviation of the noise in the real and the imaginary channel, fat being 1.
+        signal: array of tissue signal, [L, P, S].
+        rng: random generator.
+        bias: largest relative change of the signal over the field, in [0, 1).
+        noise: standard deviation of the noise in the real and the imaginary channel, relative to fat.
     """
     gain = rng.uniform(*GAIN)
     coil = 1 + bias * np.tanh(Waves.draw(rng, 350, 800, 6).on(signal.shape))
@@ -81,25 +82,27 @@ def acquire(signal, rng, bias=BIAS, noise=NOISE):
 
 
 def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipmri", first_patient=4, slices=None):
-    """Writes phantoms, their labels and `phantom.json`, which tells how they were made.
+    """Writes phantoms, their labels and `phantom.json`, which records the arguments.
+
+    Example: python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"
 
     Args:
-        output_dir: folder, made if missing; files of the same name are replaced.
-        patients: at least 1, or 3 where the layout divides them into training, validation and test.
-        scans: of each patient, at least 1, by default 2: weeks of a pelvis, phases of a heart; a brain has one.
-        size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128).
-            cardiac_png: rows and columns, by default (96,96); lgg_tiff: the same, by default (256,256).
-        seed: from 0; other seeds are other patients.
+        output_dir: folder; it is created if needed, and files of the same name are replaced.
+        patients: number of patients, at least 1, or 3 if the layout divides them into training, validation and test.
+        scans: number of scans per patient, by default 2: weeks of a pelvis, phases of a heart. A brain has one.
+        size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128). For
+            cardiac_png and lgg_tiff: rows and columns, by default (96,96) and (256,256).
+        seed: 0 or more; another seed gives other patients.
         layout: hipmri, hipmri_short or decathlon; 2D: keras_slices (of the pelvis), cardiac_png or lgg_tiff.
-        first_patient: number of the first patient; patient 5 is the same person whoever else is written.
-        slices: of each scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
+        first_patient: number of the first patient. Patient 5 is the same person, whoever else is written.
+        slices: number of slices per scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
 
     Returns:
-        Pairs of image path and label path; None for a label that the layout holds back.
+        Pairs of image path and label path; the label is None if the layout does not publish it.
     """
-    kind = _known(layout)
+    kind = _find_layout(layout)
     size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
-    _check(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
+    _check_arguments(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
     _check_counts({"seed": (seed, 0), "first_patient": (first_patient, 0)})
     slices = _checked_slices(slices, layout, size)
     if kind.anatomy == "brain" and scans != 1:
@@ -109,13 +112,13 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     for patient, week in tqdm(keys, desc="phantoms", unit="scan", disable=None):
         side = kind.side(patient - first_patient, patients)
         names = {"patient": patient, "week": week, "side": side, "scan": patient * scans + week + 1}
-        for index, arrays in enumerate(cut(kind, patient, week, tuple(size), seed, slices)):
+        for index, arrays in enumerate(make_images(kind, patient, week, tuple(size), seed, slices)):
             paths = [root / name.format(**names, slice=index, number=index + 1) for name in (kind.image, kind.label)]
             if side and side == kind.unlabelled:
                 paths[1] = None
             for path, array in zip(paths, arrays, strict=True):
                 if path:
-                    write(path, kind.encode(array, voxel))
+                    write_file(path, kind.encode(array, voxel))
             pairs.append(tuple(paths))
     if layout == "decathlon":
         write_json(decathlon_listing(root, pairs, CLASSES), root / "dataset.json")
@@ -125,12 +128,14 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     return pairs
 
 
-def cut(kind, patient, week, size, seed, slices):
-    """Yields the images of one scan, each with its label, as its layout's files hold them.
+def make_images(kind, patient, week, size, seed, slices):
+    """Yields the images of one scan, each with its label, as the files of the layout contain them.
 
     Args:
         kind: a `Layout`.
-        slices: how many, where the layout has any: of a pelvis the middle ones along L, each indexed [P, S].
+        patient, week, size, seed: as for `make_scan`.
+        slices: number of slices if the layout has slices. Of a pelvis they are the middle ones along L, each indexed
+            [P, S].
     """
     if kind.anatomy == "heart":
         yield make_heart(patient, week, size, seed)
@@ -144,19 +149,20 @@ def cut(kind, patient, week, size, seed, slices):
         yield make_scan(patient, week, size, seed)
 
 
-def write(path, content):
+def write_file(path, content):
+    """Writes bytes to a file, atomically."""
     with atomic_write(path) as partial:
         partial.write_bytes(content)
 
 
-def _known(layout):
+def _find_layout(layout):
     if layout not in LAYOUTS:
         nearest = difflib.get_close_matches(str(layout), LAYOUTS, cutoff=0.3) or LAYOUTS
         raise UserError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}: try {' or '.join(nearest)}")
     return LAYOUTS[layout]
 
 
-def _check(output_dir, size, kind, counts):
+def _check_arguments(output_dir, size, kind, counts):
     _check_counts(counts)
     axes = len(kind.size)
     if not (isinstance(size, tuple | list) and len(size) == axes and all(_is_int(n) and 16 <= n <= 512 for n in size)):
@@ -192,7 +198,7 @@ def _is_int(value):
 
 
 def summary_line(pairs):
-    """Returns the line that ends the command."""
+    """Returns the last line that the command prints."""
     labels = sum(label is not None for _, label in pairs)
     common = os.path.commonpath([path.parent for pair in pairs for path in pair if path])
     return f"wrote {len(pairs)} synthetic images and {labels} labels to {common}"

@@ -1,7 +1,7 @@
-"""Phantoms of a short-axis cine MR of the heart: ventricles and myocardium with what lies around them.
+"""Phantoms of a short-axis cine MR of the heart: ventricles and myocardium, and the tissues around them.
 
-Rows grow towards the back, columns towards the patient's left. Cavities, fat and the aorta are equally bright, muscle,
-liver and the heart's wall equally dark: only shape and place tell them apart.
+Rows go towards the back, columns towards the patient's left. Cavities, fat and the aorta are equally bright; muscle,
+liver and the heart's wall are equally dark. They differ only in shape and position.
 """
 
 from types import SimpleNamespace
@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 
 from scripts.phantoms.shapes import Waves, ellipsoid
-from scripts.phantoms.slice_canvas import Sheet, expose, grid, ripple
+from scripts.phantoms.slice_canvas import Sheet, pixel_grid, ripple, to_grey_values
 
 CLASSES = ("background", "right ventricle", "myocardium", "left ventricle")
 RIGHT, MYOCARDIUM, LEFT = 1, 2, 3
 FIELD_MM = (144.0, 144.0)
-SIGNALS = {  # bright blood, relative to it; air is 0
+SIGNALS = {  # relative to blood; air is 0
     "blood": 1.0,
     "right_blood": 0.92,
     "aorta": 1.0,
@@ -36,8 +36,9 @@ def make_heart(patient, phase, size=(96, 96), seed=0):
     """Makes one slice; the same arguments give the same arrays.
 
     Args:
-        patient, phase, seed: integers from 0; even phases are at the end of filling, odd ones at the end of the beat.
-        size: rows and columns; the field of view stays 144 x 144 mm.
+        patient, phase, seed: integers from 0. In even phases the heart is filled (end of diastole), in odd ones
+            contracted (end of systole).
+        size: rows and columns; the field of view is always 144 x 144 mm.
 
     Returns:
         image (uint8) and label (uint8, index into `CLASSES`), both indexed [row, column].
@@ -45,7 +46,7 @@ def make_heart(patient, phase, size=(96, 96), seed=0):
     build_rng, scan_rng = (np.random.default_rng([seed, patient, kind]) for kind in (10, 11 + phase))
     build = draw_build(build_rng)
     signals = {name: mean * np.exp(SIGNAL_SPREAD * build_rng.normal()) for name, mean in SIGNALS.items()}
-    y, x = grid(size, FIELD_MM)
+    y, x = pixel_grid(size, FIELD_MM)
     flat = (x, y, np.float32(0))
     bent = [c + np.float32(2.5) * ripple(waves, flat) for c, waves in zip((x, y), build.warp, strict=True)]
     sheet = Sheet(size, 1, FIELD_MM[0] / size[0], signals)
@@ -53,7 +54,7 @@ def make_heart(patient, phase, size=(96, 96), seed=0):
     _paint_heart(sheet, bent, build, draw_beat(scan_rng, phase % 2), ripple(build.flow, flat))
     brightest = np.percentile(sheet.signal, scan_rng.uniform(96, 99.5))
     blur = scan_rng.uniform(0.5, 1.3) * np.array(size) / FIELD_MM  # mm to pixels
-    image = expose(
+    image = to_grey_values(
         sheet.signal[0],
         scan_rng,
         flat,
@@ -67,7 +68,7 @@ def make_heart(patient, phase, size=(96, 96), seed=0):
 
 
 def draw_build(rng):
-    """Draws what one patient keeps through the beat (mm, degrees)."""
+    """Draws at random what is the same in all phases of a patient (mm, degrees)."""
     return SimpleNamespace(
         centre=np.array([11, 0]) + rng.normal(0, (6, 7)),  # of the left ventricle: x, y
         outer=rng.uniform(25, 39),  # radius of the left ventricle's outside
@@ -90,7 +91,7 @@ def draw_build(rng):
 
 
 def draw_beat(rng, emptied):
-    """Draws the ventricles' size in one phase, relative to the filled ones."""
+    """Draws at random the size of the ventricles in one phase, relative to the filled ones."""
     return SimpleNamespace(
         outer=rng.uniform(0.88, 0.95) if emptied else 1,
         cavity=rng.uniform(0.58, 0.8) if emptied else rng.uniform(0.97, 1.03),
@@ -138,7 +139,7 @@ def _paint_heart(sheet, p, build, beat, flow):
     length, width = build.right[0] * outer * beat.right, build.right[1] * beat.right
     right = ellipsoid((local[0] + 0.006 * local[1] ** 2, local[1]), (outer + 0.35 * width, 0), (width, length))
     heart = np.minimum(outside, right - 2.5)
-    share = 0.6 + 0.4 * np.tanh(local[0] / 15)  # most of the fat lies on the right ventricle's side
+    share = 0.6 + 0.4 * np.tanh(local[0] / 15)  # most of the fat is on the side of the right ventricle
     crest = np.maximum(build.fat * share * (1 + 0.6 * ripple(build.crest, (*p, np.float32(0)))), 0)
     sheet.paint(heart - crest - 1.5, "rib")
     sheet.paint(heart - crest, "fat", texture=0.1 * flow)
@@ -156,6 +157,6 @@ def _paint_heart(sheet, p, build, beat, flow):
 
 
 def _along(p, direction, centre=(0, 0), radians=False):
-    """Coordinate of points along a direction in the plane, mm: 0 is to the right, 90 degrees down."""
+    """Returns the coordinate of points along a direction in the plane, in mm: 0 is to the right, 90 degrees down."""
     angle = direction if radians else np.radians(direction)
     return sum(np.float32(s) * (c - np.float32(m)) for s, c, m in zip((np.cos(angle), np.sin(angle)), p, centre))

@@ -1,4 +1,7 @@
-"""Where phantoms lie and how they are written: one entry a layout, one function a format, nothing random in a file."""
+"""The folders, file names and file formats of phantoms: one entry per layout, one function per format.
+
+The contents of a file depend only on the arrays. `generate.py` uses this module.
+"""
 
 import gzip
 import io
@@ -11,8 +14,9 @@ from PIL import Image
 
 
 def volume_bytes(array, voxel):
-    """Returns a .nii.gz file of an array indexed [L, P, S]: no time and no name in it, so equal arrays, equal bytes."""
-    # NIfTI's world grows to the right and to the front, the array to the left and to the back: two negative diagonals.
+    """Returns a .nii.gz file of an array indexed [L, P, S]. It contains no time and no name: equal arrays give equal
+    bytes."""
+    # NIfTI coordinates grow to the right and to the front, the array's indices to the left and to the back.
     affine = np.diag([-voxel[0], -voxel[1], voxel[2], 1])
     affine[:3, 3] = voxel * (1 - np.array(array.shape)) / 2 * (-1, -1, 1)
     image = nib.Nifti1Image(array, affine)
@@ -22,13 +26,14 @@ def volume_bytes(array, voxel):
 
 
 def slice_bytes(array, voxel):
-    """Returns a .nii.gz file of a sagittal slice [P, S]: an identity affine, as in HipMRI's slices, and voxel sizes."""
+    """Returns a .nii.gz file of a sagittal slice [P, S]; as in HipMRI's, the affine is the identity."""
     image = nib.Nifti1Image(array, np.eye(4))
     image.header.set_zooms(voxel[1:])
     return nifti_bytes(image)
 
 
 def nifti_bytes(image):
+    """Returns the compressed bytes of a NIfTI image."""
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = b"synthetic phantom, not a patient"
     return gzip.compress(image.to_bytes(), compresslevel=4, mtime=0)
@@ -52,18 +57,18 @@ def _picture_bytes(array, kind):
 
 @dataclass(frozen=True)
 class Layout:
-    """How one layout looks on disk.
+    """The folders and files of one layout.
 
     Args:
         anatomy: pelvis, heart or brain.
-        image, label: paths below the output folder. In braces: patient, week, side (of `sides`), scan (counts on over
-            the patients, from 1), slice (within the scan, from 0) and number (the same, from 1).
-        encode: array and voxel size in mm to a file's contents.
-        size: pixels along each axis, unless others are asked for.
-        scans: of each patient, unless others are asked for.
-        sides: folders that the patients are divided over, for training, validation and test; none if they are not.
-        unlabelled: the side whose labels are held back.
-        slices: files a scan is cut into, unless another number is asked for; None: all, 0: it is not cut.
+        image, label: paths below the output folder. In braces: patient, week, side (one of `sides`), scan (counted
+            over all patients, from 1), slice (within the scan, from 0) and number (the same, from 1).
+        encode: function from an array and the voxel size in mm to the contents of a file.
+        size: default number of pixels along each axis.
+        scans: default number of scans per patient.
+        sides: folders for the patients of training, validation and test; empty if patients are not divided.
+        unlabelled: the side whose labels are not written.
+        slices: default number of files per scan; None for all slices, 0 for a scan in one file.
     """
 
     anatomy: str
@@ -81,7 +86,7 @@ class Layout:
         return f"synthetic {KINDS[self.anatomy]} phantoms, not patients"
 
     def side(self, index, patients):
-        """The side of one of so many patients: about 6:2:2, at least one on each."""
+        """Returns the side of the patient with this index. The ratio is about 6:2:2, with at least one on each side."""
         if not self.sides:
             return ""
         held_out = max(1, round(0.2 * patients))

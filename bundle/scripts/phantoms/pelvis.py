@@ -1,11 +1,11 @@
-"""Geometry of the male pelvis phantoms: a patient (build) and a scan (filling) become labels and tissue signal.
+"""Geometry of the male pelvis phantoms: turns a patient (build) and a scan (filling) into labels and tissue signal.
 
-All shapes are signed distances in mm (negative inside) in a pelvic frame: origin midway between the femoral heads,
-x to the patient's left, y posterior, z superior. Smooth random waves bend that frame, so nothing is a pure ellipsoid.
-All randomness is a function of mm: the same patient is the same anatomy at any grid size.
+All shapes are signed distances in mm (negative inside) in a pelvic frame. Its origin is midway between the femoral
+heads; x goes to the patient's left, y to the back, z to the head. Smooth random waves bend that frame, so that no shape
+is an exact ellipsoid. All random functions depend on mm, so a patient has the same anatomy at any grid size.
 
-Left and right differ on purpose, in image and label alike: the upper rectum bends to the patient's LEFT and goes on
-into a sigmoid loop on the left, while the caecum, with gas in front, lies on the RIGHT. A flipped axis can be seen.
+Left and right differ on purpose, in image and label: the upper rectum bends to the patient's LEFT and continues in a
+sigmoid loop on the left; the caecum, with gas in front, is on the RIGHT. So a flipped axis can be seen.
 """
 
 from itertools import pairwise
@@ -57,7 +57,7 @@ SACRUM = np.array(  # z, centre y, half width, half thickness
 
 
 def draw_build(rng):
-    """Draws what stays the same over the weeks of one patient: body, skeleton, prostate, textures (mm, ml, degrees)."""
+    """Draws at random what is the same in all scans of a patient: body, bones, prostate, textures (mm, ml, degrees)."""
     return SimpleNamespace(
         half_width=rng.uniform(180, 204),
         half_depth=rng.uniform(106, 124),
@@ -77,7 +77,7 @@ def draw_build(rng):
 
 
 def draw_filling(rng):
-    """Draws what changes from scan to scan: bladder, rectum, bowel contents, set-up (mm, ml, degrees)."""
+    """Draws at random what changes between scans: bladder, rectum, bowel contents, position (mm, ml, degrees)."""
     return SimpleNamespace(
         bladder_ml=np.exp(rng.uniform(np.log(110), np.log(400))),
         bladder_shape=rng.uniform((0.95, 0.85, 0.85), (1.2, 1.0, 1.05)),
@@ -92,7 +92,7 @@ def draw_filling(rng):
     )
 
 
-def render(size, build, filling, signals):
+def render_pelvis(size, build, filling, signals):
     """Renders one scan.
 
     Args:

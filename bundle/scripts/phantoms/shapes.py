@@ -1,4 +1,7 @@
-"""What the phantoms' anatomy is made with: random waves, signed distances in mm and a canvas that blends tissues."""
+"""Tools for the anatomy of phantoms: smooth random waves, signed distances in mm, and a canvas that blends tissues.
+
+`pelvis.py`, `heart.py` and `brain.py` use them.
+"""
 
 from dataclasses import dataclass
 
@@ -89,13 +92,13 @@ def plate(p, a, b, c):
 
 
 def blend(a, b, reach):
-    """Union of two distances with the groove between them filled over `reach` mm."""
+    """Union of two distances, with a smooth transition of `reach` mm between them."""
     h = np.maximum(reach - np.abs(a - b), 0)
     return np.minimum(a, b) - h * h / np.float32(4 * reach)
 
 
 class Canvas:
-    """A grid that shapes are painted on; what is painted later covers what lies below, and never leaves the skin."""
+    """A grid on which shapes are painted. A later shape covers earlier ones; nothing is painted outside the skin."""
 
     def __init__(self, size, build, filling, signals):
         self.signals, self.scale = signals, build.scale
@@ -121,7 +124,9 @@ class Canvas:
             low[0] = -high[0]
         inside = True
         for c, first, last in zip(self.points, low, high, strict=True):
-            c = c[tuple(slice(None, None, s) for s in self.step)]  # a coarse look is enough: the margin covers it
+            c = c[
+                tuple(slice(None, None, s) for s in self.step)
+            ]  # coarse sampling is enough: the margin is larger than the step
             inside = inside & (c > first) & (c < last)
         box = tuple(
             slice(max(0, (hits.min(initial=n) - 1) * s), (hits.max(initial=-1) + 1) * s + 1)
@@ -131,11 +136,14 @@ class Canvas:
         return box, (np.abs(x) if paired else x, y, z)
 
     def paint(self, box, distance, tissue, label=None, texture=0):
-        """Blends a tissue in where distance < 0, over one voxel at the border, and sets its label if it has one.
+        """Paints a tissue where distance < 0, with a border of one voxel, and sets its label if it has one.
 
         Args:
-            distance: mm in the pelvic frame.
-            texture: relative change of the tissue's signal, array or 0.
+            box: slices of the grid, from `near`.
+            distance: signed distance to the shape, in mm of the pelvic frame.
+            tissue: name of the tissue, a key of `signals`.
+            label: class of the tissue, or None.
+            texture: relative change of the tissue's signal, an array or 0.
         """
         distance = np.maximum(distance, self.skin[box]) * np.float32(self.scale)
         share = np.clip(0.5 - distance / self.voxel, 0, 1)

@@ -1,4 +1,4 @@
-"""What the heart and brain phantoms are drawn with: a sheet or a stack in mm, soft-edged paint, an 8 bit exposure."""
+"""Tools for the heart and brain phantoms: grids of slices in mm, painting with soft borders, 8 bit grey values."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,7 +6,7 @@ from scipy import ndimage
 from scripts.phantoms.shapes import Waves, dot
 
 
-def grid(size, field_mm):
+def pixel_grid(size, field_mm):
     """Returns the pixel centres along each axis in mm from the middle of the field, sparse, indexed as the array."""
     axes = [((np.arange(n) + 0.5) / n - 0.5) * extent for n, extent in zip(size, field_mm, strict=True)]
     return [axis.astype(np.float32) for axis in np.meshgrid(*axes, indexing="ij", sparse=True)]
@@ -18,24 +18,26 @@ def ripple(waves, points):
     return total * np.float32(np.sqrt(2 / len(waves.phases)))
 
 
-def box(points, centre, reach):
-    """The slices of a grid that hold all pixels within `reach` mm of a point; the grid is [z, y, x], the point x, y, z.
+def pixels_near(points, centre, reach):
+    """Returns the slices of a grid [z, y, x] that contain all pixels near a point.
 
     Args:
-        points: sparse z, y and x as `grid` gives them, before any bending: leave room for it in `reach`.
+        points: sparse z, y and x from `pixel_grid`, before any bending.
+        centre: the point, x, y and z in mm.
+        reach: distance in mm. Add to it the distance by which points are bent.
     """
     inside = [np.flatnonzero(np.abs(axis.ravel() - c) <= reach) for axis, c in zip(points, centre[::-1], strict=True)]
     return tuple(slice(found.min(initial=10**6), found.max(initial=-1) + 1) for found in inside)
 
 
 class Sheet:
-    """Channels of signal on one grid, and its label; what is painted later covers what lies below.
+    """Channels of signal on one grid, and a label map. A later shape covers earlier ones.
 
     Args:
         size: pixels along each axis.
-        channels: kinds of signal.
-        pixel: mm; borders are blended over that width.
-        signals: tissue name to a number, or one for each channel.
+        channels: number of channels.
+        pixel: size of a pixel in mm; borders have this width.
+        signals: signal of each tissue by name, one number or one for each channel.
     """
 
     def __init__(self, size, channels, pixel, signals):
@@ -43,11 +45,14 @@ class Sheet:
         self.pixel, self.signals = np.float32(pixel), signals
 
     def paint(self, distance, tissue, label=None, texture=0, soft=0, where=...):
-        """Blends a tissue in where distance < 0 (mm), and sets its label if it has one.
+        """Paints a tissue where distance < 0 (mm), and sets its label if it has one.
 
         Args:
-            texture: relative change of the tissue's signal, array or 0.
-            soft: mm that the border is wider than a pixel.
+            distance: signed distance to the shape in mm.
+            tissue: name of the tissue, a key of `signals`.
+            label: class of the tissue, or None.
+            texture: relative change of the tissue's signal, an array or 0.
+            soft: additional width of the border in mm.
             where: slices of the grid that `distance` covers.
         """
         share = np.clip(0.5 - distance / (self.pixel + np.float32(soft)), 0, 1)
@@ -58,15 +63,18 @@ class Sheet:
             self.label[where][distance < 0] = label
 
 
-def expose(signal, rng, points, gain, blur, noise, bias, wavelengths):
-    """Turns one channel of signal into 8 bit grey: blurred optics, uneven coil, Rician noise, cut at 255.
+def to_grey_values(signal, rng, points, gain, blur, noise, bias, wavelengths):
+    """Turns one channel of signal into 8 bit grey values: blur, uneven coil, Rician noise, cut at 255.
 
     Args:
-        gain: grey of signal 1.
-        blur: standard deviation in pixels, along each axis.
-        noise: standard deviation in signal.
-        bias: relative change of the signal by the coil, in [0, 1).
-        wavelengths: of that change, shortest and longest, mm.
+        signal: array of signal.
+        rng: random generator.
+        points: coordinates of the pixels in mm.
+        gain: grey value of signal 1.
+        blur: standard deviation of the blur in pixels, along each axis.
+        noise: standard deviation of the noise, in units of signal.
+        bias: largest relative change of the signal by the coil, in [0, 1).
+        wavelengths: shortest and longest wavelength of that change, in mm.
     """
     coil = 1 + bias * np.tanh(ripple(Waves.draw(rng, *wavelengths, 4), points))
     signal = ndimage.gaussian_filter(signal, blur) * coil

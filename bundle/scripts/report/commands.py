@@ -18,8 +18,8 @@ from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, read_json, write_json
 from scripts.data import datalist
 from scripts.data.anonymise import case_code
-from scripts.data.label_maps import label_key, pair, read_labels, read_volume, refuse_other_grid
-from scripts.data.layouts import case_name, files, scan_key
+from scripts.data.label_maps import label_key, pair_truth_and_prediction, read_labels, read_volume, refuse_other_grid
+from scripts.data.layouts import case_name, nifti_files, scan_key
 from scripts.report import comparison, page, provenance, records
 from scripts.report.files import build, write
 from scripts.report.summary import lines
@@ -55,8 +55,8 @@ def evaluate(
     """
     class_names = knobs.check_class_names(class_names)
     knobs.check({"tolerance_mm": tolerance_mm})
-    pairs, problems = pair(truth, prediction)
-    image_of = {label_key(path): path for path in files([Path(images)])} if images else {}
+    pairs, problems = pair_truth_and_prediction(truth, prediction)
+    image_of = {label_key(path): path for path in nifti_files([Path(images)])} if images else {}
     patient_of = patients_of(datalist_file) if datalist_file else {}
 
     def attempt(couple: tuple[Path, Path]) -> dict | str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, write_json
-from scripts.data.anonymise import secret
+from scripts.data.anonymise import secret_word
 from scripts.report import page
 from scripts.report.measures import MEASURES, RULES
 from scripts.report.records import anonymous
@@ -48,7 +48,7 @@ def build(
         trained_on: what the model was trained on, for the limits.
         anonymise: True or a secret word: codes in place of the names of cases and patients.
     """
-    word = secret(anonymise)
+    word = secret_word(anonymise)
     if word is not None:
         records = [anonymous(record, word) for record in records]
         if len({record["case"] for record in records}) < len(records):

@@ -12,7 +12,7 @@ import torch
 from monai.utils import ensure_tuple
 
 from scripts.core.paths import METADATA
-from scripts.data.digests import digest
+from scripts.data.digests import sha256_of_files
 from scripts.data.slices import is_picture
 from scripts.training.checkpoint_files import read_checkpoint
 
@@ -27,7 +27,7 @@ def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[li
     lines = [
         ["Model", f"{type(network).__name__}, {parameters:,} parameters"],
         ["Trained on", f"{info.get('trained_on', 'unknown data')}{epoch}"],
-        *(["Checkpoint", f"{file}, sha256 {digest(file)}"] for file in files),
+        *(["Checkpoint", f"{file}, sha256 {sha256_of_files(file)}"] for file in files),
     ]
     return lines, info
 

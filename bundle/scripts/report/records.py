@@ -37,7 +37,7 @@ def examine(
         image: volume on the same grid, for the pictures.
         patient: where a list knows better than the name.
         tolerance_mm: of the surface Dice.
-        known: what the training data spanned (`plausibility.ranges`), for the warnings.
+        known: what the training data spanned (`plausibility.training_ranges`), for the warnings.
         seconds: that the prediction took.
         pictures: False leaves them out.
     """
@@ -45,8 +45,8 @@ def examine(
     record: dict = {"case": case_name(name), "patient": patient or own_patient, "week": week, "seconds": seconds}
     record["warnings"] = []
     if truth is None:
-        found = plausibility.describe(prediction, affine, class_names)
-        record["warnings"] = plausibility.doubts(found, known)
+        found = plausibility.describe_labels(prediction, affine, class_names)
+        record["warnings"] = plausibility.find_doubts(found, known)
         record["measures"] = {
             name: {"status": "predicted" if now["ml"] else "not found", "predicted_ml": now["ml"]}
             for name, now in found.items()

@@ -1,4 +1,7 @@
-"""The command line of a run: an id that no configuration knows is refused, and an error takes a few lines."""
+"""The command line of a run: misspelled ids are rejected with a suggestion, and errors are printed in a few lines.
+
+Every configuration that can be run uses it; `scripts.study` checks its ids with it.
+"""
 
 import difflib
 import inspect
@@ -15,14 +18,14 @@ from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
 from scripts.run.crash import report_crash
 
-NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json")  # their names are no ids of a run
+NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json")  # hold no ids of a run
 
 
 def check_command_line(debug: bool = False) -> None:
-    """Refuses ids of the command line that nobody knows; from here on an error takes a few lines.
+    """Rejects unknown ids of the command line. After this call, an error that ends the run is printed in a few lines.
 
     Args:
-        debug: whether an error prints its whole traceback; it is in the log file too, once that is open.
+        debug: whether an error prints its complete traceback. The log file, once it is open, has it in any case.
     """
     if sys.argv[1:2] == ["run"]:
         sys.excepthook = partial(report_crash, debug=debug is True)
@@ -30,10 +33,13 @@ def check_command_line(debug: bool = False) -> None:
 
 
 def refuse_unknown_ids(arguments: Sequence[str]) -> None:
-    """Refuses an override that no shipped configuration knows: MONAI itself would accept and ignore it.
+    """Rejects an override that no shipped configuration defines. MONAI itself would accept and ignore it.
 
     Args:
-        arguments: a command line, without the program; checked only where it is one of `monai.bundle run`.
+        arguments: a command line without the program; it is checked only if it is one of `monai.bundle run`.
+
+    Raises:
+        UserError: the first unknown id, with the nearest known one.
     """
     if "run" not in arguments[:1]:
         return
@@ -54,7 +60,7 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
 
 
 def known_ids() -> tuple[set[str], dict[str, str]]:
-    """Ids of all shipped configurations, deep ones spelt `a::b`, and the target of those that are components."""
+    """Returns the ids of all shipped configurations (nested ones as `a::b`), and the `_target_` of every component."""
     known: set[str] = set()
     components: dict[str, str] = {}
 
@@ -75,7 +81,7 @@ def known_ids() -> tuple[set[str], dict[str, str]]:
 
 
 def is_argument(name: str, components: dict[str, str]) -> bool:
-    """Whether `a::b` names an argument that component `a` takes though no configuration sets it."""
+    """Returns whether `a::b` is an argument that the component `a` accepts, even if no configuration sets it."""
     parent, _, argument = name.rpartition("::")
     if parent not in components:
         return False

@@ -1,4 +1,7 @@
-"""The first steps of every run: refuse what can't be meant, keep two runs apart, say what is about to happen."""
+"""The first and last steps of every run: lock its folders, open and close its log file.
+
+Each configuration calls `start` before the run and `finish` after it.
+"""
 
 import logging
 import os
@@ -15,8 +18,8 @@ from scripts.core.processes import is_main_process
 
 logger = logging.getLogger(__name__)
 
-LEFT_BEHIND_S = 3  # for so long the workers of a killed run may hold its lock
-open_handles: list = []  # the locks and the log file of the run in progress
+LOCK_TIMEOUT_S = 3  # the workers of a killed run may hold its lock for this long
+open_handles: list = []  # locks and log file of the current run
 
 
 def start(
@@ -26,16 +29,16 @@ def start(
     spatial_size: Sequence[int],
     ckpt_dir: str | None = None,
 ) -> None:
-    """Asks the network for its input, locks the folders the run writes to, opens the log file.
+    """Checks the input size, locks the folders that the run writes to, and opens the log file.
 
     Args:
-        output_dir: folder of everything the run writes but its checkpoints.
-        log_name: name of the log file in it, without ending; two runs of one name can't share a folder.
-        network: asked whether it can take `spatial_size`.
+        output_dir: folder of all the files that the run writes, except its checkpoints.
+        log_name: name of the log file in it, without the extension. Two runs of one name can't share a folder.
+        network: its `check_size`, if it has one, must accept `spatial_size`.
         spatial_size: size of the network's input.
-        ckpt_dir: folder of the checkpoints, where the run writes any.
+        ckpt_dir: folder of the checkpoints, if the run writes any.
     """
-    finish()  # what an earlier run in this process left, if an error ended it
+    finish()  # releases the handles of an earlier run in this process that ended with an error
     keep_freed()
     if hasattr(network, "check_size"):
         try:
@@ -57,30 +60,30 @@ def start(
 
 
 def warn_if_machine_is_busy() -> None:
-    """Where others are at work on this machine, threads that spin while they wait slow a CPU run down many times."""
+    """Logs a hint if other programs use the CPU: then threads that spin while they wait make a run much slower."""
     load, cores = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0, os.cpu_count() or 1
     if load > cores / 2 and "OMP_WAIT_POLICY" not in os.environ and not torch.cuda.is_available():
         logger.info(
-            f"others are at work here (load {load:.1f} on {cores} cores): with OMP_WAIT_POLICY=PASSIVE in its "
-            "environment the run may be many times faster"
+            f"other programs are using this machine (load {load:.1f} on {cores} cores): the run may be many times "
+            "faster if you set OMP_WAIT_POLICY=PASSIVE in its environment"
         )
 
 
 def lock_folder(folder: str, name: str, knob: str) -> None:
-    """Locks a folder until the run ends, however it ends; another run of that name in it is refused."""
+    """Locks a folder until the run ends, even if it is killed. Another run of that name in the folder is refused."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder) / f".{name}.lock")
     try:
-        lock.acquire(timeout=LEFT_BEHIND_S)
+        lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout as error:
         raise UserError(
-            f"{folder}: another {name} run is at work in it; wait for it or give another --{knob}"
+            f"{folder}: another {name} run is using this folder, expected none; wait for it or give another --{knob}"
         ) from error
     open_handles.append(lock)
 
 
 def finish() -> None:
-    """Releases the locks and closes the log file; the end of the process does so too."""
+    """Releases the locks and closes the log file. The end of the process does the same."""
     while open_handles:
         part = open_handles.pop()
         if isinstance(part, FileLock):

@@ -1,1 +1,2 @@
-"""Grids and searches over any knobs, as many training runs, on Optuna. It may import every room but `inference`."""
+"""Studies: many training runs over a grid or a search of any knobs, with Optuna. It may import every room except
+`inference`."""

@@ -1,4 +1,4 @@
-"""The picture of a study: a panel for each knob, every run a point at its best validation mean Dice."""
+"""The picture of a study: a panel for each knob, and in it a point for each run at its best validation mean Dice."""
 
 import math
 import textwrap
@@ -11,30 +11,32 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from scripts.core.files import atomic_write
+from scripts.core.palette import COLOURS
 from scripts.report.svg import INK, LINE, styled
 from scripts.study.space import Knob, is_number
-from scripts.study.table import cell
+from scripts.study.table import cell_text
 
-# Okabe and Ito's colours, and a shape each: told apart with any colour vision.
-RUN = {"ls": "none", "marker": "o", "color": "#0072B2", "ms": 6.5, "alpha": 0.8, "mec": "white", "mew": 0.6}
-BEST = {"ls": "none", "marker": "*", "color": "#E69F00", "ms": 15, "mec": INK, "mew": 0.8}
-FAILED = {"ls": "none", "marker": "X", "color": "#D55E00", "ms": 7.5, "mec": "white", "mew": 0.6}
+# Three colours of the palette. The shapes differ too, so that the points can be told apart without colours.
+ORANGE, VERMILION, BLUE = COLOURS[0], COLOURS[4], COLOURS[5]
+RUN = {"ls": "none", "marker": "o", "color": BLUE, "ms": 6.5, "alpha": 0.8, "mec": "white", "mew": 0.6}
+BEST = {"ls": "none", "marker": "*", "color": ORANGE, "ms": 15, "mec": INK, "mew": 0.8}
+FAILED = {"ls": "none", "marker": "X", "color": VERMILION, "ms": 7.5, "mec": "white", "mew": 0.6}
 MEAN = {"color": INK, "lw": 2}
 COLUMNS = 3
-FEW = 12  # numbers of a range that are shown one by one
+FEW = 12  # a range of at most this many numbers is drawn as a list
 PANEL = (4.4, 3.2)  # inches
 LABEL = 42  # characters of a value's label at most
 ABREAST = 52  # characters that fit side by side below a panel
 FLOOR = 0.04  # height of the failed runs, as a share of the panel
 
 
-def draw(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> None:
+def draw_chart(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> None:
     """Writes the picture.
 
     Args:
-        found: rows of the study.
-        knobs: its space; a panel each.
-        file: a PNG file.
+        found: rows of the study, from `table.result_rows`.
+        knobs: the space; each knob gets a panel.
+        file: the PNG file to write.
         title: name of the study.
     """
     scored = [row for row in found if row["score"] is not None]
@@ -49,15 +51,15 @@ def draw(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> No
         panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
         for axis in panels[len(knobs) :]:
             axis.set_visible(False)
-        panels[0].set_ylim(*limits([row["score"] for row in scored]))
+        panels[0].set_ylim(*score_limits([row["score"] for row in scored]))
         for axis, knob in zip(panels, knobs):
-            panel(axis, knob, scored, failed, best)
+            draw_panel(axis, knob, scored, failed, best)
         count = f"{len(scored)} run(s) with a score" + (f", {len(failed)} failed" if failed else "")
         top = f", the best {best['score']:.4f} (run {best['number']})" if best else ""
         figure.suptitle(f"{title}: {count}{top}", fontsize=11)
         figure.supylabel("best validation mean Dice", fontsize=9.5)
         handles = [Line2D([], [], label="run", **RUN), Line2D([], [], label="best run", **BEST)]
-        if any(few(knob) for knob in knobs):
+        if any(has_few_values(knob) for knob in knobs):
             handles.append(Line2D([], [], label="mean of a value", **MEAN))
         if failed:
             handles.append(Line2D([], [], label="failed run, no score", **FAILED))
@@ -67,9 +69,9 @@ def draw(found: list[dict], knobs: Sequence[Knob], file: Path, title: str) -> No
             figure.savefig(partial, dpi=110, format="png")
 
 
-def panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict | None) -> None:
-    """One knob: values of a list side by side with their means, a range as it is."""
-    at = (categories if few(knob) else numbers)(axis, knob, scored, failed)
+def draw_panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict | None) -> None:
+    """Draws the panel of one knob: the values of a list side by side with their means, a range as an axis."""
+    at = (place_on_list if has_few_values(knob) else place_on_range)(axis, knob, scored, failed)
     axis.plot([at[row["number"]] for row in scored], [row["score"] for row in scored], gid="runs", **RUN)
     floor = axis.get_xaxis_transform()  # near the lower edge, whatever the scores are
     axis.plot([at[r["number"]] for r in failed], [FLOOR] * len(failed), gid="failed", transform=floor, **FAILED)
@@ -81,13 +83,13 @@ def panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: dict |
     axis.tick_params(axis="y", labelleft=True)
 
 
-def few(knob: Knob) -> bool:
-    """Whether the knob has so few values that each can stand for itself."""
+def has_few_values(knob: Knob) -> bool:
+    """Returns whether the knob has so few values that they are drawn side by side."""
     return knob.values is not None or (knob.walkable and len(knob.grid()) <= FEW)
 
 
-def categories(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
-    """Where each run goes; runs of one value stand beside each other in the order of their numbers."""
+def place_on_list(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
+    """Returns the position of each run. Runs of the same value are side by side, in the order of their numbers."""
     values = list(knob.grid())
     if all(is_number(value) for value in values):
         values.sort()
@@ -100,7 +102,7 @@ def categories(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict
         if scores:
             mean = sum(scores) / len(scores)
             axis.plot([place - 0.36, place + 0.36], [mean, mean], zorder=1.5, gid="mean", **MEAN)
-    names = labels(values)
+    names = value_labels(values)
     crowded = sum(max(map(len, name.splitlines())) + 2 for name in names) > ABREAST
     turned = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axis.set_xticks(range(len(values)), names, fontsize=8 if len(values) <= 10 else 6.5, **turned)
@@ -111,8 +113,8 @@ def categories(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict
     return at
 
 
-def numbers(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
-    """Where each run goes on the axis of a range."""
+def place_on_range(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
+    """Returns the position of each run on the axis of a range."""
     low, high = knob.span.low, knob.span.high
     if knob.span.log:
         axis.set_xscale("log")
@@ -126,9 +128,9 @@ def numbers(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[in
     return {row["number"]: row[knob.name] for row in scored + failed}
 
 
-def labels(values: list) -> list[str]:
-    """Short names of the values, different ones if they can be: the end of a long reference, lines of a long list."""
-    full = [cell(value, 10 * LABEL) for value in values]
+def value_labels(values: list) -> list[str]:
+    """Returns short names of the values: the end of a long reference (if these ends differ), a long list in lines."""
+    full = [cell_text(value, 10 * LABEL) for value in values]
     ends = [name.rsplit("::", 1)[-1] for name in full]
     names = ends if len(set(ends)) == len(full) else full
     fit = max(12, ABREAST // max(1, len(names)) - 2)
@@ -137,8 +139,8 @@ def labels(values: list) -> list[str]:
     return ["\n".join(line.replace("_ ", "_") for line in own) for own in lines]
 
 
-def limits(scores: list[float]) -> tuple[float, float]:
-    """From below the lowest score, with room for failed runs, to above the highest."""
+def score_limits(scores: list[float]) -> tuple[float, float]:
+    """Returns the limits of the axis, with room for the failed runs below the lowest score."""
     if not scores:
         return 0.0, 1.0
     margin = max(0.12 * (max(scores) - min(scores)), 0.01)

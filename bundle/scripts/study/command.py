@@ -1,8 +1,6 @@
-"""Studies: many training runs over a grid or a search of any ids of the configuration, as one command.
+"""The command `python -m scripts.study`: many training runs over a grid or a search of any ids of the configuration.
 
-python -m scripts.study --space "{'learning_rate':[0.001,0.0003],'dropout':[0.0,0.3]}" --output_dir DIR --dataset_dir D
-
-trains one run for each point, in DIR/run_000 and so on; started again it goes on where it was.
+It trains one run for each point, in folders run_000, run_001 and so on. Started again, it continues where it stopped.
 """
 
 import hashlib
@@ -19,13 +17,13 @@ from monai.bundle import ConfigParser
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
 from scripts.run.command_line import is_argument, refuse_unknown_ids
-from scripts.study.one_run import Runs
-from scripts.study.space import Knob, parse, plan
-from scripts.study.trials import connect, queue_up, work
+from scripts.study.one_run import RunLauncher
+from scripts.study.space import Knob, parse_space, plan_runs
+from scripts.study.trials import open_study, queue_trials, run_trials
 
 SEARCHES = ("grid", "random", "tpe")
-OWN = ("output_dir", "ckpt_dir", "log_dir", "resume")  # the study gives them to each run
-PLACE = ("num_workers", "cache_workers", "device", "dataset_dir")  # may be others when a study is gone on with
+OWN = ("output_dir", "ckpt_dir", "log_dir", "resume")  # the study sets them for each run
+PLACE = ("num_workers", "cache_workers", "device", "dataset_dir")  # may change when a study is continued
 
 
 def main(
@@ -40,29 +38,33 @@ def main(
     retry_failed: bool = False,
     **overrides,
 ) -> None:
-    """Runs a study, or goes on with it; any other --id VALUE is passed to every run.
+    """Runs a study, or continues it. Any other --id VALUE is passed to every run.
+
+    Example: python -m scripts.study --space "{'learning_rate':[0.001,0.0003]}" --output_dir DIR --dataset_dir DATA
 
     Args:
         space: values by id, or a JSON file of them; {"low": .., "high": .., "step": .., "log": ..} is a range.
-        output_dir: folder of the study: a folder a run, study.db, study.csv, study.png and the datalist of all runs.
+        output_dir: folder of the study: a folder for each run, study.db, study.csv, study.png and the datalist of all
+            runs.
         config_file: one or more configuration files, as for `monai.bundle run`.
-        search: grid, random, or tpe, which learns from the runs before.
-        trials: number of runs; left out, a grid is walked to its end.
-        parallel: runs at once; each has a GPU of its own where there are enough, else its share of the cores.
-        search_seed: of what is drawn; --seed is the runs'.
-        storage: a database's URL, or a file on a shared disk, for a study that several machines work on.
-        retry_failed: runs again what has failed.
+        search: grid, random, or tpe, which learns from earlier runs.
+        trials: number of runs; by default a grid is run completely.
+        parallel: number of runs at the same time; each has a GPU of its own if there are enough, or else its share of
+            the cores.
+        search_seed: seed of the search; --seed is the seed of the runs.
+        storage: URL of a database, or a file on a shared disk, for a study on several machines.
+        retry_failed: run the failed runs again.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if output_dir is None:
-        raise UserError("output_dir: not given; expected the folder of the study, say --output_dir DIR")
+        raise UserError("output_dir: not given, expected the folder of the study; say --output_dir DIR")
     check_numbers(search, trials, parallel, search_seed)
     files = [str(file) for file in (config_file if isinstance(config_file, list | tuple) else [config_file])]
-    knobs = parse(space)
+    knobs = parse_space(space)
     overrides = {name.replace("#", "::"): value for name, value in overrides.items()}
     parser = read_configs(files)
     check_ids(parser, files, knobs, overrides)
-    planned = plan(knobs, search, trials, search_seed)
+    planned = plan_runs(knobs, search, trials, search_seed)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
@@ -70,24 +72,25 @@ def main(
         "space": {knob.name: list(knob.values.values()) if knob.values else str(knob.span) for knob in knobs},
         "search": search,
         "search_seed": search_seed,
-        "storage": re.sub(r"//[^/]*@", "//", str(storage)) if storage else None,  # no password
+        "storage": re.sub(r"//[^/]*@", "//", str(storage)) if storage else None,  # without the password
         "passed to every run": {name: value for name, value in overrides.items() if name not in PLACE},
     }
-    with FileLock(folder / ".study.lock"):  # of several machines one is the first
-        study = connect(claim(folder, settings), storage or f"sqlite:///{folder / 'study.db'}", folder)
+    with FileLock(folder / ".study.lock"):  # several machines may start at the same time
+        study = open_study(study_name(folder, settings), storage or f"sqlite:///{folder / 'study.db'}", folder)
         overrides.setdefault("datalist", str(folder / "datalist.json"))
-        make_datalist(parser, overrides, knobs)
-        queue_up(study, folder, planned, retry_failed)
-    if search == "tpe":  # with the seed it began with a study that is gone on with would draw the same again
+        make_shared_datalist(parser, overrides, knobs)
+        queue_trials(study, folder, planned, retry_failed)
+    if search == "tpe":  # with the original seed, a continued study would draw the same values again
         study.sampler = optuna.samplers.TPESampler(seed=search_seed + len(study.trials), constant_liar=True)
-    work(study, folder, knobs, Runs(files, overrides, parallel))
+    run_trials(study, folder, knobs, RunLauncher(files, overrides, parallel))
 
 
 def check_numbers(search: str, trials: int | None, parallel: int, search_seed: int) -> None:
+    """Refuses values of these arguments that are out of range."""
     if search not in SEARCHES:
-        raise UserError(f"search is {search!r}: expected one of {', '.join(SEARCHES)}")
+        raise UserError(f"search is {search!r}: expected one of {', '.join(SEARCHES)}; give another --search")
     if trials is None and search != "grid":
-        raise UserError(f"trials: not given; a {search} search has no end of its own, say --trials 20")
+        raise UserError(f"trials: not given, expected the number of runs of a {search} search; say --trials 20")
     for name, value, lowest in (("trials", trials, 1), ("parallel", parallel, 1), ("search_seed", search_seed, 0)):
         if name == "trials" and value is None:
             continue
@@ -96,35 +99,44 @@ def check_numbers(search: str, trials: int | None, parallel: int, search_seed: i
 
 
 def read_configs(files: Sequence[str]) -> ConfigParser:
+    """Reads the configuration files, one patch after the other."""
     for file in files:
         if not Path(file).is_file():
             raise UserError(f"{file}: no such configuration file; --config_file takes one, or \"['FILE','PATCH']\"")
     parser = ConfigParser()
     try:
         parser.read_config(list(files))
-    except Exception as error:  # JSON and YAML have their own
-        raise UserError(f"{', '.join(files)}: can't be read ({one_line_reason(error)})") from error
+    except Exception as error:  # JSON and YAML raise errors of their own
+        raise UserError(f"{', '.join(files)}: not readable ({one_line_reason(error)}); fix or replace it") from error
     return parser
 
 
 def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob], overrides: dict) -> None:
-    """Refuses ids that are unknown, that the study gives the runs itself, or that these configurations don't have."""
+    """Refuses ids that are unknown, that the study sets itself, or that these configurations don't have."""
     varied = [knob.name for knob in knobs]
     for name in overrides:
         if name in OWN:
-            raise UserError(f"--{name}: the study gives each run its own; leave it out")
+            raise UserError(f"--{name}: the study sets it for each run; leave it out")
         if name in varied:
-            raise UserError(f"--{name}: is in the space as well; leave one of them out")
+            raise UserError(f"--{name}: is also in the space; leave one of them out")
     refuse_unknown_ids(["run", *(f"--{name}" for name in [*varied, *overrides])])
     for name in varied:
         parent = name.rpartition("::")[0]
         target = parser[parent].get("_target_") if parent in parser and isinstance(parser[parent], dict) else None
         if name not in parser and not (target and is_argument(name, {parent: target})):
-            raise UserError(f"space: {name} is in none of {', '.join(files)}, so that it would change nothing")
+            raise UserError(f"space: {name} is in none of {', '.join(files)}, so it would change nothing; leave it out")
 
 
-def claim(folder: Path, settings: dict) -> str:
-    """The name of the folder's study; a folder of another one is refused."""
+def study_name(folder: Path, settings: dict) -> str:
+    """Returns the name of the study in a folder, which is a new one if the folder has none yet.
+
+    Args:
+        folder: folder of the study.
+        settings: settings of the study, kept in study.json.
+
+    Raises:
+        UserError: the folder contains a study with other settings.
+    """
     file = folder / "study.json"
     settings = json.loads(json.dumps(settings, default=str))
     if not file.is_file():
@@ -132,23 +144,23 @@ def claim(folder: Path, settings: dict) -> str:
     found = read_json(file)
     for key, value in settings.items():
         if found.get(key) != value:
-            was, now = changed(found.get(key), value)
+            was, now = changed_entries(found.get(key), value)
             raise UserError(
-                f"{file}: of another study: {key} was {was}, now {now}; give what was, or another --output_dir"
+                f"{file}: of another study: {key} was {was}, is now {now}; give the former, or another --output_dir"
             )
     return found["name"]
 
 
-def changed(was: object, now: object) -> tuple[str, str]:
-    """Of two dictionaries only what differs."""
+def changed_entries(was: object, now: object) -> tuple[str, str]:
+    """Returns two values as text; of two dictionaries only the entries that differ."""
     if isinstance(was, dict) and isinstance(now, dict):
         keys = [key for key in {**was, **now} if was.get(key) != now.get(key) or (key in was) != (key in now)]
         was, now = ({key: side[key] for key in keys if key in side} for side in (was, now))
     return json.dumps(was)[:200], json.dumps(now)[:200]
 
 
-def make_datalist(parser: ConfigParser, overrides: dict, knobs: Sequence[Knob]) -> None:
-    """Makes the list that all runs share, as the first of them would."""
+def make_shared_datalist(parser: ConfigParser, overrides: dict, knobs: Sequence[Knob]) -> None:
+    """Makes the datalist that all runs share, with the settings of the first run."""
     first = {knob.name: next(iter(knob.values.values())) for knob in knobs if knob.values}
     parser.update({**overrides, **first})
     try:

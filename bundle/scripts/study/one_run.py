@@ -1,8 +1,10 @@
-"""One run of a study: the stock command in a folder of its own, and what came of it."""
+"""One run of a study: starts the usual training command in a folder of its own, and reads its result.
+
+`trials.py` uses it.
+"""
 
 import csv
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -16,34 +18,34 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from scripts.core.files import write_json
-from scripts.study.space import word
+from scripts.core.files import read_json, write_json
+from scripts.run.crash import ERROR_FILE
+from scripts.study.space import as_argument
 
 SCORE = "val_mean_dice"
-RUN_LOCK = ".training.lock"  # of the run itself, see scripts.run.session
-ASKED = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)  # statuses of a run told to stop
-POINTER = "--debug True prints"  # in the line that says where a traceback is
-COMPONENT = re.compile(r"^\w+: (given |\w+ is )")  # the line on the component that could not be made
+RUN_LOCK = ".training.lock"  # the lock that the run itself holds, see scripts.run.session
+STOP_STATUSES = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT)  # stopped by a signal
+ERROR_NAME = "error.json"  # the run writes the reason of its failure to this file
 
 
 class RunFailed(Exception):
-    """A run that came to nothing; the message is the reason."""
+    """A run has failed. The message is the reason."""
 
 
 class RunStopped(Exception):
-    """A run that was told to stop, to be gone on with."""
+    """A run was stopped by a signal. It can be continued."""
 
 
 @dataclass
-class Runs:
-    """Starts runs, and passes on what the study is told by a signal.
+class RunLauncher:
+    """Starts runs, and stops them when the study receives a signal.
 
     Args:
-        config_file: of the runs.
+        config_file: configuration files of the runs.
         overrides: ids and values that all runs share.
-        parallel: number of runs at once.
-        processes: of the runs begun here, those that ended among them.
-        stopping: the signal that the study was sent.
+        parallel: number of runs at the same time.
+        processes: the processes of all runs that were started here, including those that have ended.
+        stopping: the signal that the study has received.
     """
 
     config_file: Sequence[str]
@@ -53,15 +55,19 @@ class Runs:
     stopping: signal.Signals | None = None
 
     def run(self, folder: Path, knobs: dict, slot: int) -> dict:
-        """Runs a training, goes on with one that was broken off there, and reads its history.
+        """Starts a training, or continues one that was interrupted in this folder, and reads its history.
 
         Args:
-            folder: of everything the run writes.
-            knobs: ids and values of this run alone.
-            slot: number from 0 of the place among those at work at once.
+            folder: folder of everything that the run writes.
+            knobs: ids and values of this run only.
+            slot: number of the run among those that run at the same time, from 0.
 
         Returns:
             `score`, `points` (epoch and score of every validation), `epochs` and `seconds`.
+
+        Raises:
+            RunFailed: the run has failed.
+            RunStopped: the run was stopped by a signal.
         """
         again = (folder / "overrides.json").is_file()
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,18 +75,22 @@ class Runs:
         command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file"]
         command.append(repr([str(file) for file in self.config_file]))
         for name, value in {**self.overrides, **knobs, **own}.items():
-            command += [f"--{name}", word(value)]
+            command += [f"--{name}", as_argument(value)]
         self.wait_for_orphan(folder)
         if self.stopping:
             raise RunStopped()
         write_json({**self.overrides, **knobs}, folder / "overrides.json")
-        status = execute(command, folder, self.environment(slot), self.started)
+        (folder / ERROR_NAME).unlink(missing_ok=True)
+        environment = {**self.environment(slot), ERROR_FILE: str(folder / ERROR_NAME)}
+        status = execute(command, folder, environment, self.started)
         if status:
-            raise RunStopped() if self.stopping or status in ASKED else RunFailed(reason(folder, status))
-        return result(folder)
+            raise (
+                RunStopped() if self.stopping or status in STOP_STATUSES else RunFailed(failure_reason(folder, status))
+            )
+        return read_result(folder)
 
     def wait_for_orphan(self, folder: Path) -> None:
-        """Waits for a run that outlived the study that began it; two are never at work in one folder."""
+        """Waits for a run that is still alive although its study has ended: a folder never has two runs at once."""
         lock = FileLock(folder / RUN_LOCK)
         while not self.stopping:
             try:
@@ -90,21 +100,21 @@ class Runs:
                 continue
 
     def environment(self, slot: int) -> dict:
-        """A GPU of its own for the slot where there are any, else its share of the cores."""
+        """Returns environment variables that give the slot its own GPU or, without GPUs, its share of the cores."""
         given = dict(os.environ)
         gpus = [name for name in given.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         gpus = gpus or [str(number) for number in range(torch.cuda.device_count())]
         if torch.cuda.device_count() and "device" not in self.overrides:
             given["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
         elif self.parallel > 1:
-            given["OMP_NUM_THREADS"] = str(max(1, cores() // self.parallel))
+            given["OMP_NUM_THREADS"] = str(max(1, core_count() // self.parallel))
         return given
 
     @contextmanager
     def stoppable(self):
-        """While this lasts, SIGTERM and Ctrl-C stop the runs after their iteration; a second one ends them at once."""
+        """In this context SIGTERM and Ctrl-C stop the runs after their iteration. A second signal kills them."""
         signals = (signal.SIGTERM, signal.SIGINT)
-        here = threading.current_thread() is threading.main_thread()  # no other may set a signal handler
+        here = threading.current_thread() is threading.main_thread()  # only this thread may set a signal handler
         replaced = {number: signal.signal(number, self.stop) for number in signals} if here else {}
         try:
             yield
@@ -113,18 +123,20 @@ class Runs:
                 signal.signal(number, handler)
 
     def started(self, process: subprocess.Popen) -> None:
+        """Registers the process of a run, so that a signal can stop it."""
         self.processes.append(process)
-        if self.stopping:  # the signal came in between
+        if self.stopping:  # the signal came before the process was registered
             process.terminate()
 
     def stop(self, number: int, _frame=None) -> None:
+        """The signal handler: stops all runs."""
         again, self.stopping = self.stopping is not None, signal.Signals(number)
-        for process in self.processes:  # one that has ended is let be
+        for process in self.processes:  # this does nothing to a process that has ended
             process.kill() if again else process.terminate()
 
 
 def execute(command: Sequence[str], folder: Path, environment: dict, started: Callable) -> int:
-    """Runs a command to its end, its output in `run.log` and `errors.log`; gives its status."""
+    """Runs a command to its end and returns its status. Its output goes to `run.log` and `errors.log`."""
     with (folder / "run.log").open("ab") as out, (folder / "errors.log").open("wb") as errors:
         out.write(f"{shlex.join(command)}\n".encode())
         out.flush()
@@ -135,28 +147,30 @@ def execute(command: Sequence[str], folder: Path, environment: dict, started: Ca
         return process.wait()
 
 
-def reason(folder: Path, status: int) -> str:
-    """Why a run failed, in one line: the last that it wrote, less the one that points to the traceback."""
+def failure_reason(folder: Path, status: int) -> str:
+    """Returns why a run failed, in one line: the reason in its `error.json`, or the last line of `errors.log`.
+
+    A run that fails very early, for example because a configuration can't be parsed, writes no `error.json`.
+    """
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}" + (": out of memory?" if status == -signal.SIGKILL else "")
+    if (folder / ERROR_NAME).is_file():
+        return str(read_json(folder / ERROR_NAME)["reason"])[:500]
     lines = (folder / "errors.log").read_text(encoding="utf-8", errors="replace").splitlines()
     lines = [" ".join(line.split()) for line in lines if line.strip()]
-    if status < 0 or not lines:
-        name = signal.Signals(-status).name if status < 0 else f"status {status}"
-        return f"ended by {name}" + (": out of memory?" if status == -signal.SIGKILL else "")
-    if POINTER in lines[-1] and len(lines) > 1:
-        lines.pop()
-    return "; ".join(lines[-2:] if COMPONENT.match(lines[-1]) else lines[-1:])[:500]
+    return lines[-1][:500] if lines else f"ended by status {status}"
 
 
-def result(folder: Path) -> dict:
-    """What the history of a finished run says."""
-    found = measured(folder)
+def read_result(folder: Path) -> dict:
+    """Returns the progress of a finished run (see `read_progress`) and its best score."""
+    found = read_progress(folder)
     if not found["points"]:
         raise RunFailed(f"no {SCORE} in {found['epochs']} epoch(s) of its history.csv; lower val_interval")
     return {**found, "score": max(value for _, value in found["points"])}
 
 
-def measured(folder: Path) -> dict:
-    """Epochs, seconds and validation points of a run, however far it has come."""
+def read_progress(folder: Path) -> dict:
+    """Reads epochs, seconds and the scores of all validations of a run, which may be unfinished."""
     file = folder / "history.csv"
     rows = []
     if file.is_file():
@@ -169,5 +183,6 @@ def measured(folder: Path) -> dict:
     }
 
 
-def cores() -> int:
+def core_count() -> int:
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

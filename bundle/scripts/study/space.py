@@ -1,4 +1,4 @@
-"""The space of a study: which ids are varied, over which values, and what a trial draws from it."""
+"""The space of a study: which ids are varied, over which values, and which of these each run gets."""
 
 import itertools
 import json
@@ -15,24 +15,25 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from scripts.core.errors import UserError
 
 OPTIONS = {"low", "high", "step", "log"}  # of a range
-MOST_POINTS = 10_000  # a longer grid is a slip
-FIXED = {  # ids that a space can't vary, and why
+MOST_POINTS = 10_000  # a larger grid is probably a mistake
+FIXED = {  # ids that a space can't vary, and the reason
     **dict.fromkeys(("output_dir", "ckpt_dir", "log_dir", "datalist", "dataset_dir", "bundle_root"), "is a path"),
     **dict.fromkeys(("validation_share", "test_share", "folds"), "decides the splits, which all runs share"),
     **dict.fromkeys(("resume", "resume_changed"), "is set by the study"),
-    **dict.fromkeys(("class_names", "device", "main_process"), "is one for all runs"),
+    **dict.fromkeys(("class_names", "device", "main_process"), "is the same for all runs"),
 }
 
 
 @dataclass(frozen=True)
 class Knob:
-    """An id and what it may be.
+    """An id and its possible values.
 
     Args:
         name: the id.
-        values: what to choose from, by its label: a plain value is its own, a list or a dictionary has its JSON text.
-        span: instead of values, the distribution over a range.
-        stepped: whether a step was given for the range.
+        values: the values by label. The label of a number or a text is the value itself; that of a list or a
+            dictionary is its JSON text.
+        span: a distribution over a range, instead of values.
+        stepped: whether the range has a step.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Knob:
     stepped: bool = False
 
     def draw(self, trial: optuna.Trial) -> object:
-        """The value that the study gives the trial."""
+        """Returns the value that the study chooses for the trial."""
         if self.values is not None:
             return self.values[trial.suggest_categorical(self.name, list(self.values))]
         suggest = trial.suggest_int if isinstance(self.span, IntDistribution) else trial.suggest_float
@@ -50,11 +51,11 @@ class Knob:
 
     @property
     def walkable(self) -> bool:
-        """Whether the values can be counted: a list, or a range of whole numbers or with a step."""
+        """Whether the values can be listed: a list, a range of whole numbers, or a range with a step."""
         return self.values is not None or (self.span.step is not None and not self.span.log)
 
     def grid(self) -> list:
-        """All labels, or the numbers of a range with a step."""
+        """Returns all labels, or all numbers of a range with a step."""
         if self.values is not None:
             return list(self.values)
         count = math.floor((self.span.high - self.span.low) / self.span.step + 1e-9) + 1
@@ -64,29 +65,30 @@ class Knob:
         ]  # 0.3, not 0.30000000000000004
 
 
-def parse(space: object) -> list[Knob]:
+def parse_space(space: object) -> list[Knob]:
     """Reads a space: `{"id": [value, ...]}`, or `{"id": {"low": .., "high": .., "step": .., "log": ..}}`.
 
     Args:
-        space: a dictionary, or the path of a JSON file that holds one.
+        space: a dictionary, or the path of a JSON file that contains one.
 
     Raises:
-        UserError: what it holds can't be a space.
+        UserError: it is not a valid space.
     """
     if isinstance(space, str) and Path(space).is_file():
         try:
             space = json.loads(Path(space).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"{space}: no JSON ({error}); expected a dictionary of values by id") from error
+            raise UserError(f"{space}: not JSON ({error}), expected a dictionary of values by id; fix it") from error
     if not isinstance(space, dict) or not space:
         raise UserError(
             f"space is {space!r}: expected values by id, say --space \"{{'learning_rate':[0.001,0.0003]}}\", "
-            "or a JSON file that holds them"
+            "or name a JSON file that contains them"
         )
     return [parse_knob(str(name), spec) for name, spec in space.items()]
 
 
 def parse_knob(name: str, spec: object) -> Knob:
+    """Reads one id of a space."""
     name = name.replace("#", "::")
     if name in FIXED:
         raise UserError(f"space: {name} {FIXED[name]} and can't be varied; take it out of --space")
@@ -103,17 +105,18 @@ def parse_knob(name: str, spec: object) -> Knob:
             raise UserError(f"space: {name} has the value {value}; expected finite numbers")
         label = value if plain else json.dumps(value, default=str)
         if label in values:
-            raise UserError(f"space: {name} has {value!r} twice (or its equal {values[label]!r}); name each value once")
+            raise UserError(f"space: {name} has {value!r} twice (or the equal {values[label]!r}); list each value once")
         values[label] = value
     return Knob(name, values=values)
 
 
 def parse_range(name: str, spec: dict) -> FloatDistribution | IntDistribution:
+    """Reads the range of an id."""
     wrong = sorted(map(str, set(spec) - OPTIONS)) or [key for key in ("low", "high") if key not in spec]
     if wrong:
         raise UserError(
             f"space: the range of {name} has {', '.join(map(str, spec)) or 'nothing'}; expected low and high, and "
-            f"step or log if need be (look at {', '.join(wrong)})"
+            f"optionally step or log (check {', '.join(wrong)})"
         )
     low, high, step, log = spec["low"], spec["high"], spec.get("step"), spec.get("log", False)
     numbers = [n for n in (low, high, step) if n is not None]
@@ -130,31 +133,31 @@ def parse_range(name: str, spec: dict) -> FloatDistribution | IntDistribution:
 
 
 def is_number(value: object) -> bool:
+    """Returns whether a value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def plan(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> list[dict]:
-    """What each run of the study is to draw: labels and numbers by id.
+def plan_runs(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> list[dict]:
+    """Chooses the labels and numbers, by id, for each run of the study.
 
-    A plan that is made anew with more trials begins with what it was. A grid is walked in an order drawn with the seed,
-    so that a part of it says something of the whole. Of `tpe` the plan holds nothing: what a run draws depends on those
-    before it.
+    With more trials the plan is longer, but begins with the same runs. The order of a grid is random, so that the first
+    runs represent the complete grid. The plan of `tpe` is empty, because it chooses values after earlier runs.
 
     Args:
         knobs: the space.
         search: `grid`, `random` or `tpe`.
-        trials: number of runs; None for the whole grid.
-        seed: of what is drawn.
+        trials: number of runs; None for the complete grid.
+        seed: of the random choices.
     """
     if search == "tpe":
         return [{} for _ in range(trials)]
     if search == "random":
         drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-        return [draw(drawn.ask(), knobs) for _ in range(trials)]
+        return [draw_params(drawn.ask(), knobs) for _ in range(trials)]
     for knob in knobs:
         if knob.values is None and not knob.stepped:
             raise UserError(
-                f"space: {knob.name} is a range without a step, which a grid can't walk; give it a step or a list of "
+                f"space: {knob.name} is a range without a step, which a grid can't use; give it a step or a list of "
                 "values, or say --search random"
             )
     axes = [knob.grid() for knob in knobs]
@@ -165,14 +168,15 @@ def plan(knobs: Sequence[Knob], search: str, trials: int | None, seed: int) -> l
     return points[:trials]
 
 
-def draw(trial: optuna.Trial, knobs: Sequence[Knob]) -> dict:
+def draw_params(trial: optuna.Trial, knobs: Sequence[Knob]) -> dict:
+    """Chooses a value for every knob, and returns the values by id."""
     for knob in knobs:
         knob.draw(trial)
     return trial.params
 
 
-def word(value: object) -> str:
-    """A value as it is typed on a command line, so that what is read there is the value."""
+def as_argument(value: object) -> str:
+    """Returns a value as an argument of the command line, such that fire reads the same value."""
     text = str(value)
     bare = isinstance(value, str) and not text.startswith("-") and fire.parser.DefaultParseValue(text) == value
     return text if bare else repr(value)

@@ -1,4 +1,4 @@
-"""The runs of a study as Optuna keeps them: which wait, which are at work, and the work itself."""
+"""The runs of a study in Optuna's storage: queues them, runs them and writes the results. `command.py` uses it."""
 
 import queue
 import sys
@@ -15,15 +15,15 @@ from optuna.trial import TrialState
 
 from scripts.core.errors import Stopped, UserError, one_line_reason
 from scripts.study import chart, table
-from scripts.study.one_run import RUN_LOCK, RunFailed, Runs, RunStopped, measured
+from scripts.study.one_run import RUN_LOCK, RunFailed, RunLauncher, RunStopped, read_progress
 from scripts.study.space import Knob
 
-STUDY_LOCK = ".study.lock"  # in a run's folder: the study that runs it is alive
-TAKEN_S = 2  # from being taken out of the queue to being locked a run needs less
+STUDY_LOCK = ".study.lock"  # in a run's folder; it is held as long as the study that started the run is alive
+TAKEN_S = 2  # a run is locked less than this after it was taken from the queue
 
 
 class Database(RDBStorage):
-    """Optuna's, with one taker at a time: SQLite locks no rows, so that two could take the same run."""
+    """Optuna's storage with a lock. SQLite does not lock rows, so without it two processes could take the same run."""
 
     def __init__(self, url: str, lock: Path):
         super().__init__(url, engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {})
@@ -34,49 +34,51 @@ class Database(RDBStorage):
             return super().set_trial_state_values(*args, **kwargs)
 
 
-def connect(name: str, storage: str, folder: Path) -> optuna.Study:
-    """Opens a study, or begins it.
+def open_study(name: str, storage: str, folder: Path) -> optuna.Study:
+    """Opens a study, or creates it.
 
     Args:
-        name: of the study; a database may hold several.
+        name: name of the study; a database may contain several.
         storage: the URL of a database, or a file for Optuna's journal.
-        folder: of the study.
+        folder: folder of the study.
     """
     try:
         if "://" in storage:
             opened = Database(storage, folder / ".queue.lock")
         else:
             opened = JournalStorage(JournalFileBackend(storage))
-        sampler = optuna.samplers.RandomSampler()  # of a grid or a random search all is planned: it draws nothing
+        sampler = optuna.samplers.RandomSampler()  # never used: grid and random search are planned
         return optuna.create_study(
             study_name=name, storage=opened, sampler=sampler, direction="maximize", load_if_exists=True
         )
     except Exception as error:
-        raise UserError(f"storage: the study can't be opened ({one_line_reason(error)})") from error
+        raise UserError(
+            f"storage: the study can't be opened ({one_line_reason(error)}); give another --storage"
+        ) from error
 
 
-def queue_up(study: optuna.Study, folder: Path, planned: Sequence[dict], retry_failed: bool = False) -> None:
-    """Lets wait what is planned and not there yet, and what was broken off: it goes on in the folder it has.
+def queue_trials(study: optuna.Study, folder: Path, planned: Sequence[dict], retry_failed: bool = False) -> None:
+    """Queues the planned runs that do not exist yet, and the runs that were stopped. These continue in their folders.
 
     Args:
-        study: of Optuna.
-        folder: of the study.
-        planned: what each run draws, by its number.
-        retry_failed: whether what failed waits again, too.
+        study: the study of Optuna.
+        folder: folder of the study.
+        planned: the values for each run, by its number.
+        retry_failed: whether failed runs are queued again as well.
     """
-    bury(study, folder)
-    known = table.latest(study)
+    end_dead_trials(study, folder)
+    known = table.latest_trials(study)
     for number in sorted({*known, *range(len(planned))}):
         trial = known.get(number)
         again = ("stopped", "failed") if retry_failed else ("stopped",)
-        if trial is None or table.state(trial) in again:
+        if trial is None or table.run_state(trial) in again:
             drawn = {**trial.user_attrs["planned"], **trial.params} if trial else planned[number]
             slot = {"slot": trial.user_attrs["slot"]} if trial and "slot" in trial.user_attrs else {}
             study.enqueue_trial(drawn, user_attrs={"run": number, "planned": drawn, **slot})
 
 
-def bury(study: optuna.Study, folder: Path) -> None:
-    """Ends the trials whose process is no more: it held a lock that the system takes from the dead."""
+def end_dead_trials(study: optuna.Study, folder: Path) -> None:
+    """Marks running trials as failed if their process has ended. The lock of such a trial is free."""
 
     def dead() -> set[int]:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -91,12 +93,14 @@ def bury(study: optuna.Study, folder: Path) -> None:
 
 
 def run_folder(folder: Path, number: int) -> Path:
+    """Returns the folder of a run, and creates it if needed."""
     own = folder / f"run_{number:03d}"
     own.mkdir(exist_ok=True)
     return own
 
 
 def is_free(file: Path) -> bool:
+    """Returns whether no process holds a lock."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
@@ -106,24 +110,24 @@ def is_free(file: Path) -> bool:
     return True
 
 
-def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -> None:
-    """Does what waits, and after each run says and writes what is known."""
+def run_trials(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: RunLauncher) -> None:
+    """Runs everything in the queue. After each run it prints the result and writes the table and the picture."""
     slots = free_slots(study, folder, runs)
     broken: list[BaseException] = []
     writing = threading.Lock()
 
     def objective(trial: optuna.Trial) -> float:
         try:
-            return one_run(trial, folder, knobs, runs, slots)
+            return run_trial(trial, folder, knobs, runs, slots)
         except (RunFailed, RunStopped, optuna.TrialPruned):
             raise
-        except BaseException as error:  # Optuna's threads would swallow it
+        except BaseException as error:  # Optuna's threads would hide it
             broken.append(error)
             raise RunStopped() from error
 
-    def tell(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def report_progress(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         with writing:
-            found = write(study, folder, knobs)
+            found = write_results(study, folder, knobs)
         waiting = sum(row["state"] == "waiting" for row in found)
         for row in found:
             if row["number"] == trial.user_attrs.get("run"):
@@ -134,23 +138,25 @@ def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -
             study.stop()
 
     waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-    print(f"{folder}: {len(write(study, folder, knobs))} runs, {waiting} of them to do", flush=True)
+    print(f"{folder}: {len(write_results(study, folder, knobs))} runs, {waiting} of them to do", flush=True)
     with runs.stoppable():
         if waiting:
-            study.optimize(objective, waiting, n_jobs=runs.parallel, catch=(RunFailed, RunStopped), callbacks=[tell])
+            study.optimize(
+                objective, waiting, n_jobs=runs.parallel, catch=(RunFailed, RunStopped), callbacks=[report_progress]
+            )
     if broken:
         raise broken[0]
-    conclude(write(study, folder, knobs), knobs, folder, runs)
+    report_result(write_results(study, folder, knobs), knobs, folder, runs)
 
 
-def free_slots(study: optuna.Study, folder: Path, runs: Runs) -> queue.SimpleQueue:
-    """The places for runs; one at which a run outlived the study that began it is free once that run has ended."""
+def free_slots(study: optuna.Study, folder: Path, runs: RunLauncher) -> queue.SimpleQueue:
+    """Returns the free slots. A slot whose run is still alive from an earlier study becomes free when that run ends."""
     slots: queue.SimpleQueue = queue.SimpleQueue()
     taken: dict[int, Path] = {}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         own = run_folder(folder, trial.user_attrs.get("run", 0))
         if "slot" in trial.user_attrs and not is_free(own / RUN_LOCK):
-            print(f"{own}: its run outlived an earlier study and is still at work; it is waited for", flush=True)
+            print(f"{own}: its run has outlived an earlier study; waiting for it to end", flush=True)
             taken[trial.user_attrs["slot"] % runs.parallel] = own
 
     def free(slot: int) -> None:
@@ -165,10 +171,12 @@ def free_slots(study: optuna.Study, folder: Path, runs: Runs) -> queue.SimpleQue
     return slots
 
 
-def one_run(trial: optuna.Trial, folder: Path, knobs: Sequence[Knob], runs: Runs, slots: queue.SimpleQueue) -> float:
-    """The best score of a run that waited; what else is known of it is kept with its trial."""
+def run_trial(
+    trial: optuna.Trial, folder: Path, knobs: Sequence[Knob], runs: RunLauncher, slots: queue.SimpleQueue
+) -> float:
+    """Runs a queued trial and returns its best score. Everything else about it is stored with the trial."""
     number = trial.user_attrs.get("run")
-    if number is None:  # the last one that waited was taken by another process: nothing is left to do
+    if number is None:  # another process took the last run from the queue
         raise optuna.TrialPruned()
     own = run_folder(folder, number)
     with FileLock(own / STUDY_LOCK).acquire(timeout=60):
@@ -177,32 +185,33 @@ def one_run(trial: optuna.Trial, folder: Path, knobs: Sequence[Knob], runs: Runs
         try:
             found = runs.run(own, {knob.name: knob.draw(trial) for knob in knobs}, slot)
         except RunFailed as error:
-            keep(trial, measured(own), reason=str(error))
+            store_result(trial, read_progress(own), reason=str(error))
             raise
         finally:
             slots.put(slot)
-        keep(trial, found)
+        store_result(trial, found)
         for epoch, value in found["points"]:
             trial.report(value, epoch)
         return found["score"]
 
 
-def keep(trial: optuna.Trial, found: dict, **more) -> None:
+def store_result(trial: optuna.Trial, found: dict, **more) -> None:
+    """Stores epochs, seconds and other values with a trial."""
     for key, value in {"epochs": found["epochs"], "seconds": found["seconds"], **more}.items():
         trial.set_user_attr(key, value)
 
 
-def write(study: optuna.Study, folder: Path, knobs: Sequence[Knob]) -> list[dict]:
-    """Writes study.csv and study.png; gives the rows."""
-    found = table.rows(study, knobs)
+def write_results(study: optuna.Study, folder: Path, knobs: Sequence[Knob]) -> list[dict]:
+    """Writes study.csv and study.png, and returns the rows."""
+    found = table.result_rows(study, knobs)
     table.write_csv(found, knobs, folder / "study.csv")
-    chart.draw(found, knobs, folder / "study.png", folder.resolve().name)
+    chart.draw_chart(found, knobs, folder / "study.png", folder.resolve().name)
     return found
 
 
-def conclude(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: Runs) -> None:
-    """Prints the table; the exit status is 1 where runs were broken off or none has a score."""
-    print(table.text(found, knobs))
+def report_result(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: RunLauncher) -> None:
+    """Prints the table. The exit status is 1 if runs were stopped, or if all have failed."""
+    print(table.table_text(found, knobs))
     print(f"table: {folder / 'study.csv'}\npicture: {folder / 'study.png'}")
     states = [row["state"] for row in found]
     if "complete" in states:
@@ -210,9 +219,9 @@ def conclude(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: Runs)
         print(f"best: {run_folder(folder, best['number'])}, {best['score']:.4f}. Research use only.")
     left = states.count("stopped") + states.count("waiting")
     if runs.stopping:
-        print(f"stopped by {runs.stopping.name}: {left} run(s) left; the same command goes on", file=sys.stderr)
+        print(f"stopped by {runs.stopping.name}: {left} run(s) left; the same command continues", file=sys.stderr)
         raise Stopped(128 + runs.stopping)
     if "stopped" in states:
-        raise UserError(f"{states.count('stopped')} run(s) were broken off; the same command goes on with them")
+        raise UserError(f"{states.count('stopped')} run(s) were stopped; start the same command again to continue them")
     if set(states) == {"failed"}:
-        raise UserError(f"all {len(found)} runs failed; {folder / 'study.csv'} has the reasons")
+        raise UserError(f"all {len(found)} runs failed; see the reasons in {folder / 'study.csv'}")

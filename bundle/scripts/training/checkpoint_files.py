@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from scripts.core.errors import UserError
-from scripts.core.files import atomic_write, replace, room_for, spare_name, sync_folder
+from scripts.core.files import atomic_write, explain_full_disk, replace_file, sync_folder, unused_name
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def write_checkpoint(content: dict, file: Path, previous: Path | None = None) ->
     buffer = io.BytesIO()  # torch turns an error of the disk into one of its own, and the size must be known for ours
     torch.save(content, buffer)
     data = buffer.getbuffer()
-    with room_for(file, len(data)):
+    with explain_full_disk(file, len(data)):
         with atomic_write(file, len(data)) as partial:
             with partial.open("wb") as stream:
                 stream.write(data)
@@ -52,7 +52,7 @@ def write_checkpoint(content: dict, file: Path, previous: Path | None = None) ->
             announce(file, hashlib.sha256(data).hexdigest())
             if previous is not None and file.is_file():
                 rename(file, previous)
-        replace(pending_file(file), digest_file(file))
+        replace_file(pending_file(file), digest_file(file))
 
 
 def announce(file: Path, digest: str) -> None:
@@ -66,18 +66,18 @@ def rename(file: Path, target: Path) -> None:
     known = recorded(digest_file(file))
     if known is None:
         digest_file(target).unlink(missing_ok=True)  # else the old digest would speak against the new file
-        replace(file, target)
+        replace_file(file, target)
     else:
         announce(target, known)
-        replace(file, target)
-        replace(pending_file(target), digest_file(target))
+        replace_file(file, target)
+        replace_file(pending_file(target), digest_file(target))
 
 
 def rename_previous(file: Path) -> None:
     """`scripts.core.files.rename_previous` for a checkpoint and its digest."""
     if file.exists():
         clean_up_after_kill(file)
-        kept = spare_name(file)
+        kept = unused_name(file)
         rename(file, kept)
         logger.info(f"{file} of an earlier run is kept as {kept.name}")
     digest_file(file).unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def clean_up_after_kill(file: Path) -> None:
             rest.unlink(missing_ok=True)
     if pending.exists():
         if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == recorded(pending):
-            replace(pending, digest_file(file))
+            replace_file(pending, digest_file(file))
         else:
             pending.unlink()
             sync_folder(file.parent)

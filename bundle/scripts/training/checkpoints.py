@@ -40,7 +40,7 @@ class Checkpoints:
         key_metric: name of the metric to maximise.
         class_names: kept with the weights, compared when they are loaded.
         trained_on: one line on the training data, kept with the weights.
-        ranges: what the training labels span (`scripts.data.plausibility.ranges`), kept with the weights.
+        ranges: what the training labels span (`scripts.data.plausibility.training_ranges`), kept with the weights.
         states: further objects with `state_dict` and `load_state_dict`, by name.
         resume: go on from the last state where there is one.
         settings: the knobs that shape the training, by name; a resumed run must have the same.

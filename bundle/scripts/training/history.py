@@ -1,4 +1,7 @@
-"""The record of a training run: one row an epoch, as a log line, a CSV file and a picture."""
+"""The history of a training run: one row per epoch, as a log line, in a CSV file and in a picture.
+
+`train.json` attaches it to the trainer; checkpoints contain its rows.
+"""
 
 import csv
 import logging
@@ -18,13 +21,14 @@ logger = logging.getLogger(__name__)
 
 
 class History:
-    """Collects loss, rate and every class's Dice after each epoch; writes `history.csv` and `progress.png`.
+    """Collects loss, learning rate and the Dice of every class after each epoch; writes `history.csv` and
+    `progress.png`.
 
     Args:
         output_dir: folder of both files.
-        optimizer: its rate is recorded as it was while the epoch ran.
-        evaluator: validation engine; an epoch without a validation leaves its columns empty.
-        class_names: for the columns `train_dice_<name>` and `val_dice_<name>`.
+        optimizer: the learning rate that it has at the start of the epoch is recorded.
+        evaluator: validation engine. The columns of validation are empty for an epoch without one.
+        class_names: names for the columns `train_dice_<name>` and `val_dice_<name>`.
     """
 
     def __init__(self, output_dir, optimizer, evaluator, class_names):
@@ -44,7 +48,8 @@ class History:
         self.rows = state["rows"]
 
     def attach(self, trainer: Engine) -> None:
-        trainer.add_event_handler(Events.EPOCH_STARTED, self.begin)  # not at STARTED: the rows may be resumed then
+        # not at STARTED: a checkpoint may restore the rows then
+        trainer.add_event_handler(Events.EPOCH_STARTED, self.begin)
         trainer.add_event_handler(Events.EPOCH_STARTED, self.begin_epoch)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
@@ -60,7 +65,8 @@ class History:
         self.losses: list = []
 
     def add_loss(self, trainer: Engine) -> None:
-        self.losses.append(trainer.state.output[0]["loss"])  # one per batch, kept on the device until the epoch ends
+        """Keeps the loss of a batch on its device until the epoch ends."""
+        self.losses.append(trainer.state.output[0]["loss"])
 
     def end_epoch(self, trainer: Engine) -> None:
         loss = idist.all_reduce(float(sum(self.losses)) / len(self.losses)) / idist.get_world_size()
@@ -80,16 +86,16 @@ class History:
         if is_main_process():
             self.log(row, trainer.state.max_epochs)
             self.write_csv()
-            draw(self.rows, self.classes, self.dir / "progress.png")
+            draw_progress(self.rows, self.classes, self.dir / "progress.png")
 
     def log(self, row: dict, epochs: int) -> None:
         recent = [r["seconds"] for r in self.rows[-5:]]
         left = (epochs - row["epoch"]) * sum(recent) / len(recent)
-        dice = " ".join(f"{name} {text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
+        dice = " ".join(f"{name} {dice_text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
         logger.info(
             f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, "
-            f"Dice training {text(row['train_mean_dice'])} validation {text(row['val_mean_dice'])} ({dice}), "
-            f"{row['seconds']:.1f} s, {duration(left)} left"
+            f"Dice training {dice_text(row['train_mean_dice'])} validation {dice_text(row['val_mean_dice'])} ({dice}), "
+            f"{row['seconds']:.1f} s, {duration_text(left)} left"
         )
 
     def write_csv(self) -> None:
@@ -99,8 +105,8 @@ class History:
             writer.writerows(self.rows)
 
 
-def draw(rows: list[dict], classes: list[str], file: Path) -> None:
-    """Loss, Dice of every foreground class (training dashed, validation solid) and learning rate over the epochs."""
+def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:
+    """Draws loss, Dice of every foreground class (training dashed, validation solid) and learning rate by epoch."""
     figure = Figure(figsize=(15, 4.2), layout="constrained")
     loss_axis, dice_axis, rate_axis = figure.subplots(1, 3)
     epochs = [row["epoch"] for row in rows]
@@ -127,10 +133,12 @@ def draw(rows: list[dict], classes: list[str], file: Path) -> None:
         figure.savefig(partial, dpi=80, format="png")
 
 
-def text(value: float | None) -> str:
+def dice_text(value: float | None) -> str:
+    """Returns a Dice with three decimals, or a dash if there is none."""
     return "-" if value is None else f"{value:.3f}"
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
+    """Returns a duration in hours and minutes, or in minutes and seconds if it is below an hour."""
     hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {int(seconds % 60)} s"

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 
 from scripts.core.errors import Stopped, UserError
-from scripts.core.files import NO_ROOM, no_room
+from scripts.core.files import DISK_FULL, disk_full_message
 from scripts.core.processes import is_main_process
 from scripts.training.checkpoints import Checkpoints
 
@@ -105,8 +105,8 @@ class Interruption:
                 f"epoch {engine.state.epoch}: a process that prepares the data was ended from outside "
                 f"({str(error).splitlines()[0][:160]}); mostly memory or shared memory is full: lower num_workers"
             ) from error
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise UserError(no_room(self.checkpoints.dir / (error.filename or "a file"), error)) from error
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise UserError(disk_full_message(self.checkpoints.dir / (error.filename or "a file"), error)) from error
         raise error
 
     def farewell(self) -> str:

@@ -1,6 +1,7 @@
-"""Losses that MONAI lacks; all take logits (B, C, ...) and class indices (B, 1, ...), of any type and any device.
+"""Losses that MONAI does not have, named by the configurations.
 
-A single channel is the logit of class 1, its labels are 0 and 1.
+All of them take logits (B, C, ...) and class indices (B, 1, ...), of any type and on any device. If there is a single
+channel, it is the logit of class 1, and the labels are 0 and 1.
 """
 
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ from torch import nn
 
 
 class CrossEntropy(nn.Module):
-    """Cross-entropy of the softmax, or of the sigmoid of a single channel, over voxels that may weigh unequally.
+    """Cross-entropy with class weights, of the softmax or, for a single channel, of the sigmoid.
 
-    As in torch, the mean is over weights, not voxels: only ratios of the weights matter.
+    As in torch, the sum is divided by the sum of the weights: only the ratios of the weights matter.
 
     Args:
-        weight: of every class, background first, from 0; of a single channel two. None weighs all alike.
+        weight: weight of every class, background first, 0 or more; two of them for a single channel. None means equal
+            weights.
     """
 
     def __init__(self, weight: Sequence[float] | None = None) -> None:
@@ -27,7 +29,7 @@ class CrossEntropy(nn.Module):
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         logits = logits.float()
         if logits.shape[1] == 1:
-            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)  # whose softmax is the sigmoid
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)  # the softmax of these two is the sigmoid
         if self.weight is not None and len(self.weight) != logits.shape[1]:
             raise ValueError(f"weight has {len(self.weight)} values, expected {logits.shape[1]}: one for each class")
         weight = None if self.weight is None else self.weight.to(logits.device)
@@ -35,12 +37,13 @@ class CrossEntropy(nn.Module):
 
 
 class SampledBCE(nn.Module):
-    """Binary cross-entropy on voxels drawn at random, without repetition, anew in every step.
+    """Binary cross-entropy on a random sample of the voxels, a new one in every step.
 
-    Several channels are taken one by one, each against all other classes. The draw is that of torch's generator.
+    With several channels, each class is compared with all others. No voxel is drawn twice in a step; the random
+    numbers are those of torch's default generator.
 
     Args:
-        share: of the voxels of a batch, above 0 and up to 1.
+        share: share of the voxels of a batch, above 0 and at most 1.
     """
 
     def __init__(self, share: float = 0.5) -> None:
@@ -61,8 +64,8 @@ class Sum(nn.Module):
     """A weighted sum of losses.
 
     Args:
-        losses: what is summed.
-        factors: of each of them, from 0.
+        losses: the losses.
+        factors: factor of each loss, 0 or more.
     """
 
     def __init__(self, losses: Sequence[nn.Module], factors: Sequence[float]) -> None:
@@ -77,20 +80,22 @@ class Sum(nn.Module):
 
 
 class DeepSupervision(nn.Module):
-    """A loss on the network's scores and, in training, on the coarser ones that it has made them of.
+    """Deep supervision: applies a loss to the network's scores and, during training, to its coarser scores.
 
-    The coarser ones are what the network's own `upscale` is given; labels are taken down to their grids.
+    The coarser scores are the inputs of the network's module `upscale`. The labels are resampled to their grids.
 
     Args:
-        loss: on each of them.
-        network: that is trained; with a module `upscale`, as the Improved 3D UNet.
-        share: what the next coarser scores add to the loss; those after them add its square.
+        loss: the loss for all of them.
+        network: the network that is trained. It must have a module `upscale`, as the Improved 3D UNet has.
+        share: weight of the scores of the next coarser grid; those of the grid after it have the weight share^2.
     """
 
     def __init__(self, loss: nn.Module, network: nn.Module, share: float = 0.5) -> None:
         super().__init__()
         if not isinstance(getattr(network, "upscale", None), nn.Module):
-            raise ValueError(f"{type(network).__name__} has no upscale: it sums no maps of several levels")
+            raise ValueError(
+                f"{type(network).__name__} has no module upscale, so it has no coarser scores; choose another loss"
+            )
         self.loss = DeepSupervisionLoss(loss, weights=[1.0, share, share**2])
         coarser = self.coarser = []
 

@@ -1,4 +1,7 @@
-"""One bad case does not take the others with it: it is reported and skipped, wherever it fails."""
+"""Skips a case that fails, at whatever step, and goes on with the others.
+
+The configurations of inference and evaluation use both classes: one for loading, one for the network and after it.
+"""
 
 from collections.abc import Sequence
 
@@ -10,23 +13,24 @@ from monai.data.utils import correct_nifti_header_if_necessary
 from monai.transforms import LoadImaged
 from monai.utils import ensure_tuple
 
-from scripts.check.dataset import faults
-from scripts.core.errors import UserError, one_line_reason
-from scripts.data.digests import digest
-from scripts.data.slices import refuse_unread
+from scripts.check.dataset import find_faults
+from scripts.core.errors import one_line_reason
+from scripts.data.digests import sha256_of_files
+from scripts.data.slices import refuse_slices_without_reader
 from scripts.inference.journal import Journal
 
 
-class CaseDataset(Dataset):
-    """A dataset that gives the reason in place of a case that can't be loaded, and a note for one that is done.
+class SkippingDataset(Dataset):
+    """A dataset that returns the reason (`failed`) in place of a case that can't be used, and `kept` for one that an
+    earlier run has finished.
 
     Args:
-        data: dictionaries with an `image` path.
-        transform: of MONAI.
-        journal: knows what is done.
+        data: dictionaries with an `image` path and, for evaluation, a `truth` path.
+        transform: the deterministic chain of MONAI transforms.
+        journal: record of the run; it says which cases are finished.
         class_names: names of the values 0, 1, ..., for cases that have a `truth`.
-        channels: of every image.
-        reader: of the configuration, None where that is for volumes only.
+        channels: number of channels of every image.
+        reader: the reader that the configuration names, or None if it is for volumes only.
     """
 
     def __init__(
@@ -42,27 +46,30 @@ class CaseDataset(Dataset):
         self.journal, self.class_names, self.channels = journal, class_names, channels
         self.named_reader, self.reader = reader, PreloadedReader()
         for step in transform.transforms:
-            if isinstance(step, LoadImaged) and step._loader.auto_select:  # a reader that was named reads itself
+            if (
+                isinstance(step, LoadImaged) and step._loader.auto_select
+            ):  # a reader that the configuration names reads the files itself
                 step.register(self.reader)
 
     def __getitem__(self, index: int) -> dict:
         image = str(self.data[index]["image"])
         self.reader.volumes.clear()
         try:
-            refuse_unread(image, self.named_reader)
-            found = digest(image)
+            refuse_slices_without_reader(image, self.named_reader)
+            found = sha256_of_files(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
             truth = self.data[index].get("truth")
-            for line in faults(image, truth, self.class_names, self.channels, self.reader.volumes):
-                raise UserError(line)
+            faults = find_faults(image, truth, self.class_names, self.channels, self.reader.volumes)
+            if faults:
+                return {"source": image, "failed": faults[0]}
             return {**super().__getitem__(index), "source": image, "digest": found}
         except Exception as error:
             return {"source": image, "failed": one_line_reason(error)}
 
 
 class PreloadedReader(NibabelReader):
-    """Gives MONAI the volumes that the check has just unpacked: each file is read once."""
+    """Gives MONAI the volumes that the data check has just read, so that each file is read only once."""
 
     def __init__(self):
         super().__init__()
@@ -77,10 +84,10 @@ class PreloadedReader(NibabelReader):
 
 
 class SkippingIteration:
-    """The evaluator's iteration, from the network to the last transform after it, one failure at a time.
+    """The evaluator's iteration: the network and the transforms after it. If it fails, the case is skipped.
 
     Args:
-        journal: told what fails.
+        journal: records the failures.
     """
 
     def __init__(self, journal: Journal):
@@ -91,12 +98,12 @@ class SkippingIteration:
         if "kept" in batch:
             return []
         if "failed" in batch:
-            self.journal.fail(image, batch["failed"][0])
+            self.journal.record_failure(image, batch["failed"][0])
             return []
         try:
             return engine._iteration(engine, batch)
         except Exception as error:
-            self.journal.fail(image, one_line_reason(error))
+            self.journal.record_failure(image, one_line_reason(error))
             if torch.cuda.is_available():
-                torch.cuda.empty_cache()  # what the failed case held must not starve the next
+                torch.cuda.empty_cache()  # frees the memory of the failed case for the next one
             return []
