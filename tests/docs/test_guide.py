@@ -13,7 +13,7 @@ from conftest import BUNDLE, CONFIGS, ROOT
 
 from scripts.check.dataset import main as check
 from scripts.core.errors import UserError
-from scripts.data.datalist import main as datalist
+from scripts.data.command import main as datalist
 from scripts.phantoms.generate import generate
 from scripts.report.commands import code, compare, evaluate
 from scripts.run.command_line import known_ids, refuse_unknown_ids
