@@ -139,24 +139,32 @@ def test_a_resumed_run_measures_a_record_anew_that_is_not_as_it_was(spoilt, tmp_
     before = measured(out / "metrics.csv")
     if spoilt is not None:
         (out / ".cases" / f"{CASES[1]}.json").write_bytes(spoilt)
-    examined, real = [], records.examine
+    measured_now, real = [], records.measure_case
     monkeypatch.setattr(
-        records, "examine", lambda *args, **kwargs: (examined.append(args[0]), real(*args, **kwargs))[1]
+        records, "measure_case", lambda *args, **kwargs: (measured_now.append(args[0]), real(*args, **kwargs))[1]
     )
     evaluate(tmp_path, resume=True)
-    assert [CASES[1] in source for source in examined] == ([] if spoilt is None else [True])
+    assert [CASES[1] in source for source in measured_now] == ([] if spoilt is None else [True])
     assert str(measured(out / "metrics.csv")) == str(before)
 
 
-def test_a_record_lost_at_the_last_moment_is_one_failed_case(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "spoilt, words",
+    [
+        (b"{", "not readable as JSON"),
+        (b"{}", "found the keys []"),
+        (b'{"case": "a", "measures": {}}', "found the keys"),
+    ],
+)
+def test_a_record_that_is_broken_or_old_is_one_failed_case(spoilt, words, tmp_path, monkeypatch):
     out, _ = evaluate(tmp_path)
-    (out / ".cases" / f"{CASES[1]}.json").write_bytes(b"{")
+    (out / ".cases" / f"{CASES[1]}.json").write_bytes(spoilt)
     monkeypatch.setattr(Journal, "is_done", lambda *_: True)
     evaluate(tmp_path, resume=True)
     assert list(measured(out / "metrics.csv")) == [CASES[0], CASES[2]]
     noted = {case["image"]: case for case in json.loads((out / "run.json").read_text())["cases"]}
     (failed,) = [image for image, case in noted.items() if case["fate"] == "failed"]
-    assert CASES[1] in failed and "not readable as JSON" in noted[failed]["reason"]
+    assert CASES[1] in failed and words in noted[failed]["reason"]
     monkeypatch.undo()
     evaluate(tmp_path, resume=True)
     assert list(measured(out / "metrics.csv")) == CASES

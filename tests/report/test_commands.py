@@ -144,7 +144,7 @@ def test_several_wrong_files_and_the_exit_status(folders):
 def test_nothing_that_can_be_scored(folders, capsys):
     for file in (folders / "pred").iterdir():
         file.write_bytes(b"")
-    assert "not one case could be scored" in refusal(evaluate, folders)
+    assert "no case could be scored" in refusal(evaluate, folders)
     assert len(capsys.readouterr().err.splitlines()) >= len(WEEKS)
     assert not (folders / "out").exists()
 

@@ -11,8 +11,9 @@ import pytest
 from helpers import refusal
 from scipy.stats import bootstrap
 
-from scripts.report.comparison import COMPARED, compare
+from scripts.report.comparison import compare, compared
 from scripts.report.files import build, metrics
+from scripts.report.schema import CaseRecord
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -42,15 +43,15 @@ def result(dice: float | str, n_ref: int) -> dict:
     }
 
 
-def record(name: str, *dice: float | str, patient: str | None = None) -> dict:
+def record(name: str, *dice: float | str, patient: str | None = None) -> CaseRecord:
     """Of one case; how large its structures are in the truth depends on patient and week alone."""
     scan = name.replace("_SEMANTIC", "").replace("_LFOV", "").removesuffix("_seg")
     found = {n: result(d, 500 + zlib.crc32(f"{scan} {n}".encode()) % 900) for n, d in zip(NAMES[1:], dice, strict=True)}
     patient = patient or scan.split("_Week")[0]
-    return {"case": name, "patient": patient, "week": None, "seconds": 1.0, "warnings": [], "measures": found}
+    return CaseRecord(name, patient, None, found, 1.0)
 
 
-def evaluation(folder: Path, records: list[dict], names: list[str] = NAMES, **options) -> str:
+def evaluation(folder: Path, records: list[CaseRecord], names: list[str] = NAMES, **options) -> str:
     """Writes a report's `metrics.json` and returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = build(records, names, [["Model", folder.name]], **options)
@@ -70,7 +71,7 @@ SECOND = [(0.95, 0.7), (0.72, 0.61), (0.75, 0.7), (0.66, 0.3)]
 
 def test_differences_by_hand(tmp_path):
     found = two(tmp_path, FIRST, SECOND)
-    assert found["class_names"] == NAMES and list(found["measures"]) == list(COMPARED)
+    assert found["class_names"] == NAMES and list(found["measures"]) == compared()
     dice = found["measures"]["Dice"]
     assert dice["bladder"]["means"] == pytest.approx([0.75, 0.77]) and len(dice["bladder"]["differences"]) == 1
     change = dice["bladder"]["differences"][0]
@@ -285,7 +286,7 @@ def test_coded_runs(tmp_path):
     assert "8 stand in one only" in refusal(compare, [same[0], other])
 
 
-def runs_but(tmp_path: Path, records: list[dict] | None = None, **options) -> list[str]:
+def runs_but(tmp_path: Path, records: list[CaseRecord] | None = None, **options) -> list[str]:
     """A run and another that differs in something."""
     usual = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
     return [evaluation(tmp_path / "a", usual), evaluation(tmp_path / "b", records or usual, **options)]
@@ -324,7 +325,7 @@ def test_no_metrics_file(tmp_path, text, told):
 
 def test_without_truth(tmp_path):
     bare = {"status": "predicted", "predicted_ml": 40.0}
-    records = [record(case, 0.5, 0.5) | {"measures": {"bladder": bare, "prostate": bare}} for case in WEEKS]
+    records = [CaseRecord(case, case[:8], None, {"bladder": bare, "prostate": bare}) for case in WEEKS]
     message = refusal(compare, runs_but(tmp_path, records, has_truth=False))
     assert message.startswith(f"{tmp_path / 'b' / 'metrics.json'}: ") and "with truth" in message
 
@@ -333,7 +334,7 @@ def test_other_classes(tmp_path):
     others = ["background", "bladder", "rectum"]
     records = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
     for one in records:
-        one["measures"] = dict(zip(others[1:], one["measures"].values()))
+        one.measures = dict(zip(others[1:], one.measures.values()))
     message = refusal(compare, runs_but(tmp_path, records, names=others))
     assert "class_names" in message and "rectum" in message and "prostate" in message
     assert message.index(str(tmp_path / "b")) < message.index(str(tmp_path / "a"))
@@ -361,7 +362,7 @@ def test_other_cases_are_named(tmp_path, cases, number, named, where):
 def test_another_truth(tmp_path):
     """The same cases with a structure of another size."""
     records = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
-    found = records[2]["measures"]["prostate"]
+    found = records[2].measures["prostate"]
     before, found["n_ref"] = found["n_ref"], found["n_ref"] + 7
     message = refusal(compare, runs_but(tmp_path, records))
     assert f"{WEEKS[2]}, prostate has {before + 7} voxels, expected {before}" in message

@@ -12,14 +12,17 @@ from scripts.data.label_maps import label_key
 from scripts.report.measures import MEASURES, NAN
 from scripts.report.summary import intervals, nanmean
 
-COMPARED = tuple(m for m in MEASURES if not m.endswith("_ml"))
-LOWER_IS_BETTER = tuple(m for m in COMPARED if m.endswith("_mm"))
 RULES = (
     "Differences are taken case by case, a run minus the first run, over the cases where both have a value.",
     "Intervals (95 %) draw whole patients. One that does not hold 0 is unlikely to be chance alone, for one "
     "comparison; of twenty such, one is expected by chance.",
     "A missed structure has Dice 0 and counts; its distances are not defined and leave the pair out.",
 )
+
+
+def compared() -> list[str]:
+    """The measures that say whether a run is better: all but the volumes."""
+    return [measure.name for measure in MEASURES.values() if measure.better in ("more", "less")]
 
 
 def read(path: str | Path) -> tuple[Path, dict]:
@@ -42,17 +45,17 @@ def compare(paths: Sequence[str]) -> dict:
     runs = [read(path) for path in paths]
     tables = [by_case(file, content) for file, content in runs]
     refuse_unlike(runs, tables)
-    names = runs[0][1]["class_names"][1:]
+    names, measures = runs[0][1]["class_names"][1:], compared()
     keys = sorted(tables[0])
     patients = [tables[0][key]["patient"] for key in keys]
     values = np.array(  # runs, cases, classes, measures; what is not defined is NaN
         [
-            [[[table[key]["metrics"][name].get(m, NAN) for m in COMPARED] for name in names] for key in keys]
+            [[[table[key]["metrics"][name].get(m, NAN) for m in measures] for name in names] for key in keys]
             for table in tables
         ],
         dtype=float,
     )
-    dice = values[..., COMPARED.index("Dice")]
+    dice = values[..., measures.index("Dice")]
     labels = label_runs([file for file, _ in runs])
     shown = [tables[0][key]["case"] for key in keys]
     return {
@@ -65,7 +68,7 @@ def compare(paths: Sequence[str]) -> dict:
         "tolerance_mm": runs[0][1]["tolerance_mm"],
         "measures": {
             measure: {name: side_by_side(values[:, :, i : i + 1, j], patients, measure) for i, name in enumerate(names)}
-            for j, measure in enumerate(COMPARED)
+            for j, measure in enumerate(measures)
         },
         "foreground": side_by_side(dice, patients, "Dice"),
         "worse": worse(dice, shown, names, labels),
@@ -136,7 +139,7 @@ def side_by_side(values: np.ndarray, patients: Sequence[str], measure: str) -> d
         patients: of every case.
         measure: whose name says whether less is better.
     """
-    sign = -1 if measure in LOWER_IS_BETTER else 1
+    sign = -1 if MEASURES[measure].better == "less" else 1
     differences = []
     for other in values[1:]:
         difference = other - values[0]
