@@ -107,6 +107,40 @@ def test_weeks_have_a_panel_for_every_patient_with_several_scans():
     assert charts.series_of_weeks(records(3, 2, weeks=False), "prostate") == {}
 
 
+def test_the_patients_that_change_most_have_a_panel():
+    """Patient 4 grows by 1 ml, patient 5 by 2 ml and so on; of 40 the last 24 are shown."""
+    cases = records(40, 3)
+    for record in cases:
+        record.measures["prostate"]["truth_ml"] = 50.0 + (int(record.patient[5:]) - 3) * record.week / 2
+    root = parsed(weeks(cases, "prostate"))
+    shown = [word for word in words(root) if word.startswith("Case_")]
+    assert shown == [f"Case_{n:03d}" for n in range(20, 44)]
+    assert count(root, "truth") == 24 * 3
+
+
+def test_many_patients_are_ranked_and_only_the_lowest_scans_are_named():
+    cases = records(100, 2)
+    for position, record in enumerate(cases):
+        record.measures["body"]["Dice"] = 0.99 - 0.002 * position
+    odd(cases[0], "body", "missed")
+    root = parsed(charts.points(cases, "body", HUE, measures(cases, "body")))
+    assert count(root, "dice") == count(root, "distance") == 199 and count(root, "missed") == 1
+    named = [word.split()[0] for word in words(root) if word.startswith("Case_")]
+    assert sorted(named) == sorted(["Case_004_Week0", "Case_103_Week1", "Case_103_Week0", "Case_102_Week1"])
+    assert "Rank of the 100 patients by mean Dice" in words(root)
+    assert charts.by_mean_dice(cases, "body")[:2] == ["Case_004", "Case_103"]
+
+
+def test_a_chart_of_many_points_is_small():
+    """One style for all points of a group and two decimals: a third of what matplotlib writes."""
+    cases = records(300, 4)
+    svg = charts.points(cases, "body", HUE, measures(cases, "body"))
+    assert len(svg) < 80 * 2 * 1200
+    (group,) = re.findall(r'<g id="dice"[^>]*>.*?</g>\s*</g>', svg, re.DOTALL)
+    assert group.count("<use ") == 1200 and group.count("fill: #009e73") <= 2
+    assert not re.search(r'(?: x| y| d)="[^"]*\d\.\d{3}', svg)
+
+
 def test_weeks_without_truth_show_the_prediction():
     root = parsed(weeks(records(2, 3, truth=False), "prostate"))
     assert (count(root, "truth"), count(root, "prediction")) == (0, 6)

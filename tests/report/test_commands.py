@@ -1,7 +1,6 @@
 """Reports on folders of label maps, as their user asks for them: what is scored, what is refused, what is written."""
 
 import json
-import logging
 import subprocess
 import sys
 
@@ -209,9 +208,3 @@ def test_reports_made_with_one_word_can_be_compared(folders, tmp_path, capsys):
         "comparison.html", "comparison.json", "comparison.md"
     }  # fmt: skip
     assert "comparison.html" in capsys.readouterr().out
-
-
-def test_workers_change_nothing(folders, caplog):
-    with caplog.at_level(logging.WARNING):
-        one, four = evaluate(folders, workers=1), evaluate(folders, workers=4)
-    assert one["metric_per_case"] == four["metric_per_case"] and not caplog.records

@@ -1,11 +1,14 @@
 """Every measure against an independent computation: by hand, pair by pair, by MONAI and by DeepMind's package."""
 
+import json
+import warnings
 from itertools import permutations
 
 import numpy as np
 import pytest
 import surface_distance as deepmind
 import torch
+from helpers import measured
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from monai.networks.utils import one_hot
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -14,7 +17,10 @@ from sklearn.metrics import confusion_matrix
 
 from scripts.phantoms.generate import CLASSES, make_scan
 from scripts.phantoms.shapes import voxel_mm
-from scripts.report.measures import COUNTS, MEASURES, measure_classes
+from scripts.report.comparison import compare
+from scripts.report.files import build, write
+from scripts.report.measures import COUNTS, MEASURES, ClassPair, Measure, measure_classes
+from scripts.report.records import measure_case
 
 SPACING = (1.5, 0.8, 3.0)
 NAMES = ["background", "bladder"]
@@ -400,3 +406,48 @@ def test_a_label_beyond_the_last_class_is_refused():
     for maps in ((BLOBS[0], BLOBS[1]), (BLOBS[1], BLOBS[0])):
         with pytest.raises(ValueError, match="above 2, the last class"):
             measure_classes(np.minimum(maps[0], 2), maps[1], SPACING, BLOB_NAMES[:3])
+
+
+def test_nothing_is_said_of_masks_that_are_empty(recwarn):
+    """Nor are warnings switched off for the rest of the program."""
+    filters = list(warnings.filters)
+    of(*BLOBS)
+    of(BLOBS[0], np.zeros_like(BLOBS[0]))
+    assert not recwarn.list and warnings.filters == filters
+
+
+def test_a_measure_is_added_in_one_place(monkeypatch, tmp_path):
+    """Of one line in MEASURES comes a row of the table of every file, and a part of the comparison."""
+
+    def volume_ratio(pair: ClassPair) -> float:
+        return pair.counts["n_pred"] / pair.counts["n_ref"]
+
+    added = Measure("volume_ratio", "Predicted over true volume", volume_ratio, decimals=4, better="neither")
+    error = Measure(
+        "missing_share", "Share not found", lambda pair: pair.counts["FN"] / pair.counts["n_ref"], 4, "less"
+    )
+    monkeypatch.setitem(MEASURES, added.name, added)
+    monkeypatch.setitem(MEASURES, error.name, error)
+    for run, prediction in (("a", BLOBS[1]), ("b", BLOBS[0])):
+        cases = [measure_case(f"Case_00{n}", prediction, BLOBS[0], np.eye(4), BLOB_NAMES) for n in (1, 2)]
+        write(build(cases, BLOB_NAMES, []), tmp_path / run)
+    ratio = (BLOBS[1] == 1).sum() / (BLOBS[0] == 1).sum()
+    assert measured(tmp_path / "a" / "metrics.csv", added.name)["Case_001"]["body"] == pytest.approx(ratio, 1e-5)
+    written = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert written["mean"]["1"][added.name] == pytest.approx(ratio)
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "a" / name).read_text()
+        assert added.title in text and f"{ratio:.4f}" in text
+    found = compare([str(tmp_path / "a"), str(tmp_path / "b")])["measures"]
+    assert added.name not in found  # a size is not better or worse
+    assert found[error.name]["body"]["differences"][0]["better"] == 2  # less of it is better, and b has none
+
+
+@pytest.mark.parametrize("needs, known", [("both", {"scored"}), ("truth", {"scored", "missed"}), ("nothing", None)])
+def test_a_measure_is_defined_where_the_masks_it_needs_are_there(needs, known):
+    measure = Measure("one", "One", lambda pair: 1.0, needs=needs)
+    for true, predicted in ((1, 1), (1, 0), (0, 1), (0, 0)):
+        mask = np.ones((1, 1, 1), bool)
+        counts = dict.fromkeys(COUNTS, 0) | {"n_ref": true, "n_pred": predicted}
+        pair = ClassPair(mask, mask, (1.0, 1.0, 1.0), 0.001, 2.0, counts)
+        assert np.isnan(measure.of(pair)) == (known is not None and pair.status not in known)

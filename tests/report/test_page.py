@@ -300,9 +300,20 @@ def test_a_class_that_no_case_has():
         assert "–" in text and "nan" not in re.sub(r"base64,[^\"]*", "", text)
 
 
-def test_a_large_report_stays_small():
-    text = html(sample(patients=40, scans=1))
-    assert len(text.encode()) < 5_000_000
+def test_a_page_of_1200_scans_stays_small():
+    """Of 300 patients with 4 scans each; as many pictures as a page ever has, and the curves of a training."""
+    cases = odd_records(300, 4)
+    for record in cases:
+        record.pictures = pictures()
+    text = html(report(cases, history=60))
+    assert len(text.encode()) < 6_000_000
+    assert "bladder: 24 of 300 patients" in text and "The volumes of all patients are in metrics.csv." in text
+    assert "The lowest scans have their names." in text
+
+
+def test_a_small_page_shows_the_weeks_of_every_patient():
+    text = pages()["report-True"]
+    assert "in metrics.csv" not in text and "Every panel is a patient with several scans.</p>" in text
 
 
 def test_text_can_be_told_from_what_is_behind_it():

@@ -93,16 +93,21 @@ def ranked_axis(axis, count: int) -> None:
 
 
 def name_lowest(axis, entries: list[tuple[float, float, str]], count: int) -> None:
-    """Names of the lowest scans: in a column to the right of them, each with a line to its point."""
-    lowest = sorted(entries, key=lambda entry: (entry[1], entry[2]))[:LOWEST]
+    """Names of the lowest scans, each to the right of its point or below, where there are no other points."""
+    ranked = sorted(entries, key=lambda entry: (entry[1], entry[2]))
     low, high = axis.get_ylim()
-    height = 0.075 * (high - low)
-    start = low + 0.05 * (high - low)
-    for position, (x, y, case) in enumerate(lowest):
-        text = (0.32 * count, start + height * position)
+    gap = 0.075 * (high - low)
+    above = ranked[LOWEST][1] if len(ranked) > LOWEST else high
+    heights = []
+    for _, y, _ in reversed(ranked[:LOWEST]):  # from the highest: below the points that have no name
+        above = min(y, above - gap)
+        heights.append(above)
+    floors = [low + gap * (0.6 + position) for position in reversed(range(len(heights)))]
+    for (x, y, case), height, floor in zip(reversed(ranked[:LOWEST]), heights, floors):
+        place = min(x + 0.08 * count, 0.58 * count), max(height, floor)  # not below the axis
         arrow = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
         words = f"{shorten(case, 26)}  {y:.3f}"
-        axis.annotate(words, (x, y), text, va="center", fontsize=7.5, arrowprops=arrow, annotation_clip=False)
+        axis.annotate(words, (x, y), place, va="center", fontsize=7.5, arrowprops=arrow, annotation_clip=False)
 
 
 def mean_band(axis, stats: Statistics, hue: str) -> None:

@@ -27,6 +27,7 @@ def add_pictures(report: Report, draw: Callable[[CaseRecord, str], dict] | None)
     worst = report.summary.worst
     if first is not None:
         shown.append((first, worst.class_name if worst else ALL_CLASSES))
+    shown.sort(key=lambda entry: entry[0].case)  # the pictures of a case one after the other
     for record, name in shown if draw is not None else ():
         if name not in record.pictures:
             try:

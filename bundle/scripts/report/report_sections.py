@@ -123,8 +123,8 @@ def points(report: Report) -> Section | None:
     if not report.has_truth:
         return None
     note = "Dice is above, the 95 % Hausdorff distance (HD95) below. Every point is a scan. " + (
-        "Patients are in the order of their mean Dice in this class, the lowest at the left; the lowest scans have "
-        "their names. "
+        "Patients are in the order of their mean Dice in this class, the lowest at the left. The "
+        "lowest scans have their names. "
         if figures.is_crowded(report)
         else "It is drawn above the name of its patient. "
     )
