@@ -1,4 +1,4 @@
-"""Made-up results of the shape that a report is drawn from: seeded, with odd cases among them."""
+"""Invented records and reports for tests: seeded, with odd cases among them."""
 
 import json
 import math
@@ -24,7 +24,7 @@ NAN = math.nan
 
 
 def records(patients: int, scans: int, seed: int = 0, weeks: bool = True, truth: bool = True) -> list[CaseRecord]:
-    """Every scan of every patient; the classes' Dice lies round 0.85."""
+    """Every scan of every patient; the Dice of the classes is about 0.85."""
     rng = np.random.default_rng(seed)
     made = []
     for patient in range(patients):

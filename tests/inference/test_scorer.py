@@ -96,8 +96,8 @@ def test_what_the_report_says_of_the_run(tmp_path, caplog):
     about = dict(written["about"])
     assert about["Data"] == "three cubes" and about["Model"].startswith("Conv3d, 6 parameters")
     assert about["Trained on"] == "phantoms, epoch 3, validation Dice 0.5000"
-    told = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.scorer"]
-    assert told[0].split()[:4] == ["Dice", "n", "missed", "mean"] and told[-1] == f"report: {out / 'report.html'}"
+    shown = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.scorer"]
+    assert shown[0].split()[:4] == ["Dice", "n", "missed", "mean"] and shown[-1] == f"report: {out / 'report.html'}"
 
 
 def test_the_data_list_knows_the_patient_better_than_the_name(tmp_path):

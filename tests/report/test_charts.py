@@ -182,11 +182,11 @@ def test_the_same_numbers_give_the_same_bytes():
 
 @pytest.mark.parametrize("heights", [[0.5, 0.5, 0.5], [0.0, 0.01, 0.9], [0.3, 0.1, 0.2], [0.7], []])
 def test_labels_keep_apart_and_in_order(heights):
-    moved = run_charts.apart(heights, 0.1)
+    moved = run_charts.keep_distance(heights, 0.1)
     assert np.array_equal(np.argsort(moved, kind="stable"), np.argsort(heights, kind="stable"))
     assert (np.diff(np.sort(moved)) > 0.0999).all() and min(moved, default=0) >= 0
 
 
 def test_labels_with_room_stay_where_they_are():
-    assert np.allclose(run_charts.apart([0.9, 0.3, 0.6], 0.1), [0.9, 0.3, 0.6])
-    assert np.allclose(run_charts.apart([0.5, 0.52], 0.1), [0.46, 0.56])
+    assert np.allclose(run_charts.keep_distance([0.9, 0.3, 0.6], 0.1), [0.9, 0.3, 0.6])
+    assert np.allclose(run_charts.keep_distance([0.5, 0.52], 0.1), [0.46, 0.56])

@@ -236,7 +236,7 @@ def test_one_file_twice(tmp_path):
     ],
 )
 def test_cases_that_have_other_names(tmp_path, first, second):
-    """Patient and week, or the name without its ending, tell which case is which; the first run's name is shown."""
+    """Patient and week, or the name without its ending, say which cases are the same; the first run's name is shown."""
     runs = []
     for name, pattern, dice in (("a", first, [0.5, 0.6, 0.7]), ("b", second, [0.6, 0.65, 0.7])):
         order = (0, 1, 2) if name == "a" else (2, 0, 1)
@@ -283,7 +283,7 @@ def test_coded_runs(tmp_path):
     found = compare(same)["measures"]["Dice"]["bladder"]["differences"][0]
     assert found["mean"] == pytest.approx(0.02) and found["patients"] == 3
     other = evaluation(tmp_path / "c", [record(c, *d) for c, d in zip(WEEKS, FIRST)], anonymise="theirs")
-    assert "8 stand in one only" in refusal(compare, [same[0], other])
+    assert "8 are in one run only" in refusal(compare, [same[0], other])
 
 
 def runs_but(tmp_path: Path, records: list[CaseRecord] | None = None, **options) -> list[str]:
@@ -303,11 +303,11 @@ def test_no_file(tmp_path):
     (tmp_path / "empty").mkdir()
     for missing, named in (("empty", "empty/metrics.json"), ("nowhere", "nowhere"), ("a/other.json", "a/other.json")):
         message = refusal(compare, [runs[0], str(tmp_path / missing)])
-        assert message.startswith(f"{tmp_path / named}: ") and "no metrics there" in message
+        assert message.startswith(f"{tmp_path / named}: ") and "no such file" in message
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, words",
     [
         ("{}", "not the metrics of an evaluation"),
         ('{"class_names": ["a", "b"], "metric_per_case": []}', "not the metrics of an evaluation"),
@@ -315,12 +315,12 @@ def test_no_file(tmp_path):
         ("<html>", "not readable as JSON"),
     ],
 )
-def test_no_metrics_file(tmp_path, text, told):
+def test_no_metrics_file(tmp_path, text, words):
     runs = runs_but(tmp_path)
     file = tmp_path / "b" / "metrics.json"
     file.write_text(text)
     message = refusal(compare, runs)
-    assert message.startswith(f"{file}: ") and told in message
+    assert message.startswith(f"{file}: ") and words in message
 
 
 def test_without_truth(tmp_path):
@@ -356,7 +356,7 @@ def test_other_tolerance(tmp_path):
 def test_other_cases_are_named(tmp_path, cases, number, named, where):
     runs = runs_but(tmp_path, [record(case, 0.5, 0.5) for case in cases])
     message = refusal(compare, runs)
-    assert f"{number} stand in one only, such as {named} in {tmp_path / where}" in message
+    assert f"{number} are in one run only, such as {named} in {tmp_path / where}" in message
 
 
 def test_another_truth(tmp_path):

@@ -193,11 +193,11 @@ def test_pictures_are_the_first_nine_and_the_best_and_worst():
     captions = re.findall(r"<figcaption>([^<]*?) <span>· (.*?)</span>", text)
     assert len(captions) == 9 + 2 * 5 and all("counted from 0" in place for _, place in captions)
     assert len(charts_of(text, "jpeg")) == 4 * (19 + 1)  # and the worst of all, at the top
-    told = [caption for caption, _ in captions]
-    assert "Worst bladder: Case_004_Week3, missed" in told and "Worst prostate: Case_005_Week3, missed" in told
+    titles = [caption for caption, _ in captions]
+    assert "Worst bladder: Case_004_Week3, missed" in titles and "Worst prostate: Case_005_Week3, missed" in titles
     data = sample()
     best = max(data.cases, key=lambda record: record.measures["body"]["Dice"])
-    assert f"Best body: {best.case}, Dice {best.measures['body']['Dice']:.3f}" in told
+    assert f"Best body: {best.case}, Dice {best.measures['body']['Dice']:.3f}" in titles
     shown = [caption for caption, _ in re.findall(r"<figcaption>(.*?) <span>· (.*?)</span>", pages()["report-False"])]
     assert len(shown) == 9  # the two further cases with warnings are among them
 
@@ -335,13 +335,13 @@ def luminance(hue: str) -> float:
 
 MEASURE = """<!doctype html><title>frames</title><style>iframe {{ border: 0; height: 800px }}</style>{frames}
 <script>onload = () => {{
-  const told = [...document.querySelectorAll("iframe")].map(frame => {{
+  const found = [...document.querySelectorAll("iframe")].map(frame => {{
     const page = frame.contentDocument, images = [...page.images];
     return [frame.clientWidth, page.documentElement.scrollWidth, page.body.scrollWidth,
       images.filter(image => image.naturalWidth > 0).length, images.length,
       Math.round(page.querySelector(".tiles, .runs")?.getBoundingClientRect().top ?? 0)].join(" ");
   }});
-  document.body.textContent = "told:" + told.join(";") + ":";
+  document.body.textContent = "found:" + found.join(";") + ":";
 }}</script>"""
 
 
@@ -356,7 +356,7 @@ def browse(folder: Path, file: Path) -> tuple[str, list[str]]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path):
-    """The policy forbids every request and its console tells of every attempt, so silence means that none was made."""
+    """The policy forbids every request and its console names every attempt, so silence means that none was made."""
     frames = []
     for name in ("report-True", "report-False", "comparison-3"):
         (tmp_path / f"{name}.html").write_text(pages()[name], encoding="utf-8")
@@ -364,9 +364,9 @@ def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path)
     (tmp_path / "frames.html").write_text(MEASURE.format(frames="".join(frames)), encoding="utf-8")
     dom, console = browse(tmp_path, tmp_path / "frames.html")
     assert console == []
-    told = [list(map(int, line.split())) for line in re.search("told:(.*?):", dom).group(1).split(";")]
-    assert [line[0] for line in told] == [400, 1280] * 3
-    for window, document, body, loaded, images, top in told:
+    found = [list(map(int, line.split())) for line in re.search("found:(.*?):", dom).group(1).split(";")]
+    assert [line[0] for line in found] == [400, 1280] * 3
+    for window, document, body, loaded, images, top in found:
         assert document <= window and body <= window
         assert loaded == images > 0
         assert 0 < top < 520 or window == 400  # at 1280 x 800 what to look at first is on the first screen

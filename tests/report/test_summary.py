@@ -248,12 +248,12 @@ def test_scans_of_one_patient_are_no_new_patients(scans):
     """With scans that are near copies the interval is that of the patients, by 1 / sqrt(scans) too narrow if naive."""
     found = summarise(cohort(14, scans, between=0.1, within=0.003), NAMES)
     few = summarise(cohort(14, scans, between=0.1, within=0.003)[::scans], NAMES)
-    for honest, single in (
+    for several, single in (
         (found["classes"]["bladder"]["measures"]["Dice"], few["classes"]["bladder"]["measures"]["Dice"]),
         (found["foreground"], few["foreground"]),
     ):
-        assert width(honest["ci"]) / width(honest["ci_naive"]) == pytest.approx(math.sqrt(scans), rel=0.05)
-        assert width(honest["ci"]) == pytest.approx(width(single["ci"]), rel=0.05)
+        assert width(several["ci"]) / width(several["ci_naive"]) == pytest.approx(math.sqrt(scans), rel=0.05)
+        assert width(several["ci"]) == pytest.approx(width(single["ci"]), rel=0.05)
 
 
 def test_how_often_an_interval_holds_the_truth():

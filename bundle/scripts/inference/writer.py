@@ -39,7 +39,7 @@ class SegmentationWriter(CaseHandler):
     Args:
         output_dir: folder of the results; `.partial` in it is emptied before every case.
         class_names: names of the values 0, 1, ...
-        journal: knows the weights and the names of cases in files and their names; it is told what became of each.
+        journal: knows the weights and whether names are to be codes; it is told what became of every case.
         network: makes the predictions.
         device: that the network runs on.
         source: what was segmented, for the report.
@@ -136,7 +136,7 @@ class SegmentationWriter(CaseHandler):
         self.write_volumes()
 
     def write_volumes(self) -> None:
-        """Writes `volumes.csv` after every case, so that a run that is stopped leaves the volumes it has measured."""
+        """Writes `volumes.csv` after every case, so that a run that is stopped keeps what it has measured."""
         with atomic_write(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *(f"{name}_ml" for name in self.class_names[1:])])

@@ -48,6 +48,7 @@ def verdict(change: dict, measure: str) -> str:
 
 
 def worse_table(comparison: dict, most: int = 30) -> Table:
+    """The largest losses of Dice, at most that many."""
     runs = len(comparison["runs"]) > 2
     rows = [
         [entry["case"], *([entry["run"]] if runs else []), entry["class"]]
@@ -64,6 +65,7 @@ def worse_table(comparison: dict, most: int = 30) -> Table:
 
 
 def missed_table(comparison: dict) -> Table:
+    """How often each run missed each class."""
     rows = [[name, *map(str, counts)] for name, counts in comparison["missed"].items()]
     head = ["Class", *(run["label"] for run in comparison["runs"])]
     return Table("Missed structures of every run", head, [(None, rows)])

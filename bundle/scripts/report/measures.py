@@ -68,17 +68,19 @@ class ClassPair:
 
     @cached_property
     def distances(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """In mm, from each surface voxel of one mask to the nearest of the other: from the prediction, from the truth.
+        """Distances in mm from each surface voxel of one mask to the nearest surface voxel of the other.
 
-        MONAI's distance metrics compute these themselves, each of them anew and on a copy of the volume that they
-        crop. Here the volume is cropped already and the measures share one search.
+        First from the prediction to the truth, then from the truth to the prediction.
+
+        MONAI's metrics would each crop the volume and search anew. Here the masks are cropped already, and the measures
+        share one search.
         """
         return distances_between(*get_mask_edges(*self.padded, crop=False), self.spacing)
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What the report must know of a measure.
+    """One measure and what the report needs to know about it.
 
     Attributes:
         name: in `metrics.csv` and `metrics.json`.

@@ -6,7 +6,7 @@ from scipy.optimize import isotonic_regression
 from scripts.core.palette import colour
 from scripts.report.svg import INK, blank, finite, shorten, styled, text_of, ticks
 
-MARKERS = "os^Dvph"  # of the classes in a chart of several: not everyone can tell them apart by colour alone
+MARKERS = "os^Dvph"  # one for each class: not everyone can distinguish them by colour alone
 
 
 def curves(rows: list[dict], class_names: list[str]) -> str:
@@ -35,7 +35,7 @@ def curves(rows: list[dict], class_names: list[str]) -> str:
                     ends = [end for end in ends if end[1] != name] + [(ys[-1], name, colour(value))]
         dice.set(ylabel="Dice", ylim=(0, 1.02), xlabel="Epoch")
         dice.xaxis.set_major_locator(ticks(6, integer=True))
-        for y, (end, name, hue) in zip(apart([end[0] for end in ends], 0.085), ends):
+        for y, (end, name, hue) in zip(keep_distance([end[0] for end in ends], 0.085), ends):
             note = {"xycoords": dice.get_yaxis_transform(), "textcoords": dice.get_yaxis_transform()}
             arrow = {"arrowstyle": "-", "color": hue, "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
             dice.annotate(shorten(name, 12), (1.0, end), (1.05, y), va="center", arrowprops=arrow, **note)
@@ -47,8 +47,8 @@ def column(rows: list[dict], key: str) -> tuple[list[int], list[float]]:
     return ([epoch for epoch, _ in known], [value for _, value in known]) if known else ([], [])
 
 
-def apart(heights: list[float], gap: float) -> np.ndarray:
-    """The heights moved as little as leaves a gap between any two, their order kept, and none below 0."""
+def keep_distance(heights: list[float], gap: float) -> np.ndarray:
+    """Heights of labels, moved as little as possible so that there is a gap between any two. None goes below 0."""
     order = np.argsort(heights, kind="stable")
     steps = gap * np.arange(len(heights))
     moved = np.empty(len(heights))

@@ -1,4 +1,4 @@
-"""Figures of one look as SVG text: text stays text, and the same numbers give the same bytes."""
+"""Figures in the same style, as SVG: words stay text, and the same numbers give the same bytes."""
 
 import io
 import math
@@ -35,7 +35,7 @@ STYLE = {
 
 
 def styled():
-    """While this context lasts, figures have the common look; it must last until their text is made."""
+    """A context in which figures have the common style. Make them and their SVG within it."""
     return rc_context(STYLE)
 
 
