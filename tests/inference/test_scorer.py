@@ -1,4 +1,4 @@
-"""The evaluation's handler: a record a case whatever the batches, patients from the data list, then the report."""
+"""The handler of the evaluation: one record per case for any batch size, patients from the data list, the report."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ def maps() -> list[tuple]:
 
 
 def evaluate(folder, order=(0, 1, 2), batch=1, resume=False, **options):
-    """An engine that hands out ready predictions; the images are on disk, as the handler wants them."""
+    """Runs an engine that gives prepared predictions; the images are on disk, where the handler reads them."""
     weights, listed = folder / "model.pt", folder / "datalist.json"
     network = torch.nn.Conv3d(1, 3, 1)
     info = {"trained_on": "phantoms", "epoch": 3, "score": 0.5}
@@ -108,7 +108,7 @@ def test_the_data_list_knows_the_patient_better_than_the_name(tmp_path):
 
 
 def test_the_time_is_the_predictions_alone(tmp_path):
-    """Measuring and drawing, most of what happens here, isn't on the model's account."""
+    """The time of measuring and drawing is not counted."""
     out, _ = evaluate(tmp_path)
     seconds = [case["seconds"] for case in json.loads((out / "metrics.json").read_text())["metric_per_case"]]
     assert all(0 < second < 0.05 for second in seconds)

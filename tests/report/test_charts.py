@@ -1,4 +1,4 @@
-"""Charts: a point for every case, nothing drawn that is not there, text that is text, the same bytes every time."""
+"""Charts: every case is a point, only what is known is drawn, words are text, and the bytes are always the same."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -17,7 +17,7 @@ HUE = "#009E73"
 
 
 def parsed(svg: str) -> ElementTree.Element:
-    """The chart's tree, after what holds for every chart: small, whole, text as text, no reference to anything else."""
+    """The tree of a chart, after checks that hold for all: its width, readable text, no reference to other files."""
     root = ElementTree.fromstring(svg)
     assert root.tag == f"{SVG}svg" and float(root.get("width").removesuffix("pt")) == pytest.approx(285, abs=0.5)
     addresses = {address for address in re.findall(r'https?://[^"\s<]+', svg)}
@@ -166,7 +166,7 @@ def test_every_difference_is_a_point():
         root = parsed(run_charts.differences(comparison(first, second, third), run))
         assert [count(root, f"cases-{row}") for row in range(5)] == [12, 12, 12, 10, 12]  # two without truth
         assert [count(root, f"mean-{row}") for row in range(5)] == [1] * 5
-        assert f"Dice, {'ABC'[run]} less A" in words(root)
+        assert f"Dice, {'ABC'[run]} minus A" in words(root)
 
 
 def test_the_same_numbers_give_the_same_bytes():

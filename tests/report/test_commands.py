@@ -1,4 +1,4 @@
-"""Reports on folders of label maps, as their user asks for them: what is scored, what is refused, what is written."""
+"""The commands for reports on folders of label maps: what is scored, what is refused and what is written."""
 
 import json
 import subprocess
@@ -76,7 +76,7 @@ def test_readers_of_nnunet_find_their_keys(folders):
 
 
 def spoil(folder, what):
-    """One wrong thing; returns the words that its line must hold."""
+    """Makes one file wrong; returns its name and the words that its error line must have."""
     pred, truth = folder / "pred", folder / "truth"
     file, name = pred / "Case_005_Week0_LFOV_seg.nii.gz", "Case_005_Week0_LFOV_seg.nii.gz"
     if what == "shape":
@@ -124,7 +124,7 @@ def test_one_wrong_file_is_named_and_the_rest_is_scored(what, folders, capsys):
 
 
 def test_several_wrong_files_and_the_exit_status(folders):
-    """As a process: one line a file, nothing else of it on standard error, exit status 1."""
+    """Run as a process: one line for each file and nothing else on standard error, and exit status 1."""
     for what in ("shape", "extra"):
         spoil(folders, what)
     save_labels(folders / "pred" / "Case_006_Week0_LFOV_seg.nii.gz", truth_of(6) / 4, AFFINE, np.float32)
@@ -170,7 +170,7 @@ def test_an_image_that_is_not_whole_is_named(folders):
 
 
 def test_patients_of_a_data_list(folders):
-    """Names of another kind say nothing of patients; a list does, and the interval follows it."""
+    """These names do not say who the patient is. A data list does, and the interval changes with it."""
     for kind in ("truth", "pred"):
         for i, file in enumerate(sorted((folders / kind).iterdir())):
             file.rename(file.with_name(f"scan_{i}.nii.gz"))

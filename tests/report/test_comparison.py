@@ -1,4 +1,4 @@
-"""Evaluations side by side: paired differences by hand and as SciPy has them, and what is refused."""
+"""Comparisons of evaluations: paired differences, computed by hand and by SciPy, and what is refused."""
 
 import json
 import math
@@ -44,7 +44,7 @@ def result(dice: float | str, n_ref: int) -> dict:
 
 
 def record(name: str, *dice: float | str, patient: str | None = None) -> CaseRecord:
-    """Of one case; how large its structures are in the truth depends on patient and week alone."""
+    """The record of one case. The true size of its structures depends on patient and week only."""
     scan = name.replace("_SEMANTIC", "").replace("_LFOV", "").removesuffix("_seg")
     found = {n: result(d, 500 + zlib.crc32(f"{scan} {n}".encode()) % 900) for n, d in zip(NAMES[1:], dice, strict=True)}
     patient = patient or scan.split("_Week")[0]
@@ -60,7 +60,7 @@ def evaluation(folder: Path, records: list[CaseRecord], names: list[str] = NAMES
 
 
 def two(tmp_path: Path, first: list[tuple], second: list[tuple], cases: list[str] = WEEKS) -> dict:
-    """The comparison of two runs, of whose cases the Dice of both classes is given."""
+    """The comparison of two runs, given the Dice of both classes in every case."""
     runs = zip("ab", (first, second))
     return compare([evaluation(tmp_path / n, [record(c, *d) for c, d in zip(cases, run)]) for n, run in runs])
 
@@ -139,7 +139,7 @@ def test_intervals_as_scipy_has_them(tmp_path):
 
 
 def test_the_same_gain_everywhere_is_sure(tmp_path):
-    """Pairs take out how much the cases differ among themselves: by half of a Dice here."""
+    """The cases differ from each other by a Dice of 0.5, which paired differences don't see."""
     dice = np.linspace(0.3, 0.8, 8).reshape(4, 2)
     found = two(tmp_path, dice.tolist(), (dice + 0.01).tolist())
     for change in (found["measures"]["Dice"]["bladder"]["differences"][0], found["foreground"]["differences"][0]):
@@ -152,7 +152,7 @@ def test_one_patient_has_no_interval(tmp_path):
 
 
 def test_missed_and_absent_structures(tmp_path):
-    """A Dice of 0 counts, its distances leave the pair out; what the truth does not have is in no pair."""
+    """A Dice of 0 counts, its distances are not defined. A class that is not in the truth is not compared."""
     first = [(0.9, 0.8), (MISSED, 0.6), (0.8, MISSED), (ABSENT, 0.5)]
     second = [(MISSED, 0.8), (MISSED, 0.7), (0.7, 0.4), (ABSENT, 0.5)]
     found = two(tmp_path, first, second)
@@ -275,7 +275,7 @@ def test_files_of_one_folder_have_labels_of_their_own(tmp_path):
 
 
 def test_coded_runs(tmp_path):
-    """Codes of one word name the same cases; those of two words don't."""
+    """Codes made with the same word are the same; those made with another word are not."""
     same = [
         evaluation(tmp_path / n, [record(c, *d) for c, d in zip(WEEKS, dice)], anonymise="ours")
         for n, dice in (("a", FIRST), ("b", SECOND))
@@ -287,7 +287,7 @@ def test_coded_runs(tmp_path):
 
 
 def runs_but(tmp_path: Path, records: list[CaseRecord] | None = None, **options) -> list[str]:
-    """A run and another that differs in something."""
+    """A run, and another one that is different."""
     usual = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
     return [evaluation(tmp_path / "a", usual), evaluation(tmp_path / "b", records or usual, **options)]
 
@@ -380,7 +380,7 @@ def test_no_case_at_all(tmp_path):
 
 
 def test_two_cases_of_one_key(tmp_path):
-    """Of two sites' case 1, week 0, none may silently take the other's place."""
+    """Two sites may each have a case 1 of week 0; one must not replace the other without an error."""
     records = [record(f"{site}_Case_001_Week0", dice, 0.5) for site, dice in (("north", 0.5), ("south", 0.9))]
     runs = [evaluation(tmp_path / name, records) for name in "ab"]
     assert "Case_001_Week0" in refusal(compare, runs)

@@ -1,4 +1,4 @@
-"""From records to files: order, undefined values, codes, and what stays out."""
+"""From records to files: the order of cases, undefined values, codes, and what is left out."""
 
 import json
 import math

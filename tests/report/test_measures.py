@@ -292,7 +292,7 @@ def test_turned_axes_need_turned_spacing():
 
 
 def test_tolerance():
-    """More is within a larger one, everything within a huge one."""
+    """More of the surface is within a larger tolerance, and all of it within a huge one."""
     shares = [of(*BLOBS, tolerance_mm=t)["rectum"]["surface_dice"] for t in (0.0, 0.8, 1.5, 2.0, 1e9)]
     assert 0 < shares[0] < shares[1] < shares[2] < shares[3] < shares[4] == 1.0
 
@@ -409,7 +409,7 @@ def test_a_label_beyond_the_last_class_is_refused():
 
 
 def test_nothing_is_said_of_masks_that_are_empty(recwarn):
-    """Nor are warnings switched off for the rest of the program."""
+    """Warnings are not switched off for the rest of the program either."""
     filters = list(warnings.filters)
     of(*BLOBS)
     of(BLOBS[0], np.zeros_like(BLOBS[0]))
@@ -417,7 +417,7 @@ def test_nothing_is_said_of_masks_that_are_empty(recwarn):
 
 
 def test_a_measure_is_added_in_one_place(monkeypatch, tmp_path):
-    """Of one line in MEASURES comes a row of the table of every file, and a part of the comparison."""
+    """One line in MEASURES puts the measure into every file of the report and into the comparison."""
 
     def volume_ratio(pair: ClassPair) -> float:
         return pair.counts["n_pred"] / pair.counts["n_ref"]

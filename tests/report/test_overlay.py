@@ -20,7 +20,7 @@ ORIENTATIONS = ["RAS", "LPS", "SPL", "AIR"]
 
 
 def volume() -> np.ndarray:
-    """In RAS order: a mark of its own at the patient's right, front and head."""
+    """In RAS order, with a different mark at the patient's right, front and head."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[3, 4, 5] = 4  # the middle, where all three planes cut
     labels[5, 4, 5], labels[3, 7, 5], labels[3, 4, 9] = 1, 2, 3

@@ -1,4 +1,4 @@
-"""Pages: what they say and in which order, harmless whatever a file is called, whole in themselves, and readable."""
+"""Pages: what they say and in which order, names of files as harmless text, no other file needed, and readable."""
 
 import base64
 import re
@@ -301,7 +301,7 @@ def test_a_class_that_no_case_has():
 
 
 def test_a_page_of_1200_scans_stays_small():
-    """Of 300 patients with 4 scans each; as many pictures as a page ever has, and the curves of a training."""
+    """300 patients with 4 scans each, with as many pictures as a page can have, and the curves of a training."""
     cases = odd_records(300, 4)
     for record in cases:
         record.pictures = pictures()
@@ -346,7 +346,7 @@ MEASURE = """<!doctype html><title>frames</title><style>iframe {{ border: 0; hei
 
 
 def browse(folder: Path, file: Path) -> tuple[str, list[str]]:
-    """A page as the browser has it in the end, and what its console said."""
+    """A page after the browser has loaded it, and the lines of the browser's console."""
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --allow-file-access-from-files --enable-logging=stderr --v=0"
     command = [BROWSER, *flags.split(), f"--user-data-dir={folder / 'profile'}", "--window-size=1400,900"]

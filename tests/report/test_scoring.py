@@ -1,4 +1,4 @@
-"""Scoring of files in several processes: as many as are worth it, the same results, one line for what fails."""
+"""Scoring files in several processes: how many are used, the order of results, and one line for each failure."""
 
 import multiprocessing
 import os
@@ -56,7 +56,7 @@ def test_as_many_processes_as_are_worth_it(cases, workers, cores, expected, monk
 
 
 def test_a_daemonic_process_starts_no_others(monkeypatch):
-    """It is not allowed to; without this every worker of a pool would fail to evaluate."""
+    """Python does not allow it, so such a process scores all cases itself."""
     monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
     assert count_workers(1200, 8) == 1
 

@@ -1,4 +1,4 @@
-"""Statistics of an evaluation: by hand, against SciPy's bootstrap, and by simulation."""
+"""Statistics of an evaluation: computed by hand, compared with SciPy's bootstrap, and tested by simulation."""
 
 import json
 import math
@@ -209,7 +209,7 @@ def uneven() -> tuple[np.ndarray, list[str]]:
 
 
 def assert_close(found: list[float], wanted: list[float], share: float = 0.04) -> None:
-    """Equal but for the chance of the draws: at 10 000, either end's standard error is 0.7 % of the width."""
+    """Equal except for random draws: with 10 000 of them, the standard error of either end is 0.7 % of the width."""
     assert found == pytest.approx(wanted, abs=share * (wanted[1] - wanted[0]))
 
 
@@ -245,7 +245,7 @@ def width(interval: list[float]) -> float:
 
 @pytest.mark.parametrize("scans", [4, 9])
 def test_scans_of_one_patient_are_no_new_patients(scans):
-    """With scans that are near copies the interval is that of the patients, by 1 / sqrt(scans) too narrow if naive."""
+    """With scans that are nearly copies, the naive interval is too narrow, by a factor of sqrt(scans)."""
     found = summarise(cohort(14, scans, between=0.1, within=0.003), NAMES)
     few = summarise(cohort(14, scans, between=0.1, within=0.003)[::scans], NAMES)
     for several, single in (
@@ -269,7 +269,7 @@ def test_how_often_an_interval_holds_the_truth():
 
 
 def flat(value, path: str = "") -> dict:
-    """Every single value by the way that leads to it."""
+    """Every value by its path."""
     if isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         return {k: v for key, inner in pairs for k, v in flat(inner, f"{path}/{key}").items()}
@@ -311,7 +311,7 @@ def test_one_scan_a_patient_has_one_interval(names):
 
 
 def test_from_measured_maps_to_plain_data():
-    """Records of real maps: every measure is summed up, and all of it is plain enough for a JSON file."""
+    """Records of real maps: every measure has statistics, and all of them can be written as JSON."""
     rng = np.random.default_rng(0)
     cases = []
     for name in ("A0", "A1", "B0"):

@@ -17,7 +17,7 @@ def headline(comparison: dict) -> list[tuple[str, str, str]]:
         note = NO_INTERVAL
         if change["ci"]:
             note = f"95 % interval {interval(change['ci'])}, {tables.verdict(change, 'Dice')}"
-        found.append((f"Mean Dice, {label} less {base}", number(change["mean"]), note))
+        found.append((f"Mean Dice, {label} minus {base}", number(change["mean"]), note))
         worse = sum(entry["run"] == label for entry in comparison["worse"])
         found.append((f"Got worse in {label}", str(worse), "results of a class in a case"))
     return found

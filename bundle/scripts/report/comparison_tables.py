@@ -23,7 +23,7 @@ def comparison_table(comparison: dict, measures: list[str], caption: str) -> Tab
                 limits = [interval(change["ci"], decimals), verdict(change, measure)]
                 rows.append([f"{name}, {label}" if len(labels) > 2 else name, *means, *limits, *counts])
         groups.append((measure_title(measure, comparison["tolerance_mm"]) if len(measures) > 1 else None, rows))
-    pair = [labels[1], f"{labels[1]} less {labels[0]}"] if len(labels) == 2 else ["of the run", "Difference"]
+    pair = [labels[1], f"{labels[1]} minus {labels[0]}"] if len(labels) == 2 else ["of the run", "Difference"]
     head = [
         "Class" if len(labels) == 2 else "Class, run",
         f"Mean {labels[0]}",

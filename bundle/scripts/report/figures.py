@@ -84,12 +84,12 @@ def curves(report: Report) -> list[dict]:
 
 
 def differences(comparison: dict) -> list[dict]:
-    """Dice of each further run less Dice of the first, a chart for each run."""
+    """Dice of each further run minus Dice of the first, a chart for each run."""
     base, *others = (run["label"] for run in comparison["runs"])
     entries = comparison["measures"]["Dice"].items()
     drawn = []
     for run, label in enumerate(others, start=1):
         means = "; ".join(f"{name} {number(entry['differences'][run - 1]['mean'])}" for name, entry in entries)
-        alt = f"Dice of {label} less Dice of {base}, every case a point, by class. {means}"
-        drawn.append(figure(run_charts.differences(comparison, run), alt, f"{label} less {base}"))
+        alt = f"Dice of {label} minus Dice of {base}, every case a point, by class. {means}"
+        drawn.append(figure(run_charts.differences(comparison, run), alt, f"{label} minus {base}"))
     return drawn

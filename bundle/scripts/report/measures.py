@@ -165,7 +165,7 @@ MEASURES = {
         Measure("surface_dice", "Surface Dice at {tolerance_mm} mm", surface_dice),
         Measure("truth_ml", "Truth volume (ml)", truth_ml, 1, "neither", "nothing"),
         Measure("predicted_ml", "Predicted volume (ml)", predicted_ml, 1, "neither", "nothing"),
-        Measure("difference_ml", "Predicted less truth volume (ml)", difference_ml, 1, "zero", "nothing"),
+        Measure("difference_ml", "Predicted minus true volume (ml)", difference_ml, 1, "zero", "nothing"),
     )
 }
 

@@ -57,7 +57,7 @@ def keep_distance(heights: list[float], gap: float) -> np.ndarray:
 
 
 def differences(comparison: dict, run: int) -> str:
-    """Dice of a run less Dice of the first: per class every case a point, the mean and its interval.
+    """Dice of a run minus Dice of the first: per class every case a point, the mean and its interval.
 
     Args:
         comparison: the data of the page.
@@ -81,7 +81,7 @@ def differences(comparison: dict, run: int) -> str:
             if finite(change["mean"]):
                 axis.plot(change["mean"], row, "D", color="white", ms=6, mec=INK, mew=1.4, gid=f"mean-{row}")
         axis.set_yticks(range(len(names)), [shorten(name, 12) for name in names])
-        axis.set(ylim=(len(names) - 0.5, -0.5), xlabel=f"Dice, {shorten(labels[run])} less {shorten(labels[0])}")
+        axis.set(ylim=(len(names) - 0.5, -0.5), xlabel=f"Dice, {shorten(labels[run])} minus {shorten(labels[0])}")
         axis.grid(False, axis="y")
         axis.xaxis.set_major_locator(ticks(6))
         return text_of(figure)
