@@ -2,8 +2,8 @@
 
     python benchmarks/case_measures.py [--size 256 256 128] [--repeats 5]
 
-Truth is a phantom with five foreground classes; the prediction is the same phantom, two voxels to the side, with a
-rough surface. The last column is the way without a shared set of distances: MONAI's three metrics, one after another.
+The truth is a phantom with five foreground classes. The prediction is the same phantom, moved by two voxels and with a
+rough surface. The last line is MONAI's three surface metrics, called one after another.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from monai.metrics import compute_average_surface_distance, compute_hausdorff_di
 from monai.networks.utils import one_hot
 
 from scripts.phantoms import generate
-from scripts.report.measures import measure
+from scripts.report.measures import measure_classes
 from scripts.report.strips import strips
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     spacing = [float(size) for size in generate.voxel_mm(truth.shape)]
     affine = np.diag([*spacing, 1.0])
     names = list(generate.CLASSES)
-    own = seconds(lambda: measure(truth, prediction, spacing, names), given.repeats)
+    own = seconds(lambda: measure_classes(truth, prediction, spacing, names), given.repeats)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     pictures = seconds(lambda: strips(image, truth, prediction, affine, names), given.repeats)
     apart = seconds(lambda: three_metrics(truth, prediction, spacing, len(names)), given.repeats)

@@ -1,8 +1,9 @@
-"""Made-up results of the shape that a report is drawn from: seeded, with odd cases among them."""
+"""Invented records and reports for tests: seeded, with odd cases among them."""
 
 import json
 import math
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from scripts.phantoms import generate
 from scripts.report.comparison import compare
 from scripts.report.files import metrics
+from scripts.report.schema import CaseRecord, Report
 from scripts.report.summary import summarise
 
 CLASSES = ["background", "body", "bones", "bladder", "rectum", "prostate"]
@@ -21,24 +23,16 @@ HOSTILE = '<b>x</b>&"|`*$y$'
 NAN = math.nan
 
 
-def records(patients: int, scans: int, seed: int = 0, weeks: bool = True, truth: bool = True) -> list[dict]:
-    """Every scan of every patient; the classes' Dice lies round 0.85."""
+def records(patients: int, scans: int, seed: int = 0, weeks: bool = True, truth: bool = True) -> list[CaseRecord]:
+    """Every scan of every patient; the Dice of the classes is about 0.85."""
     rng = np.random.default_rng(seed)
     made = []
     for patient in range(patients):
         for week in range(scans):
             measures = {name: result(rng, size, truth) for name, size in SIZES.items()}
-            made.append(
-                {
-                    "case": f"Case_{patient + 4:03d}_Week{week}",
-                    "patient": f"Case_{patient + 4:03d}",
-                    "week": week if weeks else None,
-                    "seconds": float(rng.uniform(1, 2)),
-                    "measures": measures,
-                    "warnings": [],
-                    "pictures": {},
-                }
-            )
+            patient_name = f"Case_{patient + 4:03d}"
+            name, seconds = f"{patient_name}_Week{week}", float(rng.uniform(1, 2))
+            made.append(CaseRecord(name, patient_name, week if weeks else None, measures, seconds))
     return made
 
 
@@ -53,33 +47,28 @@ def result(rng, size: float, truth: bool) -> dict:
     return {"status": "scored", **values, "difference_ml": predicted - real, "n_ref": 1}  # one truth for all runs
 
 
-def odd(record: dict, name: str, status: str) -> None:
+def odd(record: CaseRecord, name: str, status: str) -> None:
     """Turns a result into a missed structure, a false alarm or an absent one."""
-    old = record["measures"][name]
+    old = record.measures[name]
+    if status == "not found":
+        record.measures[name] = {"status": status, "predicted_ml": 0.0}
+        return
     volumes = {
         "missed": (old.get("truth_ml", NAN), 0.0),
         "false alarm": (0.0, old["predicted_ml"] / 9),
         "absent": (0.0, 0.0),
-        "not found": (NAN, 0.0),
     }[status]
     scores = dict.fromkeys(SCORES, NAN) | ({"Dice": 0.0, "IoU": 0.0, "sensitivity": 0.0} if status == "missed" else {})
-    values = scores | dict(zip(VOLUMES, (*volumes, volumes[1] - volumes[0]))) | {"n_ref": 1}
-    record["measures"][name] = (
-        {"status": status, **values}
-        if status != "not found"
-        else {
-            "status": status,
-            "predicted_ml": 0.0,
-        }
-    )
+    values = dict(zip(VOLUMES, (*volumes, volumes[1] - volumes[0])))
+    record.measures[name] = {"status": status, **scores, **values, "n_ref": 1}
 
 
-def content(cases: list[dict], truth: bool = True, history: int = 0) -> dict:
-    """A whole report's data from its records."""
-    made = {
-        "title": "Evaluation" if truth else "Segmentation",
-        "has_truth": truth,
-        "about": [
+def report(cases: list[CaseRecord], truth: bool = True, history: int = 0, place: bool = True) -> Report:
+    """A whole report from its records; `place` says in which slice the worst result is."""
+    made = Report(
+        title="Evaluation" if truth else "Segmentation",
+        has_truth=truth,
+        about=[
             ["Model", "ImprovedUNet, trained on 170 scans of 30 patients for 200 epochs"],
             ["Checkpoint", "models/model.pt, sha256 1f2e3d4c5b6a7988"],
             ["Data list", "data/split.json, sha256 0a1b2c3d4e5f6071"],
@@ -89,27 +78,25 @@ def content(cases: list[dict], truth: bool = True, history: int = 0) -> dict:
             ["Device", "CPU, 2 threads"],
             ["Time per case", "1.2 s median, 1.9 s at most"],
         ],
-        "class_names": CLASSES,
-        "tolerance_mm": 2.0,
-        **summarise(cases, CLASSES),
-        "cases": cases,
-        "problems": [],
-        "rules": [
+        class_names=CLASSES,
+        tolerance_mm=2.0,
+        cases=cases,
+        summary=summarise(cases, CLASSES),
+        rules=[
             "A structure that is in the truth and not in the prediction is missed: its Dice is 0 and counts.",
             "A structure that is in neither is absent and counts nowhere.",
-            "A structure that is in the prediction only is a false alarm: it has no Dice, and its volume is told.",
-        ],
-        "limits": ["The numbers hold for scans like these; another scanner or protocol may give other ones."],
-        "history": history_rows(history) if history else None,
-    }
-    if made["worst"]:
-        made["worst"] |= {
-            "plane": "axial",
-            "slice": 47,
-            "axis": 2,
-            "note": "The prediction leaves out its upper third.",
-        }
-    return made if truth else made | {"rules": []}
+            "A structure that is only in the prediction is a false alarm: it has no Dice, and its volume is reported.",
+        ]
+        if truth
+        else [],
+        limits=["The numbers hold for scans like these; another scanner or protocol may give other ones."],
+        history=history_rows(history) if history else None,
+    )
+    if made.summary.worst and place:
+        worst = made.summary.worst
+        worst.plane, worst.slice, worst.axis = "axial", 47, 2
+        worst.note = "The prediction leaves out its upper third."
+    return made
 
 
 def history_rows(epochs: int) -> list[dict]:
@@ -125,11 +112,11 @@ def history_rows(epochs: int) -> list[dict]:
     return rows
 
 
-def odd_records(patients: int = 10, scans: int = 4, truth: bool = True) -> list[dict]:
+def odd_records(patients: int = 10, scans: int = 4, truth: bool = True) -> list[CaseRecord]:
     """With missed, absent and invented structures, warnings, one patient with one scan, and a hostile name."""
     made = records(patients, scans, seed=1, truth=truth)
-    made[0]["warnings"] = ["bladder: touches the border of the field of view", "body: 2 pieces, expected 1"]
-    made[5]["warnings"] = ["prostate: 3.1 ml, expected 10 to 200 ml"]
+    made[0].warnings = ["bladder: touches the border of the field of view", "body: 2 pieces, expected 1"]
+    made[5].warnings = ["prostate: 3.1 ml, expected 10 to 200 ml"]
     if truth:
         odd(made[3], "bladder", "missed")
         odd(made[7], "prostate", "missed")
@@ -137,19 +124,19 @@ def odd_records(patients: int = 10, scans: int = 4, truth: bool = True) -> list[
         odd(made[6], "rectum", "absent")
     else:
         odd(made[3], "bladder", "not found")
-    made[-1] |= {"case": HOSTILE, "patient": HOSTILE, "week": None, "warnings": [f"{HOSTILE}: odd"]}
-    return sorted(made, key=lambda record: record["case"])
+    made[-1] = replace(made[-1], case=HOSTILE, patient=HOSTILE, week=None, warnings=[f"{HOSTILE}: odd"])
+    return sorted(made, key=lambda record: record.case)
 
 
-def comparison(first: list[dict], *others: list[dict]) -> dict:
+def comparison(first: list[CaseRecord], *others: list[CaseRecord]) -> dict:
     """Runs over the same cases, the first the baseline."""
-    names = [{key: record[key] for key in ("case", "patient", "week")} for record in first]
-    runs = [first, *([record | name for record, name in zip(run, names)] for run in others)]
+    names = [{"case": record.case, "patient": record.patient, "week": record.week} for record in first]
+    runs = [first, *([replace(record, **name) for record, name in zip(run, names)] for run in others)]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / chr(ord("A") + i) / "metrics.json" for i in range(len(runs))]
         for file, run in zip(files, runs):
             file.parent.mkdir()
-            file.write_text(json.dumps(metrics(content(run))))
+            file.write_text(json.dumps(metrics(report(run))))
         return compare([str(file) for file in files])
 
 

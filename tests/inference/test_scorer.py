@@ -1,4 +1,4 @@
-"""The evaluation's handler: a record a case whatever the batches, patients from the data list, then the report."""
+"""The handler of the evaluation: one record per case for any batch size, patients from the data list, the report."""
 
 import json
 import logging
@@ -32,7 +32,7 @@ def maps() -> list[tuple]:
 
 
 def evaluate(folder, order=(0, 1, 2), batch=1, resume=False, **options):
-    """An engine that hands out ready predictions; the images are on disk, as the handler wants them."""
+    """Runs an engine that gives prepared predictions; the images are on disk, where the handler reads them."""
     weights, listed = folder / "model.pt", folder / "datalist.json"
     network = torch.nn.Conv3d(1, 3, 1)
     info = {"trained_on": "phantoms", "epoch": 3, "score": 0.5}
@@ -96,8 +96,8 @@ def test_what_the_report_says_of_the_run(tmp_path, caplog):
     about = dict(written["about"])
     assert about["Data"] == "three cubes" and about["Model"].startswith("Conv3d, 6 parameters")
     assert about["Trained on"] == "phantoms, epoch 3, validation Dice 0.5000"
-    told = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.scorer"]
-    assert told[0].split()[:4] == ["Dice", "n", "missed", "mean"] and told[-1] == f"report: {out / 'report.html'}"
+    shown = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.scorer"]
+    assert shown[0].split()[:4] == ["Dice", "n", "missed", "mean"] and shown[-1] == f"report: {out / 'report.html'}"
 
 
 def test_the_data_list_knows_the_patient_better_than_the_name(tmp_path):
@@ -108,7 +108,7 @@ def test_the_data_list_knows_the_patient_better_than_the_name(tmp_path):
 
 
 def test_the_time_is_the_predictions_alone(tmp_path):
-    """Measuring and drawing, most of what happens here, isn't on the model's account."""
+    """The time of measuring and drawing is not counted."""
     out, _ = evaluate(tmp_path)
     seconds = [case["seconds"] for case in json.loads((out / "metrics.json").read_text())["metric_per_case"]]
     assert all(0 < second < 0.05 for second in seconds)
@@ -139,24 +139,32 @@ def test_a_resumed_run_measures_a_record_anew_that_is_not_as_it_was(spoilt, tmp_
     before = measured(out / "metrics.csv")
     if spoilt is not None:
         (out / ".cases" / f"{CASES[1]}.json").write_bytes(spoilt)
-    examined, real = [], records.examine
+    measured_now, real = [], records.measure_case
     monkeypatch.setattr(
-        records, "examine", lambda *args, **kwargs: (examined.append(args[0]), real(*args, **kwargs))[1]
+        records, "measure_case", lambda *args, **kwargs: (measured_now.append(args[0]), real(*args, **kwargs))[1]
     )
     evaluate(tmp_path, resume=True)
-    assert [CASES[1] in source for source in examined] == ([] if spoilt is None else [True])
+    assert [CASES[1] in source for source in measured_now] == ([] if spoilt is None else [True])
     assert str(measured(out / "metrics.csv")) == str(before)
 
 
-def test_a_record_lost_at_the_last_moment_is_one_failed_case(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "spoilt, words",
+    [
+        (b"{", "not readable as JSON"),
+        (b"{}", "found the keys []"),
+        (b'{"case": "a", "measures": {}}', "found the keys"),
+    ],
+)
+def test_a_record_that_is_broken_or_old_is_one_failed_case(spoilt, words, tmp_path, monkeypatch):
     out, _ = evaluate(tmp_path)
-    (out / ".cases" / f"{CASES[1]}.json").write_bytes(b"{")
+    (out / ".cases" / f"{CASES[1]}.json").write_bytes(spoilt)
     monkeypatch.setattr(Journal, "is_done", lambda *_: True)
     evaluate(tmp_path, resume=True)
     assert list(measured(out / "metrics.csv")) == [CASES[0], CASES[2]]
     noted = {case["image"]: case for case in json.loads((out / "run.json").read_text())["cases"]}
     (failed,) = [image for image, case in noted.items() if case["fate"] == "failed"]
-    assert CASES[1] in failed and "not readable as JSON" in noted[failed]["reason"]
+    assert CASES[1] in failed and words in noted[failed]["reason"]
     monkeypatch.undo()
     evaluate(tmp_path, resume=True)
     assert list(measured(out / "metrics.csv")) == CASES

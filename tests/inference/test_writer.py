@@ -1,4 +1,4 @@
-"""What inference leaves: label maps with the input's own header, volumes in ml, no half-written files."""
+"""Results of inference: label maps with the input's own header, volumes in ml, and no incomplete files."""
 
 import gzip
 import json
@@ -101,7 +101,7 @@ def test_forms_that_differ_stay_apart(tmp_path):
 
 
 def test_the_map_is_small_whole_numbers(tmp_path):
-    """Scaling and display range of the image are not the map's."""
+    """The map does not take over the scaling and the display range of the image."""
     source = given(tmp_path / "case.nii.gz", cal_max=900, scl_slope=2.5, scl_inter=-7, descrip=b"T2 SPACE")
     result = nib.load(finish(tmp_path, [tmp_path / "case.nii.gz"]) / "case_seg.nii.gz")
     assert result.get_data_dtype() == np.uint8 and result.dataobj.slope == 1 and result.dataobj.inter == 0
@@ -165,7 +165,7 @@ def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path):
 
 
 def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch, caplog):
-    """Nor does it stop the next case."""
+    """The next case is written all the same."""
     for name in ("a", "b"):
         given(tmp_path / f"{name}.nii.gz")
 
@@ -186,7 +186,7 @@ def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch, caplog)
 
 
 def test_a_run_that_goes_on_reports_on_all_cases(tmp_path):
-    """The second time nothing is predicted; maps stay as they are, volumes and report are whole."""
+    """The second time nothing is predicted; maps stay as they are, volumes and report have all cases."""
     given(tmp_path / "case.nii.gz")
     out = finish(tmp_path, [tmp_path / "case.nii.gz"])
     before = {name: (out / name).read_text() for name in ("volumes.csv", "metrics.csv")}

@@ -1,7 +1,6 @@
-"""Reports on folders of label maps, as their user asks for them: what is scored, what is refused, what is written."""
+"""The commands for reports on folders of label maps: what is scored, what is refused and what is written."""
 
 import json
-import logging
 import subprocess
 import sys
 
@@ -77,7 +76,7 @@ def test_readers_of_nnunet_find_their_keys(folders):
 
 
 def spoil(folder, what):
-    """One wrong thing; returns the words that its line must hold."""
+    """Makes one file wrong; returns its name and the words that its error line must have."""
     pred, truth = folder / "pred", folder / "truth"
     file, name = pred / "Case_005_Week0_LFOV_seg.nii.gz", "Case_005_Week0_LFOV_seg.nii.gz"
     if what == "shape":
@@ -125,7 +124,7 @@ def test_one_wrong_file_is_named_and_the_rest_is_scored(what, folders, capsys):
 
 
 def test_several_wrong_files_and_the_exit_status(folders):
-    """As a process: one line a file, nothing else of it on standard error, exit status 1."""
+    """Run as a process: one line for each file and nothing else on standard error, and exit status 1."""
     for what in ("shape", "extra"):
         spoil(folders, what)
     save_labels(folders / "pred" / "Case_006_Week0_LFOV_seg.nii.gz", truth_of(6) / 4, AFFINE, np.float32)
@@ -144,7 +143,7 @@ def test_several_wrong_files_and_the_exit_status(folders):
 def test_nothing_that_can_be_scored(folders, capsys):
     for file in (folders / "pred").iterdir():
         file.write_bytes(b"")
-    assert "not one case could be scored" in refusal(evaluate, folders)
+    assert "no case could be scored" in refusal(evaluate, folders)
     assert len(capsys.readouterr().err.splitlines()) >= len(WEEKS)
     assert not (folders / "out").exists()
 
@@ -171,7 +170,7 @@ def test_an_image_that_is_not_whole_is_named(folders):
 
 
 def test_patients_of_a_data_list(folders):
-    """Names of another kind say nothing of patients; a list does, and the interval follows it."""
+    """These names do not say who the patient is. A data list does, and the interval changes with it."""
     for kind in ("truth", "pred"):
         for i, file in enumerate(sorted((folders / kind).iterdir())):
             file.rename(file.with_name(f"scan_{i}.nii.gz"))
@@ -209,9 +208,3 @@ def test_reports_made_with_one_word_can_be_compared(folders, tmp_path, capsys):
         "comparison.html", "comparison.json", "comparison.md"
     }  # fmt: skip
     assert "comparison.html" in capsys.readouterr().out
-
-
-def test_workers_change_nothing(folders, caplog):
-    with caplog.at_level(logging.WARNING):
-        one, four = evaluate(folders, workers=1), evaluate(folders, workers=4)
-    assert one["metric_per_case"] == four["metric_per_case"] and not caplog.records

@@ -1,4 +1,4 @@
-"""Evaluations side by side: paired differences by hand and as SciPy has them, and what is refused."""
+"""Comparisons of evaluations: paired differences, computed by hand and by SciPy, and what is refused."""
 
 import json
 import math
@@ -11,8 +11,9 @@ import pytest
 from helpers import refusal
 from scipy.stats import bootstrap
 
-from scripts.report.comparison import COMPARED, compare
+from scripts.report.comparison import compare, compared
 from scripts.report.files import build, metrics
+from scripts.report.schema import CaseRecord
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -42,15 +43,15 @@ def result(dice: float | str, n_ref: int) -> dict:
     }
 
 
-def record(name: str, *dice: float | str, patient: str | None = None) -> dict:
-    """Of one case; how large its structures are in the truth depends on patient and week alone."""
+def record(name: str, *dice: float | str, patient: str | None = None) -> CaseRecord:
+    """The record of one case. The true size of its structures depends on patient and week only."""
     scan = name.replace("_SEMANTIC", "").replace("_LFOV", "").removesuffix("_seg")
     found = {n: result(d, 500 + zlib.crc32(f"{scan} {n}".encode()) % 900) for n, d in zip(NAMES[1:], dice, strict=True)}
     patient = patient or scan.split("_Week")[0]
-    return {"case": name, "patient": patient, "week": None, "seconds": 1.0, "warnings": [], "measures": found}
+    return CaseRecord(name, patient, None, found, 1.0)
 
 
-def evaluation(folder: Path, records: list[dict], names: list[str] = NAMES, **options) -> str:
+def evaluation(folder: Path, records: list[CaseRecord], names: list[str] = NAMES, **options) -> str:
     """Writes a report's `metrics.json` and returns its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     content = build(records, names, [["Model", folder.name]], **options)
@@ -59,7 +60,7 @@ def evaluation(folder: Path, records: list[dict], names: list[str] = NAMES, **op
 
 
 def two(tmp_path: Path, first: list[tuple], second: list[tuple], cases: list[str] = WEEKS) -> dict:
-    """The comparison of two runs, of whose cases the Dice of both classes is given."""
+    """The comparison of two runs, given the Dice of both classes in every case."""
     runs = zip("ab", (first, second))
     return compare([evaluation(tmp_path / n, [record(c, *d) for c, d in zip(cases, run)]) for n, run in runs])
 
@@ -70,7 +71,7 @@ SECOND = [(0.95, 0.7), (0.72, 0.61), (0.75, 0.7), (0.66, 0.3)]
 
 def test_differences_by_hand(tmp_path):
     found = two(tmp_path, FIRST, SECOND)
-    assert found["class_names"] == NAMES and list(found["measures"]) == list(COMPARED)
+    assert found["class_names"] == NAMES and list(found["measures"]) == compared()
     dice = found["measures"]["Dice"]
     assert dice["bladder"]["means"] == pytest.approx([0.75, 0.77]) and len(dice["bladder"]["differences"]) == 1
     change = dice["bladder"]["differences"][0]
@@ -138,7 +139,7 @@ def test_intervals_as_scipy_has_them(tmp_path):
 
 
 def test_the_same_gain_everywhere_is_sure(tmp_path):
-    """Pairs take out how much the cases differ among themselves: by half of a Dice here."""
+    """The cases differ from each other by a Dice of 0.5, which paired differences don't see."""
     dice = np.linspace(0.3, 0.8, 8).reshape(4, 2)
     found = two(tmp_path, dice.tolist(), (dice + 0.01).tolist())
     for change in (found["measures"]["Dice"]["bladder"]["differences"][0], found["foreground"]["differences"][0]):
@@ -151,7 +152,7 @@ def test_one_patient_has_no_interval(tmp_path):
 
 
 def test_missed_and_absent_structures(tmp_path):
-    """A Dice of 0 counts, its distances leave the pair out; what the truth does not have is in no pair."""
+    """A Dice of 0 counts, its distances are not defined. A class that is not in the truth is not compared."""
     first = [(0.9, 0.8), (MISSED, 0.6), (0.8, MISSED), (ABSENT, 0.5)]
     second = [(MISSED, 0.8), (MISSED, 0.7), (0.7, 0.4), (ABSENT, 0.5)]
     found = two(tmp_path, first, second)
@@ -235,7 +236,7 @@ def test_one_file_twice(tmp_path):
     ],
 )
 def test_cases_that_have_other_names(tmp_path, first, second):
-    """Patient and week, or the name without its ending, tell which case is which; the first run's name is shown."""
+    """Patient and week, or the name without its ending, say which cases are the same; the first run's name is shown."""
     runs = []
     for name, pattern, dice in (("a", first, [0.5, 0.6, 0.7]), ("b", second, [0.6, 0.65, 0.7])):
         order = (0, 1, 2) if name == "a" else (2, 0, 1)
@@ -274,7 +275,7 @@ def test_files_of_one_folder_have_labels_of_their_own(tmp_path):
 
 
 def test_coded_runs(tmp_path):
-    """Codes of one word name the same cases; those of two words don't."""
+    """Codes made with the same word are the same; those made with another word are not."""
     same = [
         evaluation(tmp_path / n, [record(c, *d) for c, d in zip(WEEKS, dice)], anonymise="ours")
         for n, dice in (("a", FIRST), ("b", SECOND))
@@ -282,11 +283,11 @@ def test_coded_runs(tmp_path):
     found = compare(same)["measures"]["Dice"]["bladder"]["differences"][0]
     assert found["mean"] == pytest.approx(0.02) and found["patients"] == 3
     other = evaluation(tmp_path / "c", [record(c, *d) for c, d in zip(WEEKS, FIRST)], anonymise="theirs")
-    assert "8 stand in one only" in refusal(compare, [same[0], other])
+    assert "8 are in one run only" in refusal(compare, [same[0], other])
 
 
-def runs_but(tmp_path: Path, records: list[dict] | None = None, **options) -> list[str]:
-    """A run and another that differs in something."""
+def runs_but(tmp_path: Path, records: list[CaseRecord] | None = None, **options) -> list[str]:
+    """A run, and another one that is different."""
     usual = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
     return [evaluation(tmp_path / "a", usual), evaluation(tmp_path / "b", records or usual, **options)]
 
@@ -302,11 +303,11 @@ def test_no_file(tmp_path):
     (tmp_path / "empty").mkdir()
     for missing, named in (("empty", "empty/metrics.json"), ("nowhere", "nowhere"), ("a/other.json", "a/other.json")):
         message = refusal(compare, [runs[0], str(tmp_path / missing)])
-        assert message.startswith(f"{tmp_path / named}: ") and "no metrics there" in message
+        assert message.startswith(f"{tmp_path / named}: ") and "no such file" in message
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, words",
     [
         ("{}", "not the metrics of an evaluation"),
         ('{"class_names": ["a", "b"], "metric_per_case": []}', "not the metrics of an evaluation"),
@@ -314,17 +315,17 @@ def test_no_file(tmp_path):
         ("<html>", "not readable as JSON"),
     ],
 )
-def test_no_metrics_file(tmp_path, text, told):
+def test_no_metrics_file(tmp_path, text, words):
     runs = runs_but(tmp_path)
     file = tmp_path / "b" / "metrics.json"
     file.write_text(text)
     message = refusal(compare, runs)
-    assert message.startswith(f"{file}: ") and told in message
+    assert message.startswith(f"{file}: ") and words in message
 
 
 def test_without_truth(tmp_path):
     bare = {"status": "predicted", "predicted_ml": 40.0}
-    records = [record(case, 0.5, 0.5) | {"measures": {"bladder": bare, "prostate": bare}} for case in WEEKS]
+    records = [CaseRecord(case, case[:8], None, {"bladder": bare, "prostate": bare}) for case in WEEKS]
     message = refusal(compare, runs_but(tmp_path, records, has_truth=False))
     assert message.startswith(f"{tmp_path / 'b' / 'metrics.json'}: ") and "with truth" in message
 
@@ -333,7 +334,7 @@ def test_other_classes(tmp_path):
     others = ["background", "bladder", "rectum"]
     records = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
     for one in records:
-        one["measures"] = dict(zip(others[1:], one["measures"].values()))
+        one.measures = dict(zip(others[1:], one.measures.values()))
     message = refusal(compare, runs_but(tmp_path, records, names=others))
     assert "class_names" in message and "rectum" in message and "prostate" in message
     assert message.index(str(tmp_path / "b")) < message.index(str(tmp_path / "a"))
@@ -355,13 +356,13 @@ def test_other_tolerance(tmp_path):
 def test_other_cases_are_named(tmp_path, cases, number, named, where):
     runs = runs_but(tmp_path, [record(case, 0.5, 0.5) for case in cases])
     message = refusal(compare, runs)
-    assert f"{number} stand in one only, such as {named} in {tmp_path / where}" in message
+    assert f"{number} are in one run only, such as {named} in {tmp_path / where}" in message
 
 
 def test_another_truth(tmp_path):
     """The same cases with a structure of another size."""
     records = [record(case, *dice) for case, dice in zip(WEEKS, FIRST)]
-    found = records[2]["measures"]["prostate"]
+    found = records[2].measures["prostate"]
     before, found["n_ref"] = found["n_ref"], found["n_ref"] + 7
     message = refusal(compare, runs_but(tmp_path, records))
     assert f"{WEEKS[2]}, prostate has {before + 7} voxels, expected {before}" in message
@@ -379,7 +380,7 @@ def test_no_case_at_all(tmp_path):
 
 
 def test_two_cases_of_one_key(tmp_path):
-    """Of two sites' case 1, week 0, none may silently take the other's place."""
+    """Two sites may each have a case 1 of week 0; one must not replace the other without an error."""
     records = [record(f"{site}_Case_001_Week0", dice, 0.5) for site, dice in (("north", 0.5), ("south", 0.9))]
     runs = [evaluation(tmp_path / name, records) for name in "ab"]
     assert "Case_001_Week0" in refusal(compare, runs)

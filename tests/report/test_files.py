@@ -1,4 +1,4 @@
-"""From records to files: order, undefined values, codes, and what stays out."""
+"""From records to files: the order of cases, undefined values, codes, and what is left out."""
 
 import json
 import math
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from helpers import measured, refusal, rows
 
-from scripts.report import records
 from scripts.report.files import average, build, metrics, read_history, write
+from scripts.report.records import measure_case
 
 NAMES = ["background", "body", "prostate"]
 
@@ -17,7 +17,7 @@ def record(name, value=1, truth_value=1, **options):
     """A cube of one class in the truth and one in the prediction; 0 is none."""
     truth, prediction = (np.zeros((6, 6, 6), np.uint8) for _ in range(2))
     truth[1:4, 1:4, 1:4], prediction[2:5, 1:4, 1:4] = truth_value, value
-    return records.examine(name, prediction, truth, np.eye(4), NAMES, pictures=False, **options)
+    return measure_case(name, prediction, truth, np.eye(4), NAMES, **options)
 
 
 RECORDS = [
@@ -29,13 +29,13 @@ RECORDS = [
 
 
 def test_cases_are_sorted_and_counted():
-    content = build(RECORDS, NAMES, [["Split", "test"]])
-    assert [case["case"] for case in content["cases"]] == sorted(case["case"] for case in RECORDS)
-    body, prostate = (content["classes"][name] for name in NAMES[1:])
-    assert [body[key] for key in ("n", "missed", "absent", "false_alarms")] == [2, 1, 2, 0]
-    assert [prostate[key] for key in ("n", "missed", "absent", "false_alarms")] == [1, 0, 2, 1]
-    assert prostate["false_alarm_ml"] == pytest.approx(0.027)
-    assert content["worst"]["case"] == "Case_004_Week1" and content["worst"]["status"] == "missed"
+    report = build(RECORDS, NAMES, [["Split", "test"]])
+    assert [case.case for case in report.cases] == sorted(case.case for case in RECORDS)
+    body, prostate = (report.summary.classes[name] for name in NAMES[1:])
+    assert [getattr(body, key) for key in ("n", "missed", "absent", "false_alarms")] == [2, 1, 2, 0]
+    assert [getattr(prostate, key) for key in ("n", "missed", "absent", "false_alarms")] == [1, 0, 2, 1]
+    assert prostate.false_alarm_ml == pytest.approx(0.027)
+    assert report.summary.worst.case == "Case_004_Week1" and report.summary.worst.status == "missed"
 
 
 def test_what_is_not_defined_is_empty_in_the_table_and_nan_in_json(tmp_path):
@@ -58,24 +58,24 @@ def test_means_leave_out_what_is_not_defined():
 
 
 def test_the_rules_and_limits_say_what_was_done():
-    content = build(RECORDS, NAMES, [], tolerance_mm=1.5, trained_on="phantoms")
-    assert any("within 1.5 mm" in rule for rule in content["rules"])
-    assert "Research use only" in content["limits"][0] and content["limits"][-1] == "Trained on: phantoms."
+    report = build(RECORDS, NAMES, [], tolerance_mm=1.5, trained_on="phantoms")
+    assert any("within 1.5 mm" in rule for rule in report.rules)
+    assert "Research use only" in report.limits[0] and report.limits[-1] == "Trained on: phantoms."
 
 
 def test_codes_hide_names_paths_and_problems(tmp_path):
     origin = [["Data list", "home/smith/list.json"], ["Truth", "home/smith"], ["Split", "test"]]
-    content = build(RECORDS, NAMES, origin, problems=["home/smith.nii: bad"], anonymise="word")
-    write(content, tmp_path)
-    assert content["about"] == [["Data list", "not shown"], ["Truth", "not shown"], ["Split", "test"]]
+    report = build(RECORDS, NAMES, origin, problems=["home/smith.nii: bad"], anonymise="word")
+    write(report, tmp_path)
+    assert report.about == [["Data list", "not shown"], ["Truth", "not shown"], ["Split", "test"]]
     for file in tmp_path.iterdir():
         text = file.read_text()
         assert "smith" not in text and "Case_0" not in text, file.name
-    assert "1 file(s)" in content["problems"][0]
+    assert "1 file(s)" in report.problems[0]
 
 
 def test_two_cases_of_one_code_are_refused():
-    assert "two cases got one code" in refusal(build, [*RECORDS, RECORDS[0]], NAMES, [], anonymise=True)
+    assert "two cases have the same code" in refusal(build, [*RECORDS, RECORDS[0]], NAMES, [], anonymise=True)
 
 
 def test_history(tmp_path):

@@ -1,11 +1,14 @@
 """Every measure against an independent computation: by hand, pair by pair, by MONAI and by DeepMind's package."""
 
+import json
+import warnings
 from itertools import permutations
 
 import numpy as np
 import pytest
 import surface_distance as deepmind
 import torch
+from helpers import measured
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 from monai.networks.utils import one_hot
 from scipy.ndimage import gaussian_filter, map_coordinates
@@ -14,11 +17,16 @@ from sklearn.metrics import confusion_matrix
 
 from scripts.phantoms.generate import CLASSES, make_scan
 from scripts.phantoms.shapes import voxel_mm
-from scripts.report.measures import MEASURES, OVERLAP, SURFACE, VOLUME, measure
+from scripts.report.comparison import compare
+from scripts.report.files import build, write
+from scripts.report.measures import COUNTS, MEASURES, ClassPair, Measure, measure_classes
+from scripts.report.records import measure_case
 
 SPACING = (1.5, 0.8, 3.0)
 NAMES = ["background", "bladder"]
-COUNTS = ("TP", "FP", "FN", "TN", "n_pred", "n_ref")
+OVERLAP = ("Dice", "IoU", "sensitivity", "precision")
+SURFACE = ("hd95_mm", "mean_surface_distance_mm", "surface_dice")
+VOLUME = ("truth_ml", "predicted_ml", "difference_ml")
 
 
 def surface_points(mask: np.ndarray, spacing) -> np.ndarray:
@@ -66,7 +74,7 @@ def surface_dice(truth: np.ndarray, prediction: np.ndarray, spacing, tolerance_m
 
 
 def assert_as_expected(truth, prediction, spacing, names=NAMES, tolerance_mm: float = 2.0) -> dict:
-    found = measure(truth, prediction, spacing, names, tolerance_mm)
+    found = measure_classes(truth, prediction, spacing, names, tolerance_mm)
     assert list(found) == list(names[1:])
     for value, name in enumerate(names[1:], start=1):
         wanted = expected(truth, prediction, spacing, value, tolerance_mm)
@@ -209,7 +217,7 @@ def test_counts_as_scikit_learn_has_them(classes):
     rng = np.random.default_rng(classes)
     truth, prediction = rng.integers(0, classes, (2, 18, 20, 16), dtype=np.uint8)
     prediction[:9] = truth[:9]
-    found = measure(truth, prediction, SPACING, [str(value) for value in range(classes)])
+    found = measure_classes(truth, prediction, SPACING, [str(value) for value in range(classes)])
     table = confusion_matrix(truth.ravel(), prediction.ravel(), labels=range(classes))
     for value in range(1, classes):
         rest = np.delete(np.delete(table, value, 0), value, 1).sum()
@@ -227,13 +235,13 @@ def test_surface_measures_as_monai_has_them(spacing):
         "mean_surface_distance_mm": compute_average_surface_distance(*hot, symmetric=True, spacing=spacing),
         "surface_dice": compute_surface_dice(*hot, [2.0] * 3, spacing=spacing, use_subvoxels=True),
     }
-    found = measure(truth, prediction, spacing, BLOB_NAMES, tolerance_mm=2.0)
+    found = measure_classes(truth, prediction, spacing, BLOB_NAMES, tolerance_mm=2.0)
     for key, values in monai.items():
         assert [found[name][key] for name in BLOB_NAMES[1:]] == pytest.approx(values[0].tolist(), abs=1e-5)
 
 
 def of(truth, prediction, spacing=SPACING, **options) -> dict:
-    return measure(truth, prediction, spacing, BLOB_NAMES, **options)
+    return measure_classes(truth, prediction, spacing, BLOB_NAMES, **options)
 
 
 def test_truth_and_prediction_change_places():
@@ -284,7 +292,7 @@ def test_turned_axes_need_turned_spacing():
 
 
 def test_tolerance():
-    """More is within a larger one, everything within a huge one."""
+    """More of the surface is within a larger tolerance, and all of it within a huge one."""
     shares = [of(*BLOBS, tolerance_mm=t)["rectum"]["surface_dice"] for t in (0.0, 0.8, 1.5, 2.0, 1e9)]
     assert 0 < shares[0] < shares[1] < shares[2] < shares[3] < shares[4] == 1.0
 
@@ -296,7 +304,7 @@ def test_surface_dice_is_a_share_of_the_area():
     the ring behind it the half voxels at its edge; and of the face inside the other cube 13 of 21 corners each way.
     """
     truth = box((10, 30), (8, 28), (6, 26), shape=(44, 36, 32))
-    found = measure(truth, np.roll(truth, 4, 0), (1.0, 1.0, 1.0), NAMES, tolerance_mm=3.0)["bladder"]
+    found = measure_classes(truth, np.roll(truth, 4, 0), (1.0, 1.0, 1.0), NAMES, tolerance_mm=3.0)["bladder"]
     far = 400 + 4 * 20 / 2 + 13 * 13
     assert found["surface_dice"] == pytest.approx(1 - far / 2400, abs=0.005)
 
@@ -309,7 +317,7 @@ def test_a_distance_of_just_the_tolerance_is_within_it(size):
         truth[0] = prediction[steps] = 1
         for tolerance, share in ((size * steps, 1.0), (size * steps - 1e-3, 0.5), (size * (steps - 1) - 1e-3, 0.0)):
             if tolerance >= 0:
-                found = measure(truth, prediction, (size, 1.0, 1.0), NAMES, tolerance_mm=tolerance)
+                found = measure_classes(truth, prediction, (size, 1.0, 1.0), NAMES, tolerance_mm=tolerance)
                 assert found["bladder"]["surface_dice"] == pytest.approx(share, abs=1e-6), (steps, tolerance)
 
 
@@ -323,7 +331,7 @@ def test_volume_of_a_voxel_with_slanted_edges():
 
 def test_maps_of_two_shapes_are_refused():
     with pytest.raises(ValueError, match=r"\(16, 14, 12\).*\(14, 16, 12\)"):
-        measure(box((2, 5)), box((2, 5), shape=(14, 16, 12)), SPACING, NAMES)
+        measure_classes(box((2, 5)), box((2, 5), shape=(14, 16, 12)), SPACING, NAMES)
 
 
 # A second implementation: DeepMind's surface-distance package. The surface Dice is the same. The distances are not
@@ -356,7 +364,7 @@ def by_deepmind(truth: np.ndarray, prediction: np.ndarray, spacing, tolerance_mm
 
 
 def largest_differences(truth, prediction, spacing, tolerance_mm: float, known: np.ndarray) -> np.ndarray:
-    found = measure(truth, prediction, spacing, CLASSES, tolerance_mm)
+    found = measure_classes(truth, prediction, spacing, CLASSES, tolerance_mm)
     return np.abs(np.array([[found[name][key] for key in SURFACE] for name in CLASSES[1:]]) - known).max(axis=0)
 
 
@@ -397,4 +405,49 @@ def test_a_second_implementation_would_notice(phantom):
 def test_a_label_beyond_the_last_class_is_refused():
     for maps in ((BLOBS[0], BLOBS[1]), (BLOBS[1], BLOBS[0])):
         with pytest.raises(ValueError, match="above 2, the last class"):
-            measure(np.minimum(maps[0], 2), maps[1], SPACING, BLOB_NAMES[:3])
+            measure_classes(np.minimum(maps[0], 2), maps[1], SPACING, BLOB_NAMES[:3])
+
+
+def test_nothing_is_said_of_masks_that_are_empty(recwarn):
+    """Warnings are not switched off for the rest of the program either."""
+    filters = list(warnings.filters)
+    of(*BLOBS)
+    of(BLOBS[0], np.zeros_like(BLOBS[0]))
+    assert not recwarn.list and warnings.filters == filters
+
+
+def test_a_measure_is_added_in_one_place(monkeypatch, tmp_path):
+    """One line in MEASURES puts the measure into every file of the report and into the comparison."""
+
+    def volume_ratio(pair: ClassPair) -> float:
+        return pair.counts["n_pred"] / pair.counts["n_ref"]
+
+    added = Measure("volume_ratio", "Predicted over true volume", volume_ratio, decimals=4, better="neither")
+    error = Measure(
+        "missing_share", "Share not found", lambda pair: pair.counts["FN"] / pair.counts["n_ref"], 4, "less"
+    )
+    monkeypatch.setitem(MEASURES, added.name, added)
+    monkeypatch.setitem(MEASURES, error.name, error)
+    for run, prediction in (("a", BLOBS[1]), ("b", BLOBS[0])):
+        cases = [measure_case(f"Case_00{n}", prediction, BLOBS[0], np.eye(4), BLOB_NAMES) for n in (1, 2)]
+        write(build(cases, BLOB_NAMES, []), tmp_path / run)
+    ratio = (BLOBS[1] == 1).sum() / (BLOBS[0] == 1).sum()
+    assert measured(tmp_path / "a" / "metrics.csv", added.name)["Case_001"]["body"] == pytest.approx(ratio, 1e-5)
+    written = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert written["mean"]["1"][added.name] == pytest.approx(ratio)
+    for name in ("report.html", "report.md"):
+        text = (tmp_path / "a" / name).read_text()
+        assert added.title in text and f"{ratio:.4f}" in text
+    found = compare([str(tmp_path / "a"), str(tmp_path / "b")])["measures"]
+    assert added.name not in found  # a size is not better or worse
+    assert found[error.name]["body"]["differences"][0]["better"] == 2  # less of it is better, and b has none
+
+
+@pytest.mark.parametrize("needs, known", [("both", {"scored"}), ("truth", {"scored", "missed"}), ("nothing", None)])
+def test_a_measure_is_defined_where_the_masks_it_needs_are_there(needs, known):
+    measure = Measure("one", "One", lambda pair: 1.0, needs=needs)
+    for true, predicted in ((1, 1), (1, 0), (0, 1), (0, 0)):
+        mask = np.ones((1, 1, 1), bool)
+        counts = dict.fromkeys(COUNTS, 0) | {"n_ref": true, "n_pred": predicted}
+        pair = ClassPair(mask, mask, (1.0, 1.0, 1.0), 0.001, 2.0, counts)
+        assert np.isnan(measure.of(pair)) == (known is not None and pair.status not in known)

@@ -1,4 +1,4 @@
-"""Pictures: the sides of the patient, whichever way the volume is stored; telling slices; colours; TensorBoard."""
+"""Pictures: the patient's sides whichever way the volume is stored, informative slices, colours, TensorBoard."""
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +20,7 @@ ORIENTATIONS = ["RAS", "LPS", "SPL", "AIR"]
 
 
 def volume() -> np.ndarray:
-    """In RAS order: a mark of its own at the patient's right, front and head."""
+    """In RAS order, with a different mark at the patient's right, front and head."""
     labels = np.zeros(SHAPE, np.uint8)
     labels[3, 4, 5] = 4  # the middle, where all three planes cut
     labels[5, 4, 5], labels[3, 7, 5], labels[3, 4, 9] = 1, 2, 3
@@ -75,7 +75,7 @@ def test_millimetres_are_square_in_a_picture():
     assert [aspect(np.array(SPACING), axis) for axis in range(3)] == [3.0 / 1.5, 3.0 / 2.0, 1.5 / 2.0]
 
 
-def test_telling_slices_show_most_of_every_class():
+def test_informative_slices_show_most_of_every_class():
     labels = np.zeros((8, 9, 10), np.uint8)
     labels[1:7, 1:8, 2:9] = 1
     labels[2, 3, 4] = 2

@@ -1,18 +1,20 @@
-"""Pages: what they say and in which order, harmless whatever a file is called, whole in themselves, and readable."""
+"""Pages: what they say and in which order, names of files as harmless text, no other file needed, and readable."""
 
 import base64
 import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from samples import CLASSES, HOSTILE, comparison, content, full_size, odd, odd_records, records
+from samples import CLASSES, HOSTILE, comparison, full_size, odd, odd_records, records, report
 
-from scripts.report import page
+from scripts.report.page import comparison_page, report_page, to_html, to_markdown
+from scripts.report.schema import Report
 from scripts.report.strips import strips
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -59,21 +61,30 @@ def pictures(truth: bool = True) -> dict:
     return strips(image, labels if truth else None, prediction, affine, CLASSES)
 
 
-def sample(truth: bool = True, patients: int = 5, scans: int = 4) -> dict:
+def html(data: Report | dict) -> str:
+    return to_html(report_page(data) if isinstance(data, Report) else comparison_page(data))
+
+
+def markdown(data: Report | dict) -> str:
+    return to_markdown(report_page(data) if isinstance(data, Report) else comparison_page(data))
+
+
+def sample(truth: bool = True, patients: int = 5, scans: int = 4) -> Report:
     """A report with odd cases, pictures, warnings, files left out and a history."""
     cases = odd_records(patients, scans, truth)
     for record in cases:
-        record["pictures"] = pictures(truth)
-    problems = ["Case_099_Week0.nii.gz: found 2 axes, expected 3; convert it anew"]
-    return content(cases, truth, history=20) | {"problems": problems}
+        record.pictures = pictures(truth)
+    made = report(cases, truth, history=20)
+    made.problems = ["Case_099_Week0.nii.gz: found 2 axes, expected 3; convert it anew"]
+    return made
 
 
 @cache
 def pages() -> dict[str, str]:
     runs = [odd_records(10, 4), records(10, 4, seed=2), records(10, 4, seed=3)]
-    both = {f"report-{truth}": page.report_html(sample(truth)) for truth in (True, False)}
-    few = page.report_html(content(records(1, 1, weeks=False)) | {"rules": [], "limits": []})
-    compared = {f"comparison-{n}": page.comparison_html(comparison(*runs[:n])) for n in (2, 3)}
+    both = {f"report-{truth}": html(sample(truth)) for truth in (True, False)}
+    few = html(replace(report(records(1, 1, weeks=False)), rules=[], limits=[]))
+    compared = {f"comparison-{n}": html(comparison(*runs[:n])) for n in (2, 3)}
     return both | compared | {"few": few}
 
 
@@ -132,48 +143,48 @@ def test_a_report_says_everything_in_order():
     assert "expected 3; convert it anew" in text and "1 ( " not in text
 
 
-@pytest.mark.parametrize("render", [page.report_html, page.report_markdown])
+@pytest.mark.parametrize("render", [html, markdown])
 def test_every_number_is_there(render):
     data = sample()
     text = render(data)
-    text = Outline(text).text if render is page.report_html else text
-    for name, found in data["classes"].items():
+    text = Outline(text).text if render is html else text
+    for name, found in data.summary.classes.items():
         assert name in text
-        for measure, stats in found["measures"].items():
+        for measure, stats in found.measures.items():
             for key in ("mean", "sd", "median"):
-                assert shown(stats[key], measure) in text
-            assert " to ".join(shown(limit, measure) for limit in stats["ci"]) in text
-        dice = found["measures"]["Dice"]
-        assert f"{dice['ci_naive'][0]:.3f} to {dice['ci_naive'][1]:.3f}" in text
+                assert shown(getattr(stats, key), measure) in text
+            assert " to ".join(shown(limit, measure) for limit in stats.ci) in text
+        dice = found.measures["Dice"]
+        assert f"{dice.ci_naive[0]:.3f} to {dice.ci_naive[1]:.3f}" in text
     cells = re.sub(r"[| ]+", " ", text)
-    for patient, found in data["patients"].items():
-        counts = f"{found['scans']} {found['missed']} {found['absent']} {found['foreground']:.3f}"
+    for patient, found in data.summary.patients.items():
+        counts = f"{found.scans} {found.missed} {found.absent} {found.foreground:.3f}"
         assert patient == HOSTILE or f"{patient} {counts}" in cells
-        assert all(f"{own['mean']:.3f}" in text for own in [*found["classes"].values()] if own["n"])
-    assert sum(found["missed"] for found in data["patients"].values()) == 2 and "8.5 ml" in text
+        assert all(f"{own['mean']:.3f}" in text for own in found.classes.values() if own["n"])
+    assert sum(found.missed for found in data.summary.patients.values()) == 2 and "8.5 ml" in text
     assert "nan" not in text.lower()
-    assert all(value in text for _, value in data["about"])
-    assert all(sentence in text for sentence in data["rules"] + data["limits"] + data["problems"])
+    assert all(value in text for _, value in data.about)
+    assert all(sentence in text for sentence in data.rules + data.limits + data.problems)
 
 
 def test_the_naive_interval_is_shown_only_where_it_differs():
-    data = content(records(5, 1))
-    for found in [*data["classes"].values()]:
-        for stats in found["measures"].values():
-            stats["ci_naive"] = None
-    data["foreground"]["ci_naive"] = data["foreground"]["ci"]
-    assert "independent" not in page.report_markdown(data)
-    data["foreground"]["ci_naive"] = [0.1, 0.2]
-    assert "independent" in page.report_markdown(data) and "0.100 to 0.200" in page.report_markdown(data)
+    data = report(records(5, 1))
+    for found in data.summary.classes.values():
+        for stats in found.measures.values():
+            stats.ci_naive = None
+    data.summary.foreground.ci_naive = data.summary.foreground.ci
+    assert "independent" not in markdown(data)
+    data.summary.foreground.ci_naive = [0.1, 0.2]
+    assert "independent" in markdown(data) and "0.100 to 0.200" in markdown(data)
 
 
 def test_no_score_without_truth():
-    for text in (pages()["report-False"], page.report_markdown(sample(truth=False))):
+    for text in (pages()["report-False"], markdown(sample(truth=False))):
         assert not re.search("dice|hausdorff|missed|truth", re.sub(r"base64,[^\"]*", "", text).lower())
         assert "Volumes by class" in text and "touches the border of the field of view" in text
         assert text.index("has the most warnings") < text.index("touches the border") < text.index("Volumes by case")
     data = sample(truth=False)
-    sizes = {f"{record['measures'][name]['predicted_ml']:.1f}" for record in data["cases"] for name in CLASSES[1:]}
+    sizes = {f"{record.measures[name]['predicted_ml']:.1f}" for record in data.cases for name in CLASSES[1:]}
     assert all(f">{size}<" in pages()["report-False"] for size in sizes)
 
 
@@ -182,11 +193,11 @@ def test_pictures_are_the_first_nine_and_the_best_and_worst():
     captions = re.findall(r"<figcaption>([^<]*?) <span>· (.*?)</span>", text)
     assert len(captions) == 9 + 2 * 5 and all("counted from 0" in place for _, place in captions)
     assert len(charts_of(text, "jpeg")) == 4 * (19 + 1)  # and the worst of all, at the top
-    told = [caption for caption, _ in captions]
-    assert "Worst bladder: Case_004_Week3, missed" in told and "Worst prostate: Case_005_Week3, missed" in told
+    titles = [caption for caption, _ in captions]
+    assert "Worst bladder: Case_004_Week3, missed" in titles and "Worst prostate: Case_005_Week3, missed" in titles
     data = sample()
-    best = max(data["cases"], key=lambda record: record["measures"]["body"]["Dice"])
-    assert f"Best body: {best['case']}, Dice {best['measures']['body']['Dice']:.3f}" in told
+    best = max(data.cases, key=lambda record: record.measures["body"]["Dice"])
+    assert f"Best body: {best.case}, Dice {best.measures['body']['Dice']:.3f}" in titles
     shown = [caption for caption, _ in re.findall(r"<figcaption>(.*?) <span>· (.*?)</span>", pages()["report-False"])]
     assert len(shown) == 9  # the two further cases with warnings are among them
 
@@ -194,8 +205,8 @@ def test_pictures_are_the_first_nine_and_the_best_and_worst():
 def test_further_cases_with_warnings_are_shown_without_truth():
     cases = records(40, 1, truth=False)
     for record in cases:
-        record |= {"pictures": pictures(False), "warnings": ["body: 2 pieces"]}
-    text = page.report_html(content(cases, truth=False))
+        record.pictures, record.warnings = pictures(False), ["body: 2 pieces"]
+    text = html(report(cases, truth=False))
     assert text.count("<figcaption>Case_") == 9 + 20 and text.count(": body: 2 pieces <span>") == 20
     assert "11 more cases with warnings are in the table above." in text
 
@@ -205,16 +216,16 @@ def test_a_hostile_name_is_only_text():
         assert "<b>" not in text
     assert HOSTILE in Outline(pages()["report-True"]).text and HOSTILE in Outline(pages()["comparison-2"]).text
     for text in (
-        page.report_markdown(sample()),
-        page.report_markdown(sample(truth=False)),
-        page.comparison_markdown(comparison(odd_records(10, 4), records(10, 4, seed=2))),
+        markdown(sample()),
+        markdown(sample(truth=False)),
+        markdown(comparison(odd_records(10, 4), records(10, 4, seed=2))),
     ):
         assert "<b>" not in text and r"&lt;b&gt;x&lt;/b&gt;&amp;\"".replace("\\", "") + r"\|\`\*\$y\$" in text
 
 
 def test_many_files_left_out_do_not_hide_the_rest():
-    data = content(records(2, 1)) | {"problems": [f"file_{n}.nii.gz: unreadable; remove it" for n in range(30)]}
-    text = page.report_html(data)
+    data = replace(report(records(2, 1)), problems=[f"file_{n}.nii.gz: unreadable; remove it" for n in range(30)])
+    text = html(data)
     top = text[: text.index("Look at this first")]
     assert "30 files left out" in top and top.count("unreadable") == 4 and text.count("unreadable") == 34
 
@@ -226,9 +237,9 @@ def markdown_tables(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("kind", ["truth", "no truth", "comparison"])
 def test_markdown_is_aligned(kind):
     text = {
-        "truth": lambda: page.report_markdown(sample()),
-        "no truth": lambda: page.report_markdown(sample(truth=False)),
-        "comparison": lambda: page.comparison_markdown(comparison(odd_records(10, 4), records(10, 4, seed=2))),
+        "truth": lambda: markdown(sample()),
+        "no truth": lambda: markdown(sample(truth=False)),
+        "comparison": lambda: markdown(comparison(odd_records(10, 4), records(10, 4, seed=2))),
     }[kind]()
     tables = markdown_tables(text)
     assert USE in text and len(tables) == {"truth": 4, "no truth": 3, "comparison": 4}[kind]
@@ -247,9 +258,9 @@ def test_a_comparison_says_what_changed():
     data["measures"]["hd95_mm"]["bones"]["differences"][0]["ci"] = [0.5, 1.5]
     data["measures"]["hd95_mm"]["body"]["differences"][0]["ci"] = [-1.5, -0.5]
     data["measures"]["Dice"]["bones"]["differences"][0]["ci"] = None
-    for render in (page.comparison_html, page.comparison_markdown):
+    for render in (html, markdown):
         text = render(data)
-        text = Outline(text).text if render is page.comparison_html else re.sub(r"[| ]+", " ", text)
+        text = Outline(text).text if render is html else re.sub(r"[| ]+", " ", text)
         for words in (
             "0.010 to 0.020 excludes 0: better",
             "−0.020 to −0.010 excludes 0: worse",
@@ -264,33 +275,45 @@ def test_a_comparison_says_what_changed():
             and "A/metrics.json" in text
             and "surface Dice at 2 mm" in text.replace("Surface", "surface")
         )
-    headings = re.findall(r"<h2>(.*?)</h2>", page.comparison_html(data))
+    headings = re.findall(r"<h2>(.*?)</h2>", html(data))
     shown = ["Dice", "Difference of every case", "Cases that got worse", "Missed structures", "Other measures"]
     assert headings == ["A, the baseline", "B", *shown, "How to read this"]
 
 
-@pytest.mark.parametrize("render", [page.report_html, page.report_markdown])
+@pytest.mark.parametrize("render", [html, markdown])
 def test_the_worst_of_results_without_a_missed_one(render):
-    data = content(records(3, 2))
-    worst = data["worst"]
-    text = Outline(render(data)).text if render is page.report_html else render(data)
-    assert re.search(f"{worst['class']} in {worst['case']} ?: Dice {worst['value']:.3f}. See axial slice 47 ", text)
-    blind = worst | dict.fromkeys(("plane", "slice", "axis"))
-    assert f"Dice {worst['value']:.3f}. The prediction" in page.report_markdown(data | {"worst": blind})
-    assert "Look at this first" not in page.report_markdown(data | {"worst": None})
+    data = report(records(3, 2))
+    worst = data.summary.worst
+    text = Outline(render(data)).text if render is html else render(data)
+    assert re.search(f"{worst.class_name} in {worst.case} ?: Dice {worst.value:.3f}. See axial slice 47 ", text)
+    worst.plane = worst.slice = worst.axis = None
+    assert f"Dice {worst.value:.3f}. The prediction" in markdown(data)
+    data.summary.worst = None
+    assert "Look at this first" not in markdown(data)
 
 
 def test_a_class_that_no_case_has():
     cases = records(2, 1)
     for record in cases:
         odd(record, "rectum", "absent")
-    for text in (page.report_html(content(cases)), page.report_markdown(content(cases))):
+    for text in (html(report(cases)), markdown(report(cases))):
         assert "–" in text and "nan" not in re.sub(r"base64,[^\"]*", "", text)
 
 
-def test_a_large_report_stays_small():
-    text = page.report_html(sample(patients=40, scans=1))
-    assert len(text.encode()) < 5_000_000
+def test_a_page_of_1200_scans_stays_small():
+    """300 patients with 4 scans each, with as many pictures as a page can have, and the curves of a training."""
+    cases = odd_records(300, 4)
+    for record in cases:
+        record.pictures = pictures()
+    text = html(report(cases, history=60))
+    assert len(text.encode()) < 6_000_000
+    assert "bladder: 24 of 300 patients" in text and "The volumes of all patients are in metrics.csv." in text
+    assert "The lowest scans have their names." in text
+
+
+def test_a_small_page_shows_the_weeks_of_every_patient():
+    text = pages()["report-True"]
+    assert "in metrics.csv" not in text and "Every panel is a patient with several scans.</p>" in text
 
 
 def test_text_can_be_told_from_what_is_behind_it():
@@ -312,18 +335,18 @@ def luminance(hue: str) -> float:
 
 MEASURE = """<!doctype html><title>frames</title><style>iframe {{ border: 0; height: 800px }}</style>{frames}
 <script>onload = () => {{
-  const told = [...document.querySelectorAll("iframe")].map(frame => {{
+  const found = [...document.querySelectorAll("iframe")].map(frame => {{
     const page = frame.contentDocument, images = [...page.images];
     return [frame.clientWidth, page.documentElement.scrollWidth, page.body.scrollWidth,
       images.filter(image => image.naturalWidth > 0).length, images.length,
       Math.round(page.querySelector(".tiles, .runs")?.getBoundingClientRect().top ?? 0)].join(" ");
   }});
-  document.body.textContent = "told:" + told.join(";") + ":";
+  document.body.textContent = "found:" + found.join(";") + ":";
 }}</script>"""
 
 
 def browse(folder: Path, file: Path) -> tuple[str, list[str]]:
-    """A page as the browser has it in the end, and what its console said."""
+    """A page after the browser has loaded it, and the lines of the browser's console."""
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --allow-file-access-from-files --enable-logging=stderr --v=0"
     command = [BROWSER, *flags.split(), f"--user-data-dir={folder / 'profile'}", "--window-size=1400,900"]
@@ -333,7 +356,7 @@ def browse(folder: Path, file: Path) -> tuple[str, list[str]]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path):
-    """The policy forbids every request and its console tells of every attempt, so silence means that none was made."""
+    """The policy forbids every request and its console names every attempt, so silence means that none was made."""
     frames = []
     for name in ("report-True", "report-False", "comparison-3"):
         (tmp_path / f"{name}.html").write_text(pages()[name], encoding="utf-8")
@@ -341,9 +364,9 @@ def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path)
     (tmp_path / "frames.html").write_text(MEASURE.format(frames="".join(frames)), encoding="utf-8")
     dom, console = browse(tmp_path, tmp_path / "frames.html")
     assert console == []
-    told = [list(map(int, line.split())) for line in re.search("told:(.*?):", dom).group(1).split(";")]
-    assert [line[0] for line in told] == [400, 1280] * 3
-    for window, document, body, loaded, images, top in told:
+    found = [list(map(int, line.split())) for line in re.search("found:(.*?):", dom).group(1).split(";")]
+    assert [line[0] for line in found] == [400, 1280] * 3
+    for window, document, body, loaded, images, top in found:
         assert document <= window and body <= window
         assert loaded == images > 0
         assert 0 < top < 520 or window == 400  # at 1280 x 800 what to look at first is on the first screen

@@ -1,4 +1,4 @@
-"""What a report says of its origin."""
+"""What a report says about the model, the images and the computer it was made with."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""Strips: which slice, which side, which pixels; small, fast, and right however the volume is stored."""
+"""Strips: the right slice, side and pixels in any orientation of the file; small files, drawn fast."""
 
 import base64
 import io

@@ -1,20 +1,28 @@
-"""Statistics of an evaluation: by hand, against SciPy's bootstrap, and by simulation."""
+"""Statistics of an evaluation: computed by hand, compared with SciPy's bootstrap, and tested by simulation."""
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from scripts.report.measures import measure
-from scripts.report.records import examine
-from scripts.report.summary import intervals, lines, summarise
+from scripts.report import summary
+from scripts.report.measures import measure_classes
+from scripts.report.records import measure_case
+from scripts.report.schema import CaseRecord
+from scripts.report.summary import intervals, lines
 
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 NAMES = ["background", "bladder", "prostate"]
 NAN = math.nan
+
+
+def summarise(cases: list[CaseRecord], names: list[str]) -> dict:
+    """The summary as plain data, as `metrics.json` has it."""
+    return asdict(summary.summarise(cases, names))
 
 
 def scored(dice: float, **others) -> dict:
@@ -34,10 +42,10 @@ def false_alarm(ml: float) -> dict:
 ABSENT = scored(NAN, status="absent", truth_ml=0.0, predicted_ml=0.0)
 
 
-def case(name: str, bladder: dict | float, prostate: dict | float, **others) -> dict:
+def case(name: str, bladder: dict | float, prostate: dict | float, **others) -> CaseRecord:
     """A record; its patient is the first letter of its name."""
     found = [scored(one) if isinstance(one, float) else one for one in (bladder, prostate)]
-    return {"case": name, "patient": name[0], "measures": dict(zip(NAMES[1:], found, strict=True))} | others
+    return CaseRecord(name, name[0], None, dict(zip(NAMES[1:], found, strict=True)), **others)
 
 
 CASES = [
@@ -48,7 +56,7 @@ CASES = [
 ]
 
 
-def cohort(patients: int, scans: int, between: float, within: float, seed: int = 0) -> list[dict]:
+def cohort(patients: int, scans: int, between: float, within: float, seed: int = 0) -> list[CaseRecord]:
     """Patients who differ by `between`, with scans that differ by `within`; patients have names of one letter."""
     rng = np.random.default_rng(seed)
     cases = []
@@ -129,17 +137,17 @@ def test_patients_by_hand():
 
 
 def test_the_worst_of_all():
-    pictures = {"prostate": {"plane": "axial", "slice": 17, "axis": 2}}
     low = scored(0.2, hd95_mm=12.34, truth_ml=40.0, predicted_ml=20.06)
-    assert summarise([CASES[0], case("D0", 0.3, low, pictures=pictures)], NAMES)["worst"] == {
+    assert summarise([CASES[0], case("D0", 0.3, low)], NAMES)["worst"] == {
         "case": "D0",
-        "class": "prostate",
+        "class_name": "prostate",
         "value": 0.2,
         "status": "scored",
-        "note": "Predicted 20.1 ml, in truth 40.0 ml; 95 % of the surfaces lie within 12.3 mm.",
-        "plane": "axial",
-        "slice": 17,
-        "axis": 2,
+        "note": "The predicted volume is 20.1 ml, the true volume 40.0 ml. "
+        "95 % of the two surfaces are within 12.3 mm of each other.",
+        "plane": None,
+        "slice": None,
+        "axis": None,
     }
 
 
@@ -153,13 +161,13 @@ def test_the_worst_of_all():
 )
 def test_the_largest_of_several_that_are_lost(cases, wanted):
     found = summarise(cases, NAMES)["worst"]
-    assert (found["case"], found["class"], found["status"]) == wanted and found["value"] == 0.0
+    assert (found["case"], found["class_name"], found["status"]) == wanted and found["value"] == 0.0
     assert ("95 %" in found["note"]) == (found["status"] == "scored")
 
 
 def test_a_missed_structure_says_what_was_lost():
     found = summarise(CASES, NAMES)["worst"]
-    assert found["note"] == "Predicted 0.0 ml, in truth 30.0 ml." and found["slice"] is None
+    assert found["note"] == "The predicted volume is 0.0 ml, the true volume 30.0 ml." and found["slice"] is None
 
 
 def test_nothing_that_could_be_scored():
@@ -201,7 +209,7 @@ def uneven() -> tuple[np.ndarray, list[str]]:
 
 
 def assert_close(found: list[float], wanted: list[float], share: float = 0.04) -> None:
-    """Equal but for the chance of the draws: at 10 000, either end's standard error is 0.7 % of the width."""
+    """Equal except for random draws: with 10 000 of them, the standard error of either end is 0.7 % of the width."""
     assert found == pytest.approx(wanted, abs=share * (wanted[1] - wanted[0]))
 
 
@@ -237,15 +245,15 @@ def width(interval: list[float]) -> float:
 
 @pytest.mark.parametrize("scans", [4, 9])
 def test_scans_of_one_patient_are_no_new_patients(scans):
-    """With scans that are near copies the interval is that of the patients, by 1 / sqrt(scans) too narrow if naive."""
+    """With scans that are nearly copies, the naive interval is too narrow, by a factor of sqrt(scans)."""
     found = summarise(cohort(14, scans, between=0.1, within=0.003), NAMES)
     few = summarise(cohort(14, scans, between=0.1, within=0.003)[::scans], NAMES)
-    for honest, single in (
+    for several, single in (
         (found["classes"]["bladder"]["measures"]["Dice"], few["classes"]["bladder"]["measures"]["Dice"]),
         (found["foreground"], few["foreground"]),
     ):
-        assert width(honest["ci"]) / width(honest["ci_naive"]) == pytest.approx(math.sqrt(scans), rel=0.05)
-        assert width(honest["ci"]) == pytest.approx(width(single["ci"]), rel=0.05)
+        assert width(several["ci"]) / width(several["ci_naive"]) == pytest.approx(math.sqrt(scans), rel=0.05)
+        assert width(several["ci"]) == pytest.approx(width(single["ci"]), rel=0.05)
 
 
 def test_how_often_an_interval_holds_the_truth():
@@ -261,7 +269,7 @@ def test_how_often_an_interval_holds_the_truth():
 
 
 def flat(value, path: str = "") -> dict:
-    """Every single value by the way that leads to it."""
+    """Every value by its path."""
     if isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         return {k: v for key, inner in pairs for k, v in flat(inner, f"{path}/{key}").items()}
@@ -303,17 +311,17 @@ def test_one_scan_a_patient_has_one_interval(names):
 
 
 def test_from_measured_maps_to_plain_data():
-    """Records of real maps: every measure is summed up, and all of it is plain enough for a JSON file."""
+    """Records of real maps: every measure has statistics, and all of them can be written as JSON."""
     rng = np.random.default_rng(0)
     cases = []
     for name in ("A0", "A1", "B0"):
         truth, prediction = rng.integers(0, 3, (2, 6, 7, 8), dtype=np.uint8)
-        measures = measure(truth, prediction, (1.0, 2.0, 3.0), NAMES)
-        cases.append({"case": name, "patient": name[0], "measures": measures})
+        measures = measure_classes(truth, prediction, (1.0, 2.0, 3.0), NAMES)
+        cases.append(CaseRecord(name, name[0], None, measures))
     found = summarise(cases, NAMES)
     for name in NAMES[1:]:
         for key, values in found["classes"][name]["measures"].items():
-            assert values["mean"] == pytest.approx(np.mean([c["measures"][name][key] for c in cases])), key
+            assert values["mean"] == pytest.approx(np.mean([c.measures[name][key] for c in cases])), key
         assert len(found["classes"][name]["measures"]) == 10
     assert json.loads(json.dumps(found, allow_nan=True))["classes"]["bladder"]["n"] == 3
 
@@ -323,9 +331,7 @@ def test_without_truth():
     labels = np.zeros((2, 5, 6, 7), np.uint8)
     labels[0, :3], labels[1, 0], labels[1, 1, 1, 1] = 1, 1, 2
     affine = np.diag([10.0, 10.0, 5.0, 1.0])
-    cases = [
-        examine(f"Case_00{k}_Week0", labels[k], None, affine, NAMES, pictures=False, seconds=1.0) for k in range(2)
-    ]
+    cases = [measure_case(f"Case_00{k}_Week0", labels[k], None, affine, NAMES, seconds=1.0) for k in range(2)]
     found = summarise(cases, NAMES)
     assert found["foreground"] is None and found["worst"] is None and found["patients"] == {}
     bladder, prostate = (found["classes"][name] for name in NAMES[1:])
@@ -339,7 +345,7 @@ def test_without_truth():
 
 def test_the_table_of_a_terminal():
     found = summarise(CASES, NAMES)
-    title, bladder, prostate, mean = lines(found)
+    title, bladder, prostate, mean = lines(summary.summarise(CASES, NAMES))
     assert title.split() == ["Dice", "n", "missed", "mean", "95", "%", "interval", "sd", "median", "worst"]
     assert bladder.split() == ["bladder", "2", "0", "0.8000", "-", "0.1414", "0.8000", "0.7000", "A1"]
     low, high = found["classes"]["prostate"]["measures"]["Dice"]["ci"]
@@ -351,7 +357,7 @@ def test_the_table_of_a_terminal():
 
 
 def test_columns_end_below_their_titles():
-    rows = lines(summarise([*CASES, *cohort(12, 2, 0.1, 0.01)], NAMES))
+    rows = lines(summary.summarise([*CASES, *cohort(12, 2, 0.1, 0.01)], NAMES))
     for title in (" n ", " missed ", " mean ", " 95 % interval ", " sd ", " median "):
         end = rows[0].index(title) + len(title) - 1
         assert all(row[end - 1].isdigit() and row[end] == " " for row in rows[1:])
@@ -359,7 +365,7 @@ def test_columns_end_below_their_titles():
 
 
 def test_the_table_where_a_class_is_in_no_case():
-    rows = lines(summarise([case("A0", 0.5, ABSENT)], NAMES))
+    rows = lines(summary.summarise([case("A0", 0.5, ABSENT)], NAMES))
     assert rows[1].split() == ["bladder", "1", "0", "0.5000", "-", "-", "0.5000", "0.5000", "A0"]
     assert rows[2].split() == ["prostate", "0", "0", "-", "-", "-", "-", "absent", "from", "every", "case"]
     assert rows[3].split()[2:5] == ["1", "0", "0.5000"]

@@ -1,42 +1,45 @@
-"""Scores every case of an evaluation on its own grid, and ends it with the report."""
+"""Scores every case of an evaluation on its own grid, and writes the report at the end."""
 
 import logging
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
-from scripts.core.errors import one_line_reason
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import gather, is_main_process
 from scripts.data.digests import sha256_of_files
 from scripts.data.label_maps import read_volume, refuse_other_grid, round_labels
+from scripts.inference.case_handler import CaseHandler
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records
 from scripts.report.files import build, write
+from scripts.report.schema import CaseRecord
+from scripts.report.strips import strips
 from scripts.report.summary import lines
 from scripts.run import knobs
 
 logger = logging.getLogger(__name__)
 
 
-class CaseScorer:
-    """Measures each case as it is predicted; at the end writes the report, and the table of it to the log.
+class CaseScorer(CaseHandler):
+    """Measures each case as soon as it is predicted. At the end it writes the report, and its table to the log.
 
     Args:
-        output_dir: folder of the report; a `history.csv` in it gives the page its curves.
+        output_dir: folder of the report; a `history.csv` in it is drawn as curves on the page.
         class_names: names of the values 0, 1, ...
-        journal: knows the weights and whether names are to be codes; told what becomes of every case.
-        network: what predicts.
-        data: of `scripts.data.datalist.prepare_datalist`: knows which image is whose.
+        journal: knows the weights and whether names are to be codes; it is told what became of every case.
+        network: makes the predictions.
+        data: of `scripts.data.datalist.prepare_datalist`; says which image is of which patient.
         datalist: file of the data list.
         split: which part of it is evaluated.
         device: that the network runs on.
-        tolerance_mm: surfaces nearer than this agree, for the surface Dice.
+        tolerance_mm: surfaces that are no further apart agree, for the surface Dice.
     """
+
+    end = Events.EPOCH_COMPLETED
 
     def __init__(
         self,
@@ -50,50 +53,28 @@ class CaseScorer:
         device: torch.device,
         tolerance_mm: float = 2.0,
     ):
-        self.dir = Path(output_dir)
-        self.class_names = list(class_names)
-        self.journal, self.network, self.device = journal, network, device
+        super().__init__(output_dir, class_names, journal, network, device)
         self.patients = data["patients"]
         self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {sha256_of_files(datalist)}"]]
         self.source.append(["Split", split])
         knobs.check({"tolerance_mm": tolerance_mm})
         self.tolerance_mm = float(tolerance_mm)
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.begin)
-        engine.add_event_handler(Events.GET_BATCH_STARTED, self.begin_case)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.finish)
+    def add_results(self, engine: Engine, seconds: float) -> None:
+        for item, origin in zip(engine.state.output, engine.state.batch):
+            self.run_or_note_failure(self.score, origin["source"], origin["digest"], item, seconds)
 
-    def begin(self) -> None:
-        self.records: list[dict] = []
-
-    def begin_case(self) -> None:
-        self.started = time.perf_counter()
-
-    def add(self, engine: Engine) -> None:
-        seconds = time.perf_counter() - self.started
-        batch = engine.state.batch
-        if "kept" in batch:
-            self.attempt(self.take_up, batch["source"][0])
-        for item, origin in zip(engine.state.output, batch):
-            self.attempt(self.score, origin["source"], origin["digest"], item, seconds)
-
-    def attempt(self, call: Callable, source: str, *arguments) -> None:
-        try:
-            call(source, *arguments)
-        except Exception as error:
-            self.journal.record_failure(source, one_line_reason(error))
-
-    def take_up(self, source: str) -> None:
-        self.records.append(read_json(self.dir / self.journal.reuse(source)))
+    def add_earlier_result(self, source: str) -> None:
+        file = self.dir / self.journal.reuse(source)
+        self.records.append(CaseRecord.from_dict(read_json(file), file, self.class_names))
 
     def score(self, source: str, digest: str, item: dict, seconds: float) -> None:
         record = self.measure(item, source, seconds)
         self.journal.record_done(source, digest, self.store(record), seconds, sealed=True)
         self.records.append(record)
 
-    def measure(self, item: dict, source: str, seconds: float) -> dict:
+    def measure(self, item: dict, source: str, seconds: float) -> CaseRecord:
+        """The record with its pictures, which can't be drawn later because the prediction is not kept."""
         label = item["label"]
         prediction = item["pred"][0].cpu().numpy().astype(np.uint8)
         affine = label.affine.cpu().numpy()
@@ -101,34 +82,35 @@ class CaseScorer:
         image, image_affine = read_volume(source)
         refuse_other_grid(label.meta["filename_or_obj"], truth, affine, (image, image_affine), Path(source).name)
         options = {"patient": self.patients.get(source), "tolerance_mm": self.tolerance_mm, "seconds": seconds}
-        record = records.examine(source, prediction, truth, affine, self.class_names, image=image, **options)
+        record = records.measure_case(source, prediction, truth, affine, self.class_names, **options)
+        record.pictures = strips(image, truth, prediction, affine, self.class_names)
         return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 
-    def store(self, record: dict) -> str:
-        """Keeps the record for a run that goes on from this one; returns the file's name in the output folder."""
-        file = self.dir / ".cases" / f"{record['case']}.json"
-        write_json(record, file, indent=None)
+    def store(self, record: CaseRecord) -> str:
+        """Keeps the record for a run that continues this one; returns the file's name in the output folder."""
+        file = self.dir / ".cases" / f"{record.case}.json"
+        write_json(record.to_dict(), file, indent=None)
         return f".cases/{file.name}"
 
-    def finish(self) -> None:
+    def write_report(self) -> None:
         parts = gather((self.records, self.journal.cases))
-        records = [record for part, _ in parts for record in part]
+        found = [record for part, _ in parts for record in part]
         for _, noted in parts:
             self.journal.cases |= noted
         if not is_main_process():
             return
         self.journal.write()
-        if not records:
+        if not found:
             return
         model, info = provenance.of_model(self.network, self.journal.weights)
-        content = build(
-            records,
+        report = build(
+            found,
             self.class_names,
             [
                 *model,
                 *self.source,
                 *provenance.of_pixels(self.patients),
-                *provenance.of_run(self.device, [record["seconds"] for record in records]),
+                *provenance.of_run(self.device, [record.seconds for record in found if record.seconds is not None]),
             ],
             tolerance_mm=self.tolerance_mm,
             problems=self.journal.failures(),
@@ -136,7 +118,7 @@ class CaseScorer:
             trained_on=info.get("trained_on", ""),
             anonymise=self.journal.word,
         )
-        file = write(content, self.dir)
-        for line in lines(content):
+        file = write(report, self.dir)
+        for line in lines(report.summary):
             logger.info(line)
         logger.info(f"report: {file}")

@@ -1,45 +1,46 @@
-"""What inference leaves on disk: label maps on the input's own grid, volumes in ml, pictures, and the report."""
+"""Writes the results of inference: label maps on the input's own grid, volumes in ml, pictures, and the report."""
 
 import csv
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Engine
 
-from scripts.core.errors import one_line_reason
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
 from scripts.data.slices import is_picture, is_sliced, write_label_pictures
+from scripts.inference.case_handler import CaseHandler
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records
 from scripts.report.files import build, write
+from scripts.report.gallery import ALL_CLASSES
 from scripts.report.overlay import overlay
+from scripts.report.strips import strip
 
 logger = logging.getLogger(__name__)
 
 DESCRIPTION = b"label map, research use only"
 
 
-class SegmentationWriter:
-    """Turns the map that SaveImaged wrote to `.partial` into `<case>_seg.nii.gz`, whole or not at all.
+class SegmentationWriter(CaseHandler):
+    """Turns the map that SaveImaged wrote to `.partial` into `<case>_seg.nii.gz`, complete or not at all.
 
-    The header is the input's: affine, form codes and units stay as they were, where SaveImaged would rewrite them.
-    Beside the map come `<case>_overlay.png`; for all cases `volumes.csv` (millilitres, background left out) and the
-    report: volumes, pictures, and warnings about what is unlike the training data.
+    The header is that of the input: affine, form codes and units stay as they were, where SaveImaged would rewrite
+    them. Each map has a picture, `<case>_overlay.png`. All cases together have `volumes.csv` (in millilitres, without
+    the background) and the report: volumes, pictures, and warnings about what is unlike the training data.
 
     Args:
-        output_dir: folder of the results; `.partial` below it is emptied case by case.
+        output_dir: folder of the results; `.partial` in it is emptied before every case.
         class_names: names of the values 0, 1, ...
-        journal: knows the weights and what cases are called, in names of files too; told what becomes of each.
-        network: what predicts.
+        journal: knows the weights and whether names are to be codes; it is told what became of every case.
+        network: makes the predictions.
         device: that the network runs on.
         source: what was segmented, for the report.
         pictures: whether to draw the overlays and the report's pictures.
@@ -55,49 +56,37 @@ class SegmentationWriter:
         source: str = "",
         pictures: bool = True,
     ):
-        self.dir = Path(output_dir)
-        self.class_names = list(class_names)
-        self.journal, self.network, self.device, self.source = journal, network, device, source
-        self.pictures = pictures
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.STARTED, self.begin)
-        engine.add_event_handler(Events.GET_BATCH_STARTED, self.begin_case)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.finish_cases)
-        engine.add_event_handler(Events.COMPLETED, self.summarise)
+        super().__init__(output_dir, class_names, journal, network, device)
+        self.source, self.pictures = source, pictures
 
     def begin(self) -> None:
-        self.records: list[dict] = []
-        self.segmented: list[Path] = []
+        super().begin()
+        self.segmented: list[Path] = []  # the image of every record
         self.model, self.info = provenance.of_model(self.network, self.journal.weights)
 
     def begin_case(self) -> None:
-        shutil.rmtree(self.dir / ".partial", ignore_errors=True)  # what a killed run or a failed case has left in it
-        self.started = time.perf_counter()
+        self.remove_partial()
+        super().begin_case()
 
-    def finish_cases(self, engine: Engine) -> None:
-        seconds = time.perf_counter() - self.started
-        batch = engine.state.batch
-        if "kept" in batch:
-            self.attempt(self.take_up, batch["source"][0])
-        elif engine.state.output:
-            self.attempt(self.finish, batch[0]["source"], batch[0]["digest"], seconds)
+    def remove_partial(self) -> None:
+        """Removes what a killed run or a failed case has left."""
+        shutil.rmtree(self.dir / ".partial", ignore_errors=True)
 
-    def attempt(self, call: Callable, source: str, *arguments) -> None:
-        try:
-            call(Path(source), *arguments)
-        except Exception as error:
-            self.journal.record_failure(source, one_line_reason(error))
+    def add_results(self, engine: Engine, seconds: float) -> None:
+        if engine.state.output:
+            case = engine.state.batch[0]
+            self.run_or_note_failure(self.finish, case["source"], case["digest"], seconds)
 
-    def take_up(self, source: Path) -> None:
-        """Reports on a map that an earlier run has left."""
-        file = self.dir / self.journal.reuse(str(source))
+    def add_earlier_result(self, source: str) -> None:
+        file = self.dir / self.journal.reuse(source)
         labels, affine = read_labels(file, self.class_names)
-        self.add(source, labels, affine, read_volume(source)[0] if self.pictures else None, None)
+        self.add_record(Path(source), labels, affine, read_volume(source)[0] if self.pictures else None, None)
 
-    def finish(self, source: Path, digest: str, seconds: float) -> None:
-        case, shown = case_name(source), self.shown(source)
-        (partial,) = (self.dir / ".partial").iterdir()  # SaveImaged has ideas of its own on names like A.NII.GZ
+    def finish(self, path: str, digest: str, seconds: float) -> None:
+        """Moves a new map to its place, with the header of its image, and adds its record."""
+        source = Path(path)
+        case, shown = case_name(source), self.shown_name(source)
+        (partial,) = (self.dir / ".partial").iterdir()  # whatever SaveImaged makes of names like A.NII.GZ
         labels = np.asarray(nib.load(partial).dataobj).astype(np.uint8)
         if is_sliced(source):
             volume, affine = read_volume(source)
@@ -119,58 +108,63 @@ class SegmentationWriter:
         if ready.exists():
             os.replace(ready, self.dir / output)
         partial.unlink()
-        self.add(source, labels, affine, volume if self.pictures else None, seconds)
-        self.journal.record_done(str(source), digest, output, seconds)
+        self.add_record(source, labels, affine, volume if self.pictures else None, seconds)
+        self.journal.record_done(path, digest, output, seconds)
 
     def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
         header.set_data_dtype(np.uint8)
         header["descrip"] = DESCRIPTION
         header["cal_min"], header["cal_max"] = 0, len(self.class_names) - 1
-        if anonymous:  # what else may hold a name
+        if anonymous:  # these fields may also hold a name
             header["db_name"], header["aux_file"], header["intent_name"] = b"", b"", b""
             header.extensions.clear()
         nib.save(nib.Nifti1Image(labels, affine, header), file)
 
-    def shown(self, source: Path) -> str:
+    def shown_name(self, source: Path) -> str:
+        """The name of a case, or its code."""
         return case_name(source) if self.journal.word is None else self.journal.public_name(str(source))
 
-    def add(self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds) -> None:
-        options = {"known": self.info.get("ranges"), "seconds": seconds, "pictures": self.pictures}
-        record = records.examine(case_name(source), labels, None, affine, self.class_names, image=volume, **options)
-        self.records.append({**record, "shown": self.shown(source)})
+    def add_record(
+        self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds: float | None
+    ) -> None:
+        options = {"known": self.info.get("ranges"), "seconds": seconds}
+        record = records.measure_case(case_name(source), labels, None, affine, self.class_names, **options)
+        if self.pictures:  # without truth the page shows all classes together only
+            record.pictures = {ALL_CLASSES: strip(volume, None, labels, affine)}
+        self.records.append(record)
         self.segmented.append(source)
         self.write_volumes()
 
     def write_volumes(self) -> None:
-        """After every case, so that a run that is stopped leaves the volumes of what it has done."""
+        """Writes `volumes.csv` after every case, so that a run that is stopped keeps what it has measured."""
         with atomic_write(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *(f"{name}_ml" for name in self.class_names[1:])])
-            for record in self.records:
-                volumes = [round(found["predicted_ml"], 3) for found in record["measures"].values()]
-                writer.writerow([record["shown"], *volumes])
+            for source, record in zip(self.segmented, self.records):
+                volumes = [round(found["predicted_ml"], 3) for found in record.measures.values()]
+                writer.writerow([self.shown_name(source), *volumes])
 
-    def summarise(self) -> None:
-        shutil.rmtree(self.dir / ".partial", ignore_errors=True)
+    def write_report(self) -> None:
+        self.remove_partial()
         if not self.records:
             return
-        content = build(
+        report = build(
             self.records,
             self.class_names,
             [
                 *self.model,
                 ["Input", self.source],
                 *provenance.of_pixels(self.segmented),
-                *provenance.of_run(self.device, [r["seconds"] for r in self.records if r["seconds"]]),
+                *provenance.of_run(self.device, [r.seconds for r in self.records if r.seconds]),
             ],
             has_truth=False,
             problems=self.journal.failures(),
             trained_on=self.info.get("trained_on", ""),
             anonymise=self.journal.word,
         )
-        write(content, self.dir)
-        doubtful = sum(bool(record["warnings"]) for record in self.records)
+        write(report, self.dir)
+        warned = sum(bool(record.warnings) for record in self.records)
         logger.info(
-            f"{len(self.records)} case(s) segmented, {doubtful} with warnings: label maps, pictures, volumes.csv and "
+            f"{len(self.records)} case(s) segmented, {warned} with warnings: label maps, pictures, volumes.csv and "
             f"report.html in {self.dir}"
         )

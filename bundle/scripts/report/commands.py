@@ -1,27 +1,24 @@
-"""Reports on label maps that lie on disk, of any tool, and comparisons of reports.
+"""Reports on label maps on disk, made with any tool, and comparisons of reports.
 
 python -m scripts.report evaluate --truth DIR --prediction DIR --output_dir DIR --class_names "['background',...]"
 python -m scripts.report compare A B --output_dir DIR
 python -m scripts.report code NAME --anonymise WORD
 """
 
-import os
-import re
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-from tqdm import tqdm
 
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, read_json, write_json
 from scripts.data import datalist
 from scripts.data.anonymise import case_code
-from scripts.data.label_maps import label_key, pair_truth_and_prediction, read_labels, read_volume, refuse_other_grid
-from scripts.data.layouts import case_name, nifti_files, scan_key
-from scripts.report import comparison, page, provenance, records
+from scripts.data.label_maps import label_key, pair_truth_and_prediction
+from scripts.data.layouts import nifti_files, scan_key
+from scripts.report import comparison, page, provenance
 from scripts.report.files import build, write
+from scripts.report.schema import CaseRecord
+from scripts.report.scoring import CasePainter, ScoringJob, score_all
 from scripts.report.summary import lines
 from scripts.run import knobs
 
@@ -37,10 +34,10 @@ def evaluate(
     anonymise: bool | str = False,
     workers: int = 0,
 ) -> None:
-    """Scores label maps of any tool that lie on disk, and writes the report.
+    """Scores label maps on disk, made with any tool, and writes the report.
 
-    Files are paired by name (`_seg` at the end apart) or by patient and week. What can't be scored is named, one line
-    a file; the rest is scored all the same, and the exit status is 1.
+    Files are paired by name, where a `_seg` at the end is ignored, or by patient and week. A file that can't be scored
+    is named in one line. All other files are scored, and the exit status is 1. Research use only.
 
     Args:
         truth: folder of NIfTI label maps.
@@ -48,100 +45,72 @@ def evaluate(
         output_dir: folder of the report.
         class_names: names of the values 0, 1, ..., background first.
         images: folder of the images, for the pictures.
-        datalist_file: a datalist, where it knows better than the names which scans are of one patient.
-        tolerance_mm: surfaces nearer than this agree, for the surface Dice.
-        anonymise: replaces the names of cases and patients by codes; a word makes them impossible to guess.
-        workers: threads; 0 for one a core.
+        datalist_file: a data list that says which scans are of one patient, where the names of files don't.
+        tolerance_mm: surfaces that are no further apart agree, for the surface Dice.
+        anonymise: replaces the names of cases and patients by codes. With a secret word nobody can guess the names.
+        workers: processes; 0 for one on each core where there are cases enough, 1 for none beside this one.
     """
     class_names = knobs.check_class_names(class_names)
     knobs.check({"tolerance_mm": tolerance_mm})
     pairs, problems = pair_truth_and_prediction(truth, prediction)
     image_of = {label_key(path): path for path in nifti_files([Path(images)])} if images else {}
     patient_of = patients_of(datalist_file) if datalist_file else {}
-
-    def attempt(couple: tuple[Path, Path]) -> dict | str:
-        key = label_key(couple[0])
-        try:
-            return score(*couple, class_names, image_of.get(key), patient_of.get(key), float(tolerance_mm))
-        except UserError as error:
-            return str(error)
-
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        results = list(tqdm(pool.map(attempt, pairs), total=len(pairs), desc="evaluation", unit="case", disable=None))
-    records = [result for result in results if isinstance(result, dict)]
+    keys = [label_key(true) for true, _ in pairs]
+    jobs = [ScoringJob(*both, image_of.get(key), patient_of.get(key)) for key, both in zip(keys, pairs)]
+    results = score_all(jobs, class_names, float(tolerance_mm), int(workers))
+    records = [result for result in results if isinstance(result, CaseRecord)]
     problems += [result for result in results if isinstance(result, str)]
     for line in problems:
         print(line, file=sys.stderr)
     if not records:
-        raise UserError(f"{prediction}: not one case could be scored; see the lines above")
+        raise UserError(f"{prediction}: no case could be scored; mend the files that the lines above name")
     origin = [
         ["Prediction", str(prediction)],
         ["Truth", str(truth)],
         ["Cases", f"{len(records)} scored, {len(problems)} file(s) left out"],
         *provenance.of_run("cpu", []),
     ]
-    content = build(
-        records, class_names, origin, tolerance_mm=float(tolerance_mm), problems=problems, anonymise=anonymise
+    report = build(
+        records,
+        class_names,
+        origin,
+        tolerance_mm=float(tolerance_mm),
+        problems=problems,
+        anonymise=anonymise,
+        draw=CasePainter(jobs, class_names),
     )
-    file = write(content, output_dir)
-    print("\n".join(lines(content)))
+    file = write(report, output_dir)
+    print("\n".join(lines(report.summary)))
     print(f"report: {file}")
     if problems:
         raise UserError(f"{len(problems)} file(s) left out, {len(records)} case(s) scored; see the lines above")
 
 
-def score(
-    truth: Path,
-    prediction: Path,
-    class_names: Sequence[str],
-    image: Path | None,
-    patient: str | None,
-    tolerance_mm: float,
-) -> dict:
-    """The record of one case on disk.
-
-    Raises:
-        UserError: a file that can't be read or lies on another grid than the truth.
-    """
-    expected = read_labels(truth, class_names)
-    found, affine = read_labels(prediction, class_names)
-    refuse_other_grid(prediction, found, affine, expected, truth.name)
-    volume = None
-    if image is not None:
-        volume, affine = read_volume(image)
-        refuse_other_grid(image, volume, affine, expected, truth.name)
-    name = re.sub(r"_seg$", "", case_name(prediction))
-    options = {"image": volume, "patient": patient, "tolerance_mm": tolerance_mm}
-    record = records.examine(name, found, *expected, class_names, **options)
-    return record | {"prediction_file": str(prediction), "reference_file": str(truth)}
-
-
 def patients_of(file: str) -> dict[str, str]:
-    """Patient by the key of an image, as a datalist knows it."""
+    """The patient of every image by its key, as a data list has it."""
     content = read_json(Path(file))
     entries = [e for split in datalist.SPLITS for e in content.get(split, []) if isinstance(e, dict) and "image" in e]
     return {label_key(e["image"]): str(e.get("patient") or scan_key(e["image"])[0]) for e in entries}
 
 
 def compare(*runs: str, output_dir: str) -> None:
-    """Puts two or more runs side by side: `comparison.html`, `.md` and `.json`.
+    """Compares two or more runs and writes `comparison.html`, `.md` and `.json`. Research use only.
 
     Args:
-        runs: `metrics.json` of each, or the folder that holds it; the first is what the others are compared with.
+        runs: `metrics.json` of each, or the folder that holds it; the others are compared with the first.
         output_dir: folder of the comparison.
     """
-    content = comparison.compare([str(run) for run in runs])
-    write_json(content, Path(output_dir) / "comparison.json")
-    for name, text in (
-        ("comparison.md", page.comparison_markdown(content)),
-        ("comparison.html", page.comparison_html(content)),
-    ):
+    found = comparison.compare([str(run) for run in runs])
+    write_json(found, Path(output_dir) / "comparison.json")
+    laid_out = page.comparison_page(found)
+    markdown = page.to_markdown(laid_out)
+    for name, text in (("comparison.md", markdown), ("comparison.html", page.to_html(laid_out))):
         with atomic_write(Path(output_dir) / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    print(page.comparison_markdown(content))
+    print(markdown)
     print(f"comparison: {Path(output_dir) / 'comparison.html'}")
 
 
 def code(name: str, anonymise: str = "", patient: str = "") -> str:
-    """The code that a case has in a report made with this word."""
+    """The code that a case has in a report made with this secret word."""
     return case_code(str(name), str(patient) or scan_key(str(name))[0], str(anonymise))

@@ -1,4 +1,4 @@
-"""Two or more evaluations of the same cases, side by side: differences with paired intervals, and what got worse."""
+"""Compares two or more evaluations of the same cases: differences with paired intervals, and what got worse."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,24 @@ from scripts.data.label_maps import label_key
 from scripts.report.measures import MEASURES, NAN
 from scripts.report.summary import intervals, nanmean
 
-COMPARED = tuple(m for m in MEASURES if not m.endswith("_ml"))
-LOWER_IS_BETTER = tuple(m for m in COMPARED if m.endswith("_mm"))
 RULES = (
-    "Differences are taken case by case, a run minus the first run, over the cases where both have a value.",
-    "Intervals (95 %) draw whole patients. One that does not hold 0 is unlikely to be chance alone, for one "
-    "comparison; of twenty such, one is expected by chance.",
-    "A missed structure has Dice 0 and counts; its distances are not defined and leave the pair out.",
+    "A difference is the value of a run minus that of the first run in the same case, where both have a value.",
+    "Intervals (95 %) draw all scans of a patient or none. An interval without 0 is unlikely to be chance, if there is "
+    "one comparison. Of twenty comparisons, one such interval is expected by chance.",
+    "A missed structure has Dice 0 and counts. Its distances are not defined and have no difference.",
 )
 
 
-def read(path: str | Path) -> tuple[Path, dict]:
-    """A `metrics.json`, named itself or by its folder."""
+def compared() -> list[str]:
+    """The measures that say whether a run is better: all but the volumes."""
+    return [measure.name for measure in MEASURES.values() if measure.better in ("more", "less")]
+
+
+def read_metrics(path: str | Path) -> tuple[Path, dict]:
+    """A `metrics.json`, given by its own path or by its folder."""
     file = Path(path) / "metrics.json" if Path(path).is_dir() else Path(path)
     if not file.is_file():
-        raise UserError(f"{file}: no metrics there; expected the metrics.json of an evaluation, or its folder")
+        raise UserError(f"{file}: no such file; expected the metrics.json of an evaluation, or its folder")
     content = read_json(file)
     if not {"class_names", "metric_per_case", "tolerance_mm"} <= content.keys() or not content.get("has_truth"):
         raise UserError(f"{file}: not the metrics of an evaluation with truth; make them with scripts.report evaluate")
@@ -36,23 +39,23 @@ def read(path: str | Path) -> tuple[Path, dict]:
 
 
 def compare(paths: Sequence[str]) -> dict:
-    """All that the page of a comparison says, as plain data; the first run is what the others are compared with."""
+    """All that the page of a comparison says, as plain data. The other runs are compared with the first."""
     if len(paths) < 2:
         raise UserError(f"{len(paths)} run(s) given: expected two or more metrics.json files or folders")
-    runs = [read(path) for path in paths]
+    runs = [read_metrics(path) for path in paths]
     tables = [by_case(file, content) for file, content in runs]
-    refuse_unlike(runs, tables)
-    names = runs[0][1]["class_names"][1:]
+    refuse_other_data(runs, tables)
+    names, measures = runs[0][1]["class_names"][1:], compared()
     keys = sorted(tables[0])
     patients = [tables[0][key]["patient"] for key in keys]
     values = np.array(  # runs, cases, classes, measures; what is not defined is NaN
         [
-            [[[table[key]["metrics"][name].get(m, NAN) for m in COMPARED] for name in names] for key in keys]
+            [[[table[key]["metrics"][name].get(m, NAN) for m in measures] for name in names] for key in keys]
             for table in tables
         ],
         dtype=float,
     )
-    dice = values[..., COMPARED.index("Dice")]
+    dice = values[..., measures.index("Dice")]
     labels = label_runs([file for file, _ in runs])
     shown = [tables[0][key]["case"] for key in keys]
     return {
@@ -65,10 +68,10 @@ def compare(paths: Sequence[str]) -> dict:
         "tolerance_mm": runs[0][1]["tolerance_mm"],
         "measures": {
             measure: {name: side_by_side(values[:, :, i : i + 1, j], patients, measure) for i, name in enumerate(names)}
-            for j, measure in enumerate(COMPARED)
+            for j, measure in enumerate(measures)
         },
         "foreground": side_by_side(dice, patients, "Dice"),
-        "worse": worse(dice, shown, names, labels),
+        "worse": list_losses(dice, shown, names, labels),
         "missed": {
             name: [sum(t[key]["metrics"][name]["status"] == "missed" for key in keys) for t in tables] for name in names
         },
@@ -88,13 +91,13 @@ def by_case(file: Path, content: dict) -> dict[str, dict]:
         measures = {names[int(v)]: found | {"status": case["status"][v]} for v, found in case["metrics"].items()}
         key = label_key(case["case"])
         if key in table:
-            raise UserError(f"{file}: {table[key]['case']} and {case['case']} are one case by their names; rename one")
+            raise UserError(f"{file}: {table[key]['case']} and {case['case']} have names of the same case; rename one")
         table[key] = {**case, "metrics": measures}
     return table
 
 
-def refuse_unlike(runs: list[tuple[Path, dict]], tables: list[dict]) -> None:
-    """Runs that can't be compared: other classes, another tolerance, other cases, another truth."""
+def refuse_other_data(runs: list[tuple[Path, dict]], tables: list[dict]) -> None:
+    """Refuses runs that can't be compared: other classes, another tolerance, other cases or another truth."""
     first_file, first = runs[0]
     for (file, content), table in zip(runs[1:], tables[1:]):
         for key in ("class_names", "tolerance_mm"):
@@ -104,8 +107,8 @@ def refuse_unlike(runs: list[tuple[Path, dict]], tables: list[dict]) -> None:
         if unlike:
             where = first_file if unlike[0] in tables[0] else file
             raise UserError(
-                f"{file}: other cases than {first_file}: {len(unlike)} stand in one only, such as {unlike[0]} in "
-                f"{where}; evaluate both runs on the same cases"
+                f"{file}: other cases than {first_file}: {len(unlike)} are in one run only, such as "
+                f"{unlike[0]} in {where}; evaluate both runs on the same cases"
             )
         for key, case in table.items():
             for name, found in case["metrics"].items():
@@ -118,7 +121,7 @@ def refuse_unlike(runs: list[tuple[Path, dict]], tables: list[dict]) -> None:
 
 
 def label_runs(sources: list[Path]) -> list[str]:
-    """The shortest end of each folder's path that tells it from the others, or of the file's path in one folder."""
+    """The shortest ends of the folders' paths that all differ, or of the files' paths if they are in one folder."""
     files = [file.resolve() for file in sources]
     for parts in ([file.parent.parts[1:] or ("",) for file in files], [file.with_suffix("").parts for file in files]):
         for length in range(1, max(map(len, parts)) + 1):
@@ -134,9 +137,9 @@ def side_by_side(values: np.ndarray, patients: Sequence[str], measure: str) -> d
     Args:
         values: of shape (runs, cases, classes); over several classes the mean of theirs is compared.
         patients: of every case.
-        measure: whose name says whether less is better.
+        measure: says whether more or less is better.
     """
-    sign = -1 if measure in LOWER_IS_BETTER else 1
+    sign = -1 if MEASURES[measure].better == "less" else 1
     differences = []
     for other in values[1:]:
         difference = other - values[0]
@@ -161,7 +164,7 @@ def mean_of_means(table: np.ndarray) -> float:
     return float(nanmean(means, axis=0))
 
 
-def worse(dice: np.ndarray, cases: list[str], names: Sequence[str], labels: list[str]) -> list[dict]:
+def list_losses(dice: np.ndarray, cases: list[str], names: Sequence[str], labels: list[str]) -> list[dict]:
     """Every case and class whose Dice a later run lowered, the largest loss first."""
     found = [
         {

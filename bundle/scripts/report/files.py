@@ -2,29 +2,31 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, write_json
 from scripts.data.anonymise import secret_word
 from scripts.report import page
-from scripts.report.measures import MEASURES, RULES
+from scripts.report.gallery import add_pictures
+from scripts.report.measures import COUNTS, MEASURES, RULES
 from scripts.report.records import anonymous
+from scripts.report.schema import CaseRecord, Report
 from scripts.report.summary import summarise
 
-COUNTS = ("TP", "FP", "FN", "TN", "n_pred", "n_ref")  # nnU-Net's names, as all keys of its summary.json
 PRIVATE = ("Input", "Data list", "Truth", "Prediction")  # paths, which may hold names
 LIMITS = (
     "Research use only: not a medical device, not for diagnosis, treatment or any clinical decision.",
-    "The figures hold for images like these, from the same scanners and the same hands that drew the truth.",
-    "Intervals are percentile bootstraps over patients; with fewer than about ten patients they are too narrow.",
-    "Best and worst cases are chosen by Dice, which is hard on small structures and kind to large ones.",
+    "The figures hold for images like these: from the same scanners, and with a truth drawn by the same people.",
+    "Intervals are percentile bootstraps over patients. With fewer than about ten patients they are too narrow.",
+    "Best and worst cases are chosen by Dice, which is low for small structures and high for large ones.",
 )
 
 
 def build(
-    records: list[dict],
+    records: Sequence[CaseRecord],
     class_names: Sequence[str],
     origin: list[list[str]],
     *,
@@ -34,43 +36,51 @@ def build(
     history: str | Path | None = None,
     trained_on: str = "",
     anonymise: bool | str = False,
-) -> dict:
-    """All that the page says, as plain data.
+    draw: Callable[[CaseRecord, str], dict] | None = None,
+) -> Report:
+    """The report: all that the page says.
 
     Args:
-        records: of `scripts.report.records.examine`, in any order.
+        records: of `scripts.report.records.measure_case`, in any order.
         class_names: names of the values 0, 1, ...
-        origin: pairs of a label and a text, what was evaluated.
+        origin: pairs of a label and a text that say what was evaluated.
         has_truth: False for a page of volumes and warnings.
         tolerance_mm: of the surface Dice.
         problems: a line for every file that was left out.
-        history: `history.csv` of the training, where it is at hand.
+        history: `history.csv` of the training, where there is one.
         trained_on: what the model was trained on, for the limits.
         anonymise: True or a secret word: codes in place of the names of cases and patients.
+        draw: gives the picture of a class ("" is all classes) of one of `records`, for the few pictures that the
+            page shows; None where records have their pictures.
     """
     word = secret_word(anonymise)
+    given = {record.case: record for record in records}
     if word is not None:
-        records = [anonymous(record, word) for record in records]
-        if len({record["case"] for record in records}) < len(records):
-            raise UserError("anonymise: two cases got one code; choose another word, --anonymise WORD")
+        coded = [anonymous(record, word) for record in records]
+        given = {code.case: record for code, record in zip(coded, records)}
+        if len(given) < len(records):
+            raise UserError("anonymise: two cases have the same code; choose another word, --anonymise WORD")
+        records = coded
         origin = [[label, "not shown" if label in PRIVATE else text] for label, text in origin]
         problems = [f"{len(problems)} file(s); their names were printed when this was made"] if problems else []
-    records = sorted(records, key=lambda record: record["case"])
-    rules = [*RULES, f"Surface Dice: the share of both surfaces that lies within {tolerance_mm:g} mm of the other."]
-    limits = [*LIMITS] if has_truth else [LIMITS[0], "There is no truth here: nothing on this page is a score."]
-    return {
-        "title": "Evaluation" if has_truth else "Segmentation",
-        "has_truth": has_truth,
-        "about": origin,
-        "class_names": list(class_names),
-        "tolerance_mm": tolerance_mm,
-        **summarise(records, class_names),
-        "cases": records,
-        "problems": list(problems),
-        "rules": rules if has_truth else [],
-        "limits": [*limits, f"Trained on: {trained_on}."] if trained_on else limits,
-        "history": read_history(history),
-    }
+    records = sorted(records, key=lambda record: record.case)
+    rules = [*RULES, f"Surface Dice: the share of both surfaces that is within {tolerance_mm:g} mm of the other one."]
+    limits = [*LIMITS] if has_truth else [LIMITS[0], "There is no truth here: no number on this page is a score."]
+    report = Report(
+        title="Evaluation" if has_truth else "Segmentation",
+        has_truth=has_truth,
+        about=origin,
+        class_names=list(class_names),
+        tolerance_mm=tolerance_mm,
+        cases=records,
+        summary=summarise(records, class_names),
+        problems=list(problems),
+        rules=rules if has_truth else [],
+        limits=[*limits, f"Trained on: {trained_on}."] if trained_on else limits,
+        history=read_history(history),
+    )
+    add_pictures(report, draw and (lambda record, name: draw(given[record.case], name)))
+    return report
 
 
 def read_history(file: str | Path | None) -> list[dict] | None:
@@ -80,65 +90,67 @@ def read_history(file: str | Path | None) -> list[dict] | None:
         return list(csv.DictReader(stream)) or None
 
 
-def write(content: dict, output_dir: str | Path) -> Path:
+def write(report: Report, output_dir: str | Path) -> Path:
     """Writes the four files and returns the page's path."""
     folder = Path(output_dir)
-    write_json(metrics(content), folder / "metrics.json")
-    for name, text in (("report.md", page.report_markdown(content)), ("report.html", page.report_html(content))):
+    write_json(metrics(report), folder / "metrics.json")
+    laid_out = page.report_page(report)
+    for name, text in (("report.md", page.to_markdown(laid_out)), ("report.html", page.to_html(laid_out))):
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    write_table(content, folder / "metrics.csv")
+    write_table(report, folder / "metrics.csv")
     return folder / "report.html"
 
 
-def write_table(content: dict, file: Path) -> None:
+def write_table(report: Report, file: Path) -> None:
     """A row per case, class and measure; an empty value where the measure is not defined."""
     with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["case", "patient", "week", "class", "status", "measure", "value"])
-        for record in content["cases"]:
-            start = [record["case"], record["patient"], "" if record["week"] is None else record["week"]]
-            for name, found in record["measures"].items():
+        for record in report.cases:
+            start = [record.case, record.patient, "" if record.week is None else record.week]
+            for name, found in record.measures.items():
                 for measure in (m for m in MEASURES if m in found):
                     value = found[measure]
                     shown = "" if math.isnan(value) else f"{value:.6g}"
                     writer.writerow([*start, name, found["status"], measure, shown])
 
 
-def metrics(content: dict) -> dict:
+def metrics(report: Report) -> dict:
     """What `metrics.json` holds: the keys of nnU-Net's `summary.json`, then our own."""
-    names = content["class_names"][1:]
-    numbers = [m for m in (*MEASURES, *COUNTS) if any(m in c["measures"][n] for c in content["cases"] for n in names)]
+    names, cases = report.class_names[1:], report.cases
+    numbers = [m for m in (*MEASURES, *COUNTS) if any(m in case.measures[name] for case in cases for name in names)]
     mean = {
-        str(value): {m: average([case["measures"][name].get(m) for case in content["cases"]]) for m in numbers}
+        str(value): {m: average([case.measures[name].get(m) for case in cases]) for m in numbers}
         for value, name in enumerate(names, start=1)
     }
-    per_case = [
-        {
-            "case": case["case"],
-            "patient": case["patient"],
-            "week": case["week"],
-            "seconds": case["seconds"],
-            "warnings": case["warnings"],
-            "prediction_file": case.get("prediction_file", case["case"]),
-            "reference_file": case.get("reference_file", case["case"]),
-            "status": {str(value): case["measures"][name]["status"] for value, name in enumerate(names, start=1)},
-            "metrics": {
-                str(value): {m: found[m] for m in numbers if m in found}
-                for value, found in enumerate((case["measures"][name] for name in names), start=1)
-            },
-        }
-        for case in content["cases"]
-    ]
+    summary = report.summary
     return {
-        "foreground_mean": {m: average([mean[str(v)][m] for v in range(1, len(names) + 1)]) for m in numbers},
+        "foreground_mean": {m: average([of_class[m] for of_class in mean.values()]) for m in numbers},
         "mean": mean,
-        "metric_per_case": per_case,
-        **{key: content[key] for key in ("class_names", "tolerance_mm", "has_truth", "about", "worst", "foreground")},
-        **{key: content[key] for key in ("classes", "patients", "problems", "rules", "limits")},
+        "metric_per_case": [case_metrics(case, names, numbers) for case in cases],
+        **{key: getattr(report, key) for key in ("class_names", "tolerance_mm", "has_truth", "about")},
+        "worst": summary.worst and summary.worst.to_dict(),
+        "foreground": summary.foreground and asdict(summary.foreground),
+        "classes": {name: asdict(found) for name, found in summary.classes.items()},
+        "patients": {name: asdict(found) for name, found in summary.patients.items()},
+        **{key: getattr(report, key) for key in ("problems", "rules", "limits")},
+    }
+
+
+def case_metrics(case: CaseRecord, names: Sequence[str], numbers: Sequence[str]) -> dict:
+    """One entry of `metric_per_case`; classes are called by their value, as in nnU-Net's file."""
+    results = {str(value): case.measures[name] for value, name in enumerate(names, start=1)}
+    return {
+        **{key: getattr(case, key) for key in ("case", "patient", "week", "seconds", "warnings")},
+        "prediction_file": case.prediction_file or case.case,
+        "reference_file": case.reference_file or case.case,
+        "status": {value: found["status"] for value, found in results.items()},
+        "metrics": {value: {m: found[m] for m in numbers if m in found} for value, found in results.items()},
     }
 
 
 def average(values: Sequence[float | None]) -> float:
+    """The mean of what is defined."""
     known = [value for value in values if value is not None and not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan

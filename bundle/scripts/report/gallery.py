@@ -1,92 +1,110 @@
-"""Which cases a report shows pictures of, and what it says below them."""
+"""Which pictures a report shows, and what it says beside them."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
-from scripts.core.palette import colour
-from scripts.report.strips import ERROR_COLOURS
+from scripts.core.errors import UserError
+from scripts.report.schema import CaseRecord, Report
 from scripts.report.tables import number
 
 FIRST, MOST = 9, 20  # the first cases, and at most that many further cases with warnings
 ORDINALS = ("first", "second", "third")
 TILES = ("image", "truth", "prediction", "error")
+ALL_CLASSES = ""  # key of the picture of all classes together
 
 
-def look_first(content: dict) -> dict | None:
-    """The worst result, or without truth the case with most warnings: words and a strip."""
-    records = {record["case"]: record for record in content["cases"]}
-    if not content["has_truth"]:
-        worst = max(content["cases"], key=lambda record: len(record["warnings"]), default=None)
-        if worst is None or not worst["warnings"]:
-            return None
-        strip = labelled(worst, "", worst["case"])
-        return {"case": worst["case"], "where": strip and strip["where"], "strip": strip}
-    worst = content["worst"]
-    if worst is None:
-        return None
-    record = records.get(worst["case"])
-    name = worst["class"] if record and worst["class"] in record["pictures"] else ""
-    strip = labelled(record, name, f"{worst['case']}, {worst['class']}") if record else None
-    errors = [kind for kind in ERROR_COLOURS.items() if not name or kind[0] != "wrong class"]
-    place = where(worst) if worst["axis"] is not None else None  # None where no pictures were made
-    return worst | {"where": place, "value": number(worst["value"]), "strip": strip, "errors": errors}
+def add_pictures(report: Report, draw: Callable[[CaseRecord, str], dict] | None) -> None:
+    """Draws the pictures that the page shows and that no record has yet, and says where the worst result is seen.
+
+    Args:
+        report: all of it but the pictures.
+        draw: gives the picture of a class ("" is all classes) of a record; None where records have their pictures.
+    """
+    shown = [(record, ALL_CLASSES) for record in (*report.cases[:FIRST], *warned_cases(report)[:MOST])]
+    shown += [(record, name) for name in report.summary.classes for _, record in best_and_worst(report, name)]
+    first = first_case(report)
+    worst = report.summary.worst
+    if first is not None:
+        shown.append((first, worst.class_name if worst else ALL_CLASSES))
+    shown.sort(key=lambda entry: entry[0].case)  # the pictures of a case one after the other
+    for record, name in shown if draw is not None else ():
+        if name not in record.pictures:
+            try:
+                record.pictures[name] = draw(record, name)
+            except UserError:  # a file that was moved meanwhile; the case is scored, only its picture is missing
+                continue
+    if worst and first is not None:
+        picture = first.pictures.get(worst.class_name, {})
+        places = {key: picture.get(key) for key in ("plane", "slice", "axis")}
+        report.summary.worst = replace(worst, **places)
 
 
-def where(place: dict) -> str:
-    """In words which slice it is, so that any viewer finds it."""
-    return f"{place['plane']} slice {place['slice']} ({ORDINALS[place['axis']]} axis, counted from 0)"
+def first_case(report: Report) -> CaseRecord | None:
+    """The case to look at first: the one with the worst result, or without truth with most warnings."""
+    if report.has_truth:
+        worst = report.summary.worst
+        return next((record for record in report.cases if worst and record.case == worst.case), None)
+    return next((record for record in sorted(report.cases, key=lambda r: -len(r.warnings)) if record.warnings), None)
 
 
-def labelled(record: dict, name: str, title: str) -> dict | None:
-    """A strip as a page shows it, or None where the case has no such picture."""
-    strip = record["pictures"].get(name)
-    if not strip:
-        return None
-    tiles = [(tile, strip["tiles"][tile]) for tile in TILES if tile in strip["tiles"]]
-    return {"title": title, "where": where(strip), "tiles": tiles}
+def warned_cases(report: Report) -> list[CaseRecord]:
+    """Without truth: the further cases with warnings that have a picture."""
+    return [] if report.has_truth else [record for record in report.cases[FIRST:] if record.warnings]
 
 
-def report_pictures(content: dict) -> dict:
-    cases = content["cases"]
-    first = [strip for record in cases[:FIRST] if (strip := labelled(record, "", case_title(record)))]
-    extremes, warned = [], []
-    if content["has_truth"]:
-        extremes = [strip for name in content["classes"] for strip in best_and_worst(cases, name)]
-    else:
-        warned = [
-            strip
-            for record in cases[FIRST:]
-            if record["warnings"]
-            and (strip := labelled(record, "", f"{record['case']}: {'; '.join(record['warnings'])}"))
-        ]
-    return {
-        "first_strips": first,
-        "extreme_strips": extremes,
-        "warned_strips": warned[:MOST],
-        "more_warned": max(0, len(warned) - MOST),
-        "class_legend": [(name, colour(value)) for value, name in enumerate(content["class_names"]) if value],
-        "error_legend": list(ERROR_COLOURS.items()),
-    }
-
-
-def case_title(record: dict) -> str:
-    known = [result["Dice"] for result in record["measures"].values() if not math.isnan(result.get("Dice", math.nan))]
-    return f"{record['case']}, mean Dice {number(sum(known) / len(known))}" if known else record["case"]
-
-
-def best_and_worst(cases: list[dict], name: str) -> list[dict]:
-    """The strips of a class's best and worst case; a missed one is as bad as can be."""
+def best_and_worst(report: Report, name: str) -> list[tuple[str, CaseRecord]]:
+    """A class's worst and best case by Dice; one that was missed is as bad as can be."""
     scored = [
-        (0.0 if result["status"] == "missed" else result["Dice"], record, result["status"])
-        for record in cases
-        if (result := record["measures"].get(name)) and result["status"] in ("scored", "missed")
+        (0.0 if record.status(name) == "missed" else record.measures[name]["Dice"], record)
+        for record in report.cases
+        if record.status(name) in ("scored", "missed")
     ]
     scored = [entry for entry in scored if not math.isnan(entry[0])]
     if not scored:
         return []
-    worst, best = (choose(scored, key=lambda entry: entry[0]) for choose in (min, max))
-    shown = [("Worst", worst), ("Best", best)] if worst is not best else [("Only", worst)]
-    strips = []
-    for word, (dice, record, status) in shown:
-        told = "missed" if status == "missed" else f"Dice {number(dice)}"
-        strips.append(labelled(record, name, f"{word} {name}: {record['case']}, {told}"))
-    return [strip for strip in strips if strip]
+    worst, best = (choose(scored, key=lambda entry: entry[0])[1] for choose in (min, max))
+    return [("Worst", worst), ("Best", best)] if worst is not best else [("Only", worst)]
+
+
+def place_words(place: dict) -> str:
+    """In words which slice it is, so that it can be found in any viewer."""
+    return f"{place['plane']} slice {place['slice']} ({ORDINALS[place['axis']]} axis, counted from 0)"
+
+
+def captioned(record: CaseRecord, name: str, title: str) -> dict | None:
+    """A picture as a page shows it, or None where the case has no such picture."""
+    strip = record.pictures.get(name)
+    if not strip:
+        return None
+    tiles = [(tile, strip["tiles"][tile]) for tile in TILES if tile in strip["tiles"]]
+    return {"title": title, "where": place_words(strip), "tiles": tiles}
+
+
+def first_pictures(report: Report) -> list[dict]:
+    found = (captioned(record, ALL_CLASSES, case_title(record)) for record in report.cases[:FIRST])
+    return [strip for strip in found if strip]
+
+
+def extreme_pictures(report: Report) -> list[dict]:
+    """The worst and the best case of every class."""
+    found = []
+    for name in report.summary.classes if report.has_truth else ():
+        for word, record in best_and_worst(report, name):
+            missed = record.status(name) == "missed"
+            result = "missed" if missed else f"Dice {number(record.measures[name]['Dice'])}"
+            found.append(captioned(record, name, f"{word} {name}: {record.case}, {result}"))
+    return [strip for strip in found if strip]
+
+
+def warned_pictures(report: Report) -> tuple[list[dict], int]:
+    """Pictures of further cases with warnings, and how many more there are than are shown."""
+    cases = [record for record in warned_cases(report) if ALL_CLASSES in record.pictures]
+    titles = (f"{record.case}: {'; '.join(record.warnings)}" for record in cases[:MOST])
+    shown = [captioned(record, ALL_CLASSES, title) for record, title in zip(cases, titles)]
+    return shown, max(0, len(warned_cases(report)) - MOST) if shown else 0
+
+
+def case_title(record: CaseRecord) -> str:
+    known = [result["Dice"] for result in record.measures.values() if not math.isnan(result.get("Dice", math.nan))]
+    return f"{record.case}, mean Dice {number(sum(known) / len(known))}" if known else record.case

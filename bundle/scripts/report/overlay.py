@@ -25,21 +25,22 @@ def overlay(
     file: Path | None = None,
     title: str = "",
 ) -> Figure:
-    """One row per plane: the image, then each label map over it; with a legend, and sides as a radiologist reads them.
+    """Draws a row for each plane: the image, then each label map over it. There is a legend, and sides are marked as
+    radiologists read them.
 
     Args:
         image: volume on any grid, of shape (x, y, z).
-        label_maps: label volumes on the same grid by title, at least one; the first decides on the slices.
+        label_maps: label volumes on the same grid by title, at least one; the slices are chosen by the first.
         affine: voxel to RAS millimetres, as NIfTI has it.
         class_names: names of the values 0, 1, ...
-        file: where the PNG goes, if anywhere.
+        file: PNG to write, or None.
         title: line above the picture.
     """
     image, spacing = upright(image, affine)
     maps = {name: upright(labels, affine)[0] for name, labels in label_maps.items()}
     where = most_informative_slices(next(iter(maps.values())))
     extent = image.shape * spacing
-    planes = [axis for axis in (2, 1, 0) if min(np.delete(image.shape, axis)) > 1]  # a slice has but one
+    planes = [axis for axis in (2, 1, 0) if min(np.delete(image.shape, axis)) > 1]  # a single slice has only one
     heights = [extent[1] if axis == 2 else extent[2] for axis in planes]  # of the rows, in mm
     width = 3.6 * (1 + len(maps))
     size = (width, 3.6 * sum(heights) / max(extent[:2]) + 1.8)
@@ -78,7 +79,7 @@ def upright(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def most_informative_slices(labels: np.ndarray) -> list[int]:
-    """For every axis the slice that shows most of all classes: each counts by its share of its largest area."""
+    """For every axis the slice that shows most of all classes. Of each class, the share of its largest area counts."""
     values = [value for value in np.unique(labels) if value > 0]
     chosen = []
     for axis in range(3):
@@ -101,7 +102,7 @@ def aspect(spacing: np.ndarray, axis: int) -> float:
 
 
 def blend(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Classes in their colour over a picture of grey values; one that fills a fifth of it is only hinted at."""
+    """Classes in their colour over a picture of grey values. One that fills a fifth of it is only slightly tinted."""
     for value in np.unique(labels[labels > 0]):
         mask = labels == value
         strength = 0.2 if mask.mean() > 0.2 else 0.5

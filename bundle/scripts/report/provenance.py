@@ -1,4 +1,4 @@
-"""What a report was made from: model, weights, data, versions, device. A reader must be able to make it again."""
+"""What a report was made from: model, checkpoint, data, versions, device. A reader must be able to make it again."""
 
 import json
 import platform
@@ -33,9 +33,9 @@ def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[li
 
 
 def of_pixels(images: Iterable[str | Path]) -> list[list[str]]:
-    """A line where the images don't say how large a pixel is."""
+    """A line for images whose files don't say how large a pixel is."""
     known = not any(map(is_picture, images))
-    return [] if known else [["Pixel size", "not known, 1 mm is taken: figures in mm and ml count pixels"]]
+    return [] if known else [["Pixel size", "not known; 1 mm is assumed, so figures in mm and ml count pixels"]]
 
 
 def of_run(device: str | torch.device, seconds: Sequence[float]) -> list[list[str]]:

@@ -1,4 +1,5 @@
-"""Strips of one case: image, truth, prediction and error side by side, of all classes or cropped round one."""
+"""Strips: pictures of one case with image, truth, prediction and error side by side. A strip shows all classes, or one
+class and what is around it."""
 
 import base64
 import io
@@ -12,13 +13,13 @@ from scipy.ndimage import find_objects, map_coordinates
 from scripts.core.palette import colour
 from scripts.report.overlay import PLANES, blend, cut, upright
 
-# Told apart with any colour vision, and dark, middle and light where there is no colour at all.
+# Distinct for every kind of colour vision. Printed in grey they are light, middle and dark.
 ERROR_COLOURS = {"missed": "#FFE14D", "extra": "#D13A00", "wrong class": "#4DA3FF"}
 SIDE = 256  # px, the longest side of a tile
-FIELD_MM = 80.0  # the smallest side of a crop: less would hide where in the body it is
-MARGIN_MM = 10.0  # round the structure
-FLAT = 0.2  # grey where there is no image
-AXIAL_FIRST = (2, 1, 0)  # where planes tell equally much, the one most often read wins
+FIELD_MM = 80.0  # the smallest side of a crop: in a smaller one nobody sees where in the body it is
+MARGIN_MM = 10.0  # around the structure
+FLAT = 0.2  # grey value where there is no image
+AXIAL_FIRST = (2, 1, 0)  # of planes that show equally much, the one that is read most often
 
 
 def strip(image, truth, prediction, affine, value: int | None = None) -> dict:
@@ -27,14 +28,14 @@ def strip(image, truth, prediction, affine, value: int | None = None) -> dict:
 
 
 def strips(image, truth, prediction, affine, class_names) -> dict[str, dict]:
-    """All strips of a case: under "" all classes together, and each class that is in the truth or the prediction."""
+    """All strips of a case by class name: each class that is in the truth or the prediction, and "" for all of them."""
     scan = Scan(image, truth, prediction, affine)
     made = {"": scan.strip()}
     return made | {name: scan.strip(value) for value, name in enumerate(class_names) if value and scan.has(value)}
 
 
 class Scan:
-    """The volumes of one case, upright, and where in them which class is.
+    """The volumes of one case in RAS order, and where each class is in them.
 
     Args:
         image: grey values on any grid, or None where there is no image to show.
@@ -50,7 +51,7 @@ class Scan:
         self.image, self.window = None, (0.0, 1.0)
         if image is not None:
             self.image = upright(np.asarray(image).astype(np.float32, copy=False), affine)[0]
-            step = 2 if self.image.size > 2_000_000 else 1  # every second voxel tells the percentiles well enough
+            step = 2 if self.image.size > 2_000_000 else 1  # every second voxel is enough for the percentiles
             values = self.image[::step, ::step, ::step]
             values = values[np.isfinite(values)]
             low, high = np.percentile(values, (1, 99.5)) if values.size else (0, 1)
@@ -66,12 +67,12 @@ class Scan:
         """Image, truth, prediction and error in one slice, as JPEGs in base64.
 
         Args:
-            value: a class, shown where most of it is wrong and cropped round it; None: all classes together.
+            value: a class, shown in the slice with most of its errors and cropped to it; None for all classes together.
 
         Returns:
             plane, slice and axis (of the file's own array, both from 0) and the tiles by name.
         """
-        axis, index = self.place(value)
+        axis, index = self.choose_slice(value)
         truth, prediction = (None if m is None else cut(m, axis, index) for m in (self.truth, self.prediction))
         if value is not None:
             truth = None if truth is None else np.where(truth == value, truth, 0)
@@ -81,13 +82,13 @@ class Scan:
         window = [slice(0, n) for n in marked.shape] if value is None else crop(marked, millimetres)
         points = grid(window, millimetres)
         tiles = self.draw(axis, index, truth, prediction, points)
-        axis, index = self.stored(axis, index)
-        return {"plane": PLANES[self.along(axis)], "slice": index, "axis": axis, "tiles": tiles}
+        axis, index = self.in_file(axis, index)
+        return {"plane": PLANES[self.ras_axis(axis)], "slice": index, "axis": axis, "tiles": tiles}
 
-    def place(self, value: int | None) -> tuple[int, int]:
-        """The axis and the index, in RAS order, of the slice that tells most."""
+    def choose_slice(self, value: int | None) -> tuple[int, int]:
+        """Axis and index, in RAS order, of the slice to show."""
         if value is None:
-            return self.telling()
+            return self.most_informative()
         if not self.has(value):
             return 2, self.prediction.shape[2] // 2
         areas = self.areas(value)
@@ -97,11 +98,11 @@ class Scan:
             return axis, int(np.argmax(areas[axis]))
         box = self.boxes[value]
         wrong = (self.truth[box] == value) ^ (self.prediction[box] == value)
-        errors = spread(profile(wrong, axis), box[axis], self.prediction.shape[axis])
+        errors = full_axis(count_in_slices(wrong, axis), box[axis], self.prediction.shape[axis])
         return axis, int(np.lexsort((areas[axis], errors))[-1])  # most errors; of equals the largest area
 
-    def telling(self) -> tuple[int, int]:
-        """As `pictures.telling_slices`, in the plane whose best slice shows most."""
+    def most_informative(self) -> tuple[int, int]:
+        """The slice that shows most of all classes, as `overlay.most_informative_slices`, in the best plane."""
         best = (-1.0, 2, self.prediction.shape[2] // 2)
         for axis in AXIAL_FIRST:
             shares = sum((self.areas(value)[axis] / self.areas(value)[axis].max() for value in self.boxes), np.zeros(1))
@@ -117,13 +118,13 @@ class Scan:
             for other in self.maps[1:]:
                 mask |= other[box] == value
             shape = self.prediction.shape
-            self.known[value] = [spread(profile(mask, axis), box[axis], shape[axis]) for axis in range(3)]
+            self.known[value] = [full_axis(count_in_slices(mask, axis), box[axis], shape[axis]) for axis in range(3)]
         return self.known[value]
 
-    def along(self, file_axis: int) -> int:
+    def ras_axis(self, file_axis: int) -> int:
         return int(self.orientation[file_axis, 0])
 
-    def stored(self, axis: int, index: int) -> tuple[int, int]:
+    def in_file(self, axis: int, index: int) -> tuple[int, int]:
         """Axis and index in the file's own array."""
         file_axis = int(np.flatnonzero(self.orientation[:, 0] == axis)[0])
         turned = self.orientation[file_axis, 1] < 0
@@ -156,21 +157,21 @@ def boxes(maps: list[np.ndarray]) -> dict[int, tuple[slice, ...]]:
     return dict(sorted(found.items()))
 
 
-def profile(mask: np.ndarray, axis: int) -> np.ndarray:
+def count_in_slices(mask: np.ndarray, axis: int) -> np.ndarray:
     """Voxels of the mask in each slice across the axis."""
     others = [i for i in range(3) if i != axis]
     return mask.sum(axis=others[1], dtype=np.uint16).sum(axis=others[0], dtype=np.int64)
 
 
-def spread(counts: np.ndarray, where: slice, length: int) -> np.ndarray:
-    """Counts of a box as counts of the whole axis."""
-    whole = np.zeros(length, np.int64)
-    whole[where] = counts
-    return whole
+def full_axis(counts: np.ndarray, where: slice, length: int) -> np.ndarray:
+    """Counts of a box, with zeros for the rest of the axis."""
+    filled = np.zeros(length, np.int64)
+    filled[where] = counts
+    return filled
 
 
 def crop(marked: np.ndarray, millimetres: list[float]) -> list[slice]:
-    """Rows and columns round what is marked: with a margin, no side below `FIELD_MM` where the plane has that."""
+    """Rows and columns around the marked pixels, with a margin; no side is below `FIELD_MM` if the plane is larger."""
     window = []
     for i in (0, 1):
         hit = np.flatnonzero(marked.any(axis=1 - i))
@@ -199,7 +200,7 @@ def nearest(plane: np.ndarray, points: list[np.ndarray]) -> np.ndarray:
 
 
 def outlined(rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The picture with the edge of every class in its full colour: a hint of colour alone is easily overlooked."""
+    """The picture with the edge of every class in its full colour, because a thin tint is easily overlooked."""
     inner = np.ones(labels.shape, bool)
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
         inner &= labels == np.roll(labels, step, axis)
@@ -224,6 +225,6 @@ def jpeg(rgb: np.ndarray) -> str:
     """The picture as a JPEG in base64."""
     buffer = io.BytesIO()
     pixels = np.ascontiguousarray((rgb * 255 + 0.5).astype(np.uint8))
-    # without subsampling: it would wash out lines of colour one pixel wide
+    # no subsampling, which would blur coloured lines that are one pixel wide
     imsave(buffer, pixels, format="jpg", pil_kwargs={"quality": 80, "subsampling": 0})
     return base64.b64encode(buffer.getvalue()).decode()

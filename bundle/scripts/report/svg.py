@@ -1,10 +1,12 @@
-"""Figures of one look as SVG text: text stays text, and the same numbers give the same bytes."""
+"""Figures in the same style, as SVG: words stay text, and the same numbers give the same bytes."""
 
 import io
+import math
 import re
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 WIDTH = 380 / 96  # inches; a CSS pixel is 1/96 of one
 INK, SOFT, LINE = "#1b2530", "#55616d", "#d9dfe4"
@@ -33,7 +35,7 @@ STYLE = {
 
 
 def styled():
-    """While this context lasts, figures have the common look; it must last until their text is made."""
+    """A context in which figures have the common style. Make them and their SVG within it."""
     return rc_context(STYLE)
 
 
@@ -48,8 +50,38 @@ def blank(height: float, layout: str | None = "constrained") -> Figure:
 
 
 def text_of(figure: Figure) -> str:
+    """The figure as SVG, made small: one style for the points of a group, and two decimals of a coordinate."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     text = text[text.index("<svg") :]  # without the prolog, which names a DTD on the web
-    return re.sub(r">\s+<", "><", text).replace(" \n", " ")  # a third shorter without matplotlib's line breaks
+    text = re.sub(r">\s+<", "><", text).replace(" \n", " ")  # without matplotlib's line breaks
+    text = re.sub(r'(?<=\s)(?:x|y|d|transform)="[^"]*"', lambda found: rounded(found.group()), text)
+    return re.sub(r"<g((?: [^>]*)?)>((?:<use [^>]*/>)+)</g>", share_style, text)
+
+
+def rounded(attribute: str) -> str:
+    return re.sub(r"(\d+\.\d\d)\d+", r"\1", attribute)
+
+
+def share_style(group: re.Match) -> str:
+    """A group of points that all have the same style, which is then written once."""
+    attributes, points = group.groups()
+    styles = set(re.findall(r' style="[^"]*"', points))
+    if len(styles) != 1 or " style=" in attributes or points.count(" style=") != points.count("<use "):
+        return group.group()
+    (style,) = styles
+    return f"<g{attributes}{style}>{points.replace(style, '')}</g>"
+
+
+def ticks(most: int, integer: bool = False) -> MaxNLocator:
+    """Places of at most that many marks on an axis."""
+    return MaxNLocator(most, integer=integer, steps=[1, 2, 2.5, 5, 10])
+
+
+def finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def shorten(text: str, most: int = 14) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -14,7 +14,7 @@ class TensorBoardPictures:
     Args:
         log_dir: TensorBoard's folder.
         class_names: names of the values 0, 1, ...
-        interval: epochs between two pictures, 1 or more; epoch 1 has one in any case.
+        interval: epochs between two pictures, 1 or more; epoch 1 always has one.
     """
 
     def __init__(self, log_dir: str, class_names: Sequence[str], interval: int = 1):

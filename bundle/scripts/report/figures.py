@@ -1,0 +1,95 @@
+"""The charts of a page, each with its caption and a text for those who can't see it."""
+
+import base64
+
+from scripts.core.palette import colour
+from scripts.report import charts, run_charts
+from scripts.report.schema import Report
+from scripts.report.tables import ML, number
+
+
+def figure(svg: str, alt: str, caption: str) -> dict:
+    """A chart as the templates draw it.
+
+    Args:
+        svg: its text.
+        alt: what it shows, in words.
+        caption: line above it.
+    """
+    return {"data": base64.b64encode(svg.encode()).decode(), "alt": alt, "caption": caption}
+
+
+def coloured_classes(report: Report) -> list[tuple[str, str]]:
+    """Name and colour of every foreground class."""
+    return [(name, colour(value)) for value, name in enumerate(report.class_names) if value]
+
+
+def is_crowded(report: Report) -> bool:
+    """Whether there are too many patients to name them all below a chart."""
+    return len({record.patient for record in report.cases}) > charts.NAMED
+
+
+def points(report: Report) -> list[dict]:
+    """Dice and Hausdorff distance of every scan, a chart for each class."""
+    drawn = []
+    for name, hue in coloured_classes(report):
+        measures = report.summary.classes[name].measures
+        dice, distance = measures["Dice"], measures["hd95_mm"]
+        alt = f"{name}: {dice.n} scans, mean Dice {number(dice.mean)}, lowest {number(dice.min)}, "
+        alt += f"mean 95 % Hausdorff distance {number(distance.mean, 2)} mm"
+        chart = charts.points(report.cases, name, hue, measures)
+        drawn.append(figure(chart, alt, name))
+    return drawn
+
+
+def volumes(report: Report) -> list[dict]:
+    """Truth against predicted volume of every scan, a chart for each class."""
+    drawn = []
+    for name, hue in coloured_classes(report):
+        measures = report.summary.classes[name].measures
+        alt = f"{name}: mean volume {number(measures['truth_ml'].mean, ML)} ml in the truth, "
+        alt += f"{number(measures['predicted_ml'].mean, ML)} ml predicted"
+        drawn.append(figure(charts.volumes(report.cases, name, hue), alt, name))
+    return drawn
+
+
+def weeks(report: Report) -> tuple[list[dict], str]:
+    """Volumes over the weeks, a chart for each class, and a paragraph that says how to read them."""
+    drawn, fewer = [], False
+    for name, hue in coloured_classes(report):
+        series = charts.series_of_weeks(report.cases, name)
+        if not series:
+            continue
+        shown = charts.most_changed(series)
+        sizes = report.summary.classes[name].measures["predicted_ml"]
+        alt = f"{name}: predicted volume over the weeks of {len(shown)} patients; of all scans "
+        alt += f"{number(sizes.min, ML)} to {number(sizes.max, ML)} ml"
+        caption = name
+        if len(shown) < len(series):
+            fewer, caption = True, f"{name}: {len(shown)} of {len(series)} patients"
+        drawn.append(figure(charts.weeks(shown, hue), alt, caption))
+    note = "Solid lines with circles are the truth, dashed lines with squares the prediction. "
+    note = note if report.has_truth else "The predicted volume. "
+    if fewer:
+        note += f"Every panel is a patient with several scans: the {charts.PANELS} whose volume changes most, in ml. "
+        return drawn, note + "The volumes of all patients are in metrics.csv."
+    return drawn, note + "Every panel is a patient with several scans."
+
+
+def curves(report: Report) -> list[dict]:
+    """Loss and Dice over the epochs of the training."""
+    rows = report.history
+    alt = f"Training loss from {rows[0]['train_loss']} to {rows[-1]['train_loss']} in {len(rows)} epochs"
+    return [figure(run_charts.curves(rows, report.class_names), alt, "Loss and Dice")]
+
+
+def differences(comparison: dict) -> list[dict]:
+    """Dice of each further run minus Dice of the first, a chart for each run."""
+    base, *others = (run["label"] for run in comparison["runs"])
+    entries = comparison["measures"]["Dice"].items()
+    drawn = []
+    for run, label in enumerate(others, start=1):
+        means = "; ".join(f"{name} {number(entry['differences'][run - 1]['mean'])}" for name, entry in entries)
+        alt = f"Dice of {label} minus Dice of {base}, every case a point, by class. {means}"
+        drawn.append(figure(run_charts.differences(comparison, run), alt, f"{label} minus {base}"))
+    return drawn
