@@ -26,7 +26,7 @@ def network(checkpoint):
     made = workflow("infer", ["inference.json"], **SMALL)
     made.initialize()
     net = made.parser.get_parsed_content("network_def")
-    net.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    net.load_state_dict(torch.load(checkpoint, weights_only=True))
     return net.eval()
 
 
@@ -50,9 +50,7 @@ def test_network_in_and_out(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32, 16), (2, 1, 48, 32, 32)])
 def test_torchscript_export_equals_the_network(shape, checkpoint, network, tmp_path):
     file = tmp_path / "model.ts"
-    bundle.ckpt_export(
-        net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint), key_in_ckpt="model", **FILES, **SMALL
-    )
+    bundle.ckpt_export(net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint), **FILES, **SMALL)
     exported = torch.jit.load(file)
     image = torch.randn(shape)
     with torch.no_grad():
@@ -64,7 +62,7 @@ def test_onnx_export_equals_the_network(checkpoint, network, tmp_path):
     file = tmp_path / "model.onnx"
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     bundle.onnx_export(
-        net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint), key_in_ckpt="model",
+        net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint),
         input_shape=[1, 1, 32, 32, 32], **FILES, **SMALL,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])

@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
+from scripts.core.describe import described
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
@@ -116,17 +115,3 @@ class Journal:
                 f"{len(failed)} of {len(self.cases)} cases failed ({names}); the others are whole, {self.file} says "
                 "why. Mend or remove these and start again with --resume True"
             )
-
-
-def described(thing: object, depth: int = 6) -> str:
-    """Settings as text: equal for objects made alike, in this process or another."""
-    if thing is None or isinstance(thing, str | int | float | bool | torch.dtype | torch.device | Path):
-        return str(thing)
-    if isinstance(thing, dict):
-        return "{" + ", ".join(f"{key}: {described(value, depth)}" for key, value in thing.items()) + "}"
-    if isinstance(thing, list | tuple | set):
-        return "[" + ", ".join(described(value, depth) for value in thing) + "]"
-    if isinstance(thing, torch.nn.Module):
-        return repr(thing)
-    name = getattr(thing, "__qualname__", type(thing).__qualname__)
-    return f"{name} {described(vars(thing), depth - 1)}" if depth and hasattr(thing, "__dict__") else name
