@@ -437,7 +437,11 @@ def test_a_changed_configuration_is_named(now, words, unbroken, phantoms, tmp_pa
         datalist.write(content, now["datalist"])
     files = TRAIN
     if "random_chain" in now:
-        now, files, words = {}, ["train.json", "resize_last.json"], "train::preprocessing::transforms was [..., AsDiscreted"
+        now, files, words = (
+            {},
+            ["train.json", "resize_last.json"],
+            "train::preprocessing::transforms was [..., AsDiscreted",
+        )
     made = workflow("train", files, **{**overrides, "epochs": 4, "resume": True, **now})
     made.initialize()
     message = refusal(made.run)

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import random
+import threading
 import types
 import weakref
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from monai.data import ImageReader
+from monai.transforms import Transform
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -35,11 +37,12 @@ LEFT_OUT = {  # attributes that do not shape a training, or that change during o
     "multiprocessing_context generator in_order",
     Sampler: "rank epoch data_source generator",
     ImageReader: "filenames",  # of the case that was read last
+    Transform: "_tracing _do_transform _cached_grid",  # notes of the last call
 }
 PRIVATE_LEFT_OUT = (torch.nn.Module, torch.optim.Optimizer, Engine, Dataset, DataLoader)  # all their `_names`
 OPAQUE = (  # of these only the fact counts that they are there
     torch.device, torch.Generator, np.random.RandomState, np.random.Generator, np.random.BitGenerator, random.Random,
-    logging.Logger, weakref.ReferenceType, io.IOBase, types.GeneratorType, types.ModuleType,
+    logging.Logger, threading.local, weakref.ReferenceType, io.IOBase, types.GeneratorType, types.ModuleType,
 )  # fmt: skip
 WATCHERS = ("ProgressBar", "StatsHandler", "SummaryWriter")  # classes that only show what a run does
 FRAMEWORKS = ("monai.", "ignite.")
