@@ -1,6 +1,7 @@
 """MONAI's own verbs on the shipped files: metadata, network shapes, TorchScript and ONNX, all offline."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ def network(checkpoint):
     net = made.parser.get_parsed_content("network_def")
     net.load_state_dict(torch.load(checkpoint, weights_only=True))
     return net.eval()
+
+
+def test_the_weights_load_by_name_of_the_bundle(checkpoint, network, tmp_path):
+    """`monai.bundle.load` and whatever else expects a plain state dict: nobody names a key in the file."""
+    root = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("models", "output", "predictions", "__pycache__"))
+    (root / "models").mkdir()
+    shutil.copyfile(checkpoint, root / "models" / "model.pt")
+    override = {"features": 4, "dropout": 0.0}
+    found = bundle.load("bundle", bundle_dir=str(tmp_path), workflow_type="inference", net_override=override)
+    assert type(found).__name__ == "ImprovedUNet"
+    for name, value in network.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
 
 
 def test_metadata_is_valid():

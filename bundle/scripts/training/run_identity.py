@@ -84,14 +84,22 @@ class RunIdentity:
             return []  # a knob that has changed no object, such as the number of workers
         knobs = differing(before["knobs"], self.knobs, shared_only=True)
         explaining = {json.dumps(pair) for _, was, now in knobs for pair in pairs(was, now)}
-        found, seen = knobs + facts, set()
+        found = knobs + facts
         for name, was, now in objects:
-            text = json.dumps([was, now])
-            explained = all(json.dumps(pair) in explaining for pair in pairs(was, now))
-            if not explained and text not in seen:
-                found.append((name, was, now))
-            seen.add(text)
+            changed = {json.dumps(pair) for pair in pairs(was, now)}
+            if not changed or changed - explaining:
+                found.append((self.readable(name), was, now))
+            explaining |= changed
         return found
+
+    def readable(self, name: str) -> str:
+        """The name of a value, with what stands at each position of a list: transforms::9 (RandFlipd)::prob."""
+        parts = name.split("::")
+        for position in range(len(parts) - 1, 0, -1):
+            thing = self.objects.get("::".join(parts[: position + 1]))
+            if parts[position].isdigit() and isinstance(thing, str) and position < len(parts) - 1:
+                parts[position] += f" ({thing.split(',')[0]})"
+        return "::".join(parts)
 
 
 def differing(before: Mapping, now: Mapping, shared_only: bool = False) -> list[Change]:
