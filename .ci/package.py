@@ -28,8 +28,8 @@ def collect(weights: Path, patch: Path | None, target: Path) -> None:
     knobs = json.loads(patch.read_text()) if patch else {}
     for file in sorted((ROOT / "bundle").rglob("*")):
         relative = file.relative_to(ROOT / "bundle")
-        if not file.is_file() or LEFT_OUT & set(relative.parts) or relative.suffix == ".pt":
-            continue
+        if not file.is_file() or LEFT_OUT & set(relative.parts) or relative.parts[0] == "models":
+            continue  # weights that a checkout holds; what becomes models/model.pt is named
         copy = target / relative
         copy.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".json":
@@ -42,10 +42,12 @@ def collect(weights: Path, patch: Path | None, target: Path) -> None:
             copy.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n")
         else:
             shutil.copyfile(file, copy)
+    (target / "models").mkdir(parents=True)
+    shutil.copyfile(ROOT / "bundle" / "models" / "README.md", target / "models" / "README.md")
     shutil.copyfile(weights, target / "models" / "model.pt")
-    beside = weights.with_name(f"{weights.name}.sha256")
-    if beside.is_file() and weights.name == "model.pt":
-        shutil.copyfile(beside, target / "models" / "model.pt.sha256")
+    described = weights.with_suffix(".json")  # names its file: it belongs to a model.pt only
+    if described.is_file() and weights.name == "model.pt":
+        shutil.copyfile(described, target / "models" / "model.json")
 
 
 def pack(folder: Path, file: Path) -> None:
@@ -66,7 +68,7 @@ def prove(file: Path, images: Path | None) -> None:
             archive.extractall(empty)
         root = Path(empty) / NAME
         sys.path.insert(0, str(root))  # where MONAI looks for the network when it loads a bundle by name
-        network = monai.bundle.load(NAME, bundle_dir=empty, workflow_type="inference", key_in_ckpt="model")
+        network = monai.bundle.load(NAME, bundle_dir=empty, workflow_type="inference")
         count = sum(parameter.numel() for parameter in network.parameters())
         print(f"monai.bundle.load: {type(network).__name__} with {count:,} parameters")
         if images is None:

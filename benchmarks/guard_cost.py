@@ -37,7 +37,7 @@ def main() -> None:
     from scripts.inference import skipping
     from scripts.networks.improved_unet import ImprovedUNet
     from scripts.phantoms import generate
-    from scripts.training import checkpoint_files
+    from scripts.training import checkpoint_files, weights_info
 
     checked, digested = skipping.find_faults, skipping.sha256_of_files
     with tempfile.TemporaryDirectory() as folder:
@@ -45,9 +45,7 @@ def main() -> None:
         generate.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size))
         names = list(generate.CLASSES)
         network = ImprovedUNet(out_channels=len(names), features=16, dropout=0.3)
-        checkpoint_files.write_checkpoint(
-            {"model": network.state_dict(), "info": {"class_names": names}}, root / "model.pt"
-        )
+        weights_info.write_weights(network.state_dict(), {"class_names": names}, root / "model.pt")
         times: dict[str, list[tuple[float, float]]] = {"with": [], "without": []}
         for _ in range(given.repeats):
             for kind, seconds in times.items():

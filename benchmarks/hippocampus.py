@@ -5,9 +5,10 @@
 DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on. Every part has the
 recipe's number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone.
 `final` and `second`, of the next seed, train on all cases, and have none to be scored on; their weights are left
-together, in half precision, as hippocampus.pt: the file in bundle/models. What was stopped, or is out of its minutes,
-goes on when the same command is given again; what is trained isn't trained again. On a GPU the same commands run there,
-in bf16 where it has that. The table is left beside the parts as hippocampus.md and hippocampus.json.
+together, in half precision, as models/hippocampus.json and the files that it lists: those of bundle/models. What was
+stopped, or is out of its minutes, goes on when the same command is given again; what is trained isn't trained again.
+On a GPU the same commands run there, in bf16 where it has that. The table is left beside the parts as hippocampus.md
+and hippocampus.json.
 """
 
 import argparse
@@ -165,7 +166,8 @@ def main() -> None:
     if SHIPPED.keys() <= {row["part"] for row in rows}:
         from scripts.inference.ensemble import join
 
-        join([given.output / part / "models" / "model.pt" for part in SHIPPED], given.output / "hippocampus.pt")
+        weights = given.output / "models"
+        join([given.output / part / "models" / "model.pt" for part in SHIPPED], weights / "hippocampus.json")
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "hippocampus")
     sys.exit(not whole)

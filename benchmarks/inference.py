@@ -99,7 +99,7 @@ def zoo(data: Path, models: Path, out: Path) -> float:
         torch.device("cpu"), loader, network, inferer=SimpleInferer(), postprocessing=after, amp=False
     )
     began = time.perf_counter()
-    network.load_state_dict(torch.load(models / "model.pt", weights_only=True)["model"])
+    network.load_state_dict(torch.load(models / "model.pt", weights_only=True))
     evaluator.run()
     return time.perf_counter() - began
 
@@ -136,7 +136,7 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     from scripts.phantoms import generate
-    from scripts.training import checkpoint_files
+    from scripts.training.weights_info import write_weights
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -146,7 +146,7 @@ def main() -> None:
             made.run()
             weights = made.parser.get_parsed_content("network").state_dict()
         info = {"class_names": list(generate.CLASSES)}
-        checkpoint_files.write_checkpoint({"model": weights, "info": info}, root / "models" / "model.pt")
+        write_weights(weights, info, root / "models" / "model.pt")
         variants: dict[str, tuple] = {"zoo": (zoo,), "shipped": (shipped,), "fast": (shipped, ["fast.json"])}
         variants["softmax"] = (shipped, ["fast.json"], {"softmax_first": True})
         times: dict[str, list[float]] = {name: [] for name in variants}

@@ -3,8 +3,9 @@
     python benchmarks/kill_training.py [--kills 20] [--save_kills 100] [--disk_full 10] [--flips 300] [--no_overhead]
 
 Runs are killed by SIGKILL at random moments and resumed until they are through; weights, optimiser, best score,
-counters and history must then equal those of a run that nobody touched, to the last bit. tests/test_survival.py does
-less of the same. Everything happens on tiny phantoms in a temporary folder, but for the overhead at full width.
+counters and history must then equal those of a run that nobody touched, to the last bit. A shorter form of this is in
+tests/training/test_survival.py. Everything happens on tiny phantoms in a temporary folder, but for the overhead at
+full width.
 """
 
 import argparse
@@ -29,10 +30,13 @@ from scripts.core.errors import UserError
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.phantoms import generate
 from scripts.training.checkpoint_files import newest_readable, read_checkpoint, write_checkpoint
-from scripts.training.checkpoints import STATES
+from scripts.training.checkpoints import LAST, PREVIOUS
+from scripts.training.weights import read_weights
+from scripts.training.weights_info import info_file, write_weights
 
 TINY = {"spatial_size": [32, 32, 16], "features": 4, "cache_workers": 1, "show_progress": False}
 KILLED = -9
+STATES = (LAST, PREVIOUS)
 KEYS = ["model", "epoch"]
 forked = multiprocessing.get_context("fork")  # everything is imported already: a child starts in a moment
 
@@ -91,13 +95,14 @@ def killed_and_resumed(folder: Path, kills: int, longest: float, seed: int, **ov
 
 def differences(one: Path, two: Path) -> list[str]:
     """What two runs do not share, times aside, in their best and their last checkpoint."""
-    found = []
-    for name in ("model.pt", *STATES):
-        found += [
-            f"{name} {text}"
-            for text in unlike(read_checkpoint(one / "models" / name), read_checkpoint(two / "models" / name))
-        ]
-    return found
+
+    def content(folder: Path, name: str) -> dict:
+        file = folder / "models" / name
+        return read_checkpoint(file) if name in STATES else vars(read_weights(file)) | {"files": None}
+
+    return [
+        f"{name} {text}" for name in ("model.pt", *STATES) for text in unlike(content(one, name), content(two, name))
+    ]
 
 
 def unlike(a, b, name: str = "") -> list[str]:
@@ -116,11 +121,15 @@ def state(epoch: int, size: int = 100_000) -> dict:
     return {"model": {"weight": torch.full((size,), float(epoch))}, "epoch": epoch}
 
 
+def save(folder: Path, epoch: int, size: int = 100_000) -> None:
+    """As an epoch ends: the best weights with their description, then the checkpoint to resume from."""
+    write_weights(state(epoch, size)["model"], {"epoch": epoch}, folder / "model.pt")
+    write_checkpoint(state(epoch, size), folder / LAST, folder / PREVIOUS)
+
+
 def save_for_ever(folder: str, first: int, done) -> None:
-    """As an epoch ends: the best weights, then the state, then the next epoch."""
     for epoch in range(first, 1_000_000):
-        write_checkpoint(state(epoch), Path(folder) / "model.pt")
-        write_checkpoint(state(epoch), Path(folder) / STATES[0], Path(folder) / STATES[1])
+        save(Path(folder), epoch)
         done.value = epoch
 
 
@@ -128,14 +137,13 @@ def kills_while_saving(folder: Path, kills: int, seed: int, longest: float = 0.1
     """Kills a process that does nothing but save; all in one folder, so that what a kill leaves meets the next one.
 
     Returns:
-        How often a whole state was there afterwards, not older than the last one that was completely saved.
+        How often complete files were there afterwards, not older than the last ones that were completely saved.
     """
     folder.mkdir(parents=True, exist_ok=True)
     moments, held = random.Random(seed), 0
     done = forked.Value("l", 0, lock=False)
     for epoch in (1, 2):
-        write_checkpoint(state(epoch), folder / "model.pt")
-        write_checkpoint(state(epoch), folder / STATES[0], folder / STATES[1])
+        save(folder, epoch)
     done.value = 2
     for _ in range(kills):
         before = done.value
@@ -151,13 +159,14 @@ def kills_while_saving(folder: Path, kills: int, seed: int, longest: float = 0.1
 
 
 def holds(folder: Path, epoch: int) -> bool:
-    """Whether the best weights and a state are whole, of one epoch each, and of this one or a later."""
+    """Whether weights and a checkpoint are complete, of one epoch each, described as such, and not older than this."""
     try:
         _, last = newest_readable([file for name in STATES if (file := folder / name).is_file()], KEYS)
-        found = [last, read_checkpoint(folder / "model.pt")]
+        best = read_weights(folder / "model.pt")
     except UserError:
         return False
-    return all(one["epoch"] >= epoch and bool((one["model"]["weight"] == one["epoch"]).all()) for one in found)
+    found = [(last["epoch"], last["model"]), (best.info["epoch"], best.networks[0])]
+    return not best.notes and all(of >= epoch and bool((weights["weight"] == of).all()) for of, weights in found)
 
 
 def write_with_a_limit(folder: str, limit: int) -> None:
@@ -195,7 +204,7 @@ def failing_calls(folder: Path, points: int) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     held = 0
     for epoch in (1, 2):
-        write_checkpoint(state(epoch), folder / STATES[0], folder / STATES[1])
+        save(folder, epoch)
     real = {name: getattr(os, name) for name in ("fsync", "replace")}
     for point in range(1, points + 1):
         calls = 0
@@ -211,37 +220,44 @@ def failing_calls(folder: Path, points: int) -> int:
         try:
             for name in real:
                 setattr(os, name, lambda *args, name=name: full(name, *args))
-            write_checkpoint(state(3), folder / STATES[0], folder / STATES[1])
+            save(folder, 3)
         except UserError as error:
             told = len(str(error).splitlines()) == 1 and "No space left" in str(error)
         finally:
             for name, function in real.items():
                 setattr(os, name, function)
-        _, saved = newest_readable([file for name in STATES if (file := folder / name).is_file()], KEYS)
-        held += told and saved["epoch"] in (2, 3)
-        write_checkpoint(state(2), folder / STATES[0], folder / STATES[1])
+        held += told and holds(folder, 2)
+        save(folder, 2)
     return held
 
 
-def flips(folder: Path, count: int, seed: int) -> tuple[int, int]:
-    """Single bits turned around in a checkpoint: how many were refused by the digest, and how many without it."""
-    folder.mkdir(parents=True, exist_ok=True)
+def flips(folder: Path, count: int, seed: int) -> tuple[int, int, int]:
+    """Single bits turned around in a file of weights.
+
+    Returns:
+        How many were refused with `model.json` beside the file; how many without it; and how many of the others
+        were read without it as exactly the weights that were written.
+    """
     network = ImprovedUNet(features=1, levels=3, out_channels=2)
-    write_checkpoint({"model": network.state_dict()}, folder / "model.pt")
-    whole = (folder / "model.pt").read_bytes()
-    (folder / "bare").mkdir(exist_ok=True)
-    places, refused = random.Random(seed), {True: 0, False: 0}
+    described, bare = folder / "model.pt", folder / "bare" / "model.pt"
+    write_weights(network.state_dict(), {}, described)
+    whole = described.read_bytes()
+    bare.parent.mkdir(parents=True, exist_ok=True)
+    places, refused, same = random.Random(seed), {described: 0, bare: 0}, 0
     for _ in range(count):
         bit = places.randrange(8 * len(whole))
         broken = bytearray(whole)
         broken[bit // 8] ^= 1 << bit % 8
-        for digest, file in ((True, folder / "model.pt"), (False, folder / "bare" / "model.pt")):
+        for file in refused:
             file.write_bytes(broken)
             try:
-                read_checkpoint(file)
+                found = read_weights(file).networks[0]
             except UserError:
-                refused[digest] += 1
-    return refused[True], refused[False]
+                refused[file] += 1
+            else:
+                same += file == bare and not unlike(dict(found), dict(network.state_dict()))
+    assert info_file(described).is_file() and not info_file(bare).exists()
+    return refused[described], refused[bare], same
 
 
 def overhead(folder: Path, repeats: int = 5) -> tuple[float, float]:
@@ -251,12 +267,12 @@ def overhead(folder: Path, repeats: int = 5) -> tuple[float, float]:
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    model = {"model": network.state_dict()}
-    last = {**model, "optimizer": optimizer.state_dict()}
+    model = network.state_dict()
+    last = {"model": model, "optimizer": optimizer.state_dict()}
     times: dict[str, list[float]] = {"safe": [], "plain": []}
     for _ in range(repeats):
         began = time.perf_counter()
-        write_checkpoint(model, folder / "model.pt")
+        write_weights(model, {}, folder / "model.pt")
         write_checkpoint(last, folder / STATES[0], folder / STATES[1])
         middle = time.perf_counter()
         for content, name in ((model, "plain_model.pt"), (last, "plain_last.pt")):
@@ -303,13 +319,16 @@ def main() -> None:
                 print(*found[:5], sep="\n", end="\n" if found else "")
             lines.append((f"runs killed {hits} times, {workers} workers", f"{equal} of {runs} runs end bit-identical"))
         held = kills_while_saving(folder / "saving", given.save_kills, given.seed)
-        lines.append(("kills inside saving", f"{held} of {given.save_kills} leave a whole state and whole weights"))
+        lines.append(("kills inside saving", f"{held} of {given.save_kills} leave complete weights and a checkpoint"))
         held = full_disks(folder / "full", given.disk_full)
         lines.append(("file cut off by the kernel", f"{held} of {given.disk_full} told in one line, all as it was"))
         held = failing_calls(folder / "calls", given.disk_full)
-        lines.append(("disk full at a later call", f"{held} of {given.disk_full} told in one line, a whole state left"))
-        refused, bare = flips(folder / "flips", given.flips, given.seed)
-        lines.append(("flipped bits", f"{refused} of {given.flips} refused ({bare} without the digest)"))
+        lines.append(
+            ("disk full at a later call", f"{held} of {given.disk_full} told in one line, a complete checkpoint left")
+        )
+        refused, bare, same = flips(folder / "flips", given.flips, given.seed)
+        without = f"without model.json {bare}, and {same} change no weight"
+        lines.append(("flipped bits", f"{refused} of {given.flips} refused ({without})"))
         if not given.no_overhead:
             safe, plain = overhead(folder)
             lines.append(("saving an epoch at full width", f"{safe:.2f} s, without safeguards {plain:.2f} s"))

@@ -12,7 +12,8 @@ import torch
 from conftest import BUNDLE, CONFIGS, ROOT
 from helpers import stubs
 
-from scripts.training.checkpoint_files import read_checkpoint, write_checkpoint
+from scripts.training.weights import read_weights
+from scripts.training.weights_info import write_weights
 
 NAMES = [f"hippocampus_{n:03}" for n in range(1, 9)]
 
@@ -71,7 +72,7 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
         script.work("fold0", Namespace(**{**vars(given), "seed": 4}), time.monotonic() + 9)
 
 
-def test_the_networks_on_all_cases_are_left_in_one_file(script, data, tmp_path, monkeypatch):
+def test_the_networks_on_all_cases_are_left_as_files_and_their_list(script, data, tmp_path, monkeypatch):
     """In half precision, counters as they are, once both are there."""
     monkeypatch.setattr(script, "execute", lambda *_: True)
     out, weights = tmp_path / "out", {}
@@ -80,15 +81,13 @@ def test_the_networks_on_all_cases_are_left_in_one_file(script, data, tmp_path, 
         (out / part / "models").mkdir(parents=True)
         (out / part / "run").mkdir()
         (out / part / "run" / "history.csv").write_text("epoch,seconds\n1,60\n")
-        write_checkpoint(
-            {"model": weights[part], "info": {"class_names": ["background"]}}, out / part / "models" / "model.pt"
-        )
+        write_weights(weights[part], {"class_names": ["background"]}, out / part / "models" / "model.pt")
         monkeypatch.setattr(sys, "argv", ["-", str(data), "--parts", part, "--output", str(out)])
         with pytest.raises(SystemExit) as ended:
             script.main()
-        assert not ended.value.code and (out / "hippocampus.pt").is_file() is (part == "second")
-    content = read_checkpoint(out / "hippocampus.pt")
-    for found, expected in zip([content["model"], *content["more"]], weights.values(), strict=True):
+        assert not ended.value.code and (out / "models" / "hippocampus.json").is_file() is (part == "second")
+    content = read_weights(out / "models" / "hippocampus.json")
+    for found, expected in zip(content.networks, weights.values(), strict=True):
         assert torch.equal(found["weight"], expected["weight"].half()) and found["steps"].dtype == torch.int64
     assert "| second, all cases | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
 

@@ -26,6 +26,7 @@ from scripts.phantoms import generate
 from scripts.report import commands
 from scripts.report.measures import MEASURES
 from scripts.run import command_line
+from scripts.training.weights import read_weights
 
 EVALUATE = ["train.json", "evaluate.json"]
 
@@ -258,11 +259,11 @@ def test_training_leaves_its_record(trained):
 
 
 def test_best_checkpoint_is_the_best_epoch(trained):
-    saved = torch.load(trained / "models" / "model.pt", weights_only=True)
+    saved = read_weights(trained / "models" / "model.pt")
     scores = [float(row["val_mean_dice"]) for row in rows(trained / "history.csv")]
-    assert saved["info"]["score"] == pytest.approx(max(scores), abs=1e-4)
-    assert saved["info"]["class_names"] == read("train.json")["class_names"]
-    assert "phantoms" in saved["info"]["trained_on"]
+    assert saved.info["score"] == pytest.approx(max(scores), abs=1e-4)
+    assert saved.info["class_names"] == read("train.json")["class_names"]
+    assert "phantoms" in saved.info["trained_on"]
 
 
 def test_tensorboard_has_curves_and_pictures(trained):
@@ -316,10 +317,10 @@ def test_resumed_run_equals_an_unbroken_one(files, workers, phantoms, tmp_path):
     run("train", files, epochs=4, resume=True, **common, **runs["broken"])
     assert losses(tmp_path / "whole") == losses(tmp_path / "broken")
     for name in ("model.pt", "last.pt"):
-        whole, broken = (torch.load(r["ckpt_dir"] / name, weights_only=True) for r in runs.values())
-        assert whole["info"] == broken["info"]
-        for key in whole["model"]:
-            assert torch.equal(whole["model"][key], broken["model"][key]), key
+        whole, broken = (read_weights(r["ckpt_dir"] / name) for r in runs.values())
+        assert whole.info == broken.info
+        for key, value in whole.networks[0].items():
+            assert torch.equal(value, broken.networks[0][key]), key
 
 
 def test_same_seed_same_curve(trained, phantoms, tmp_path):
@@ -361,6 +362,9 @@ def test_infinite_loss_stops_in_one_line_and_keeps_the_weights(phantoms, tmp_pat
     folder = {"output_dir": tmp_path, "ckpt_dir": tmp_path}
     run("train", ["train.json"], dataset_dir=phantoms, epochs=1, **folder)
     given = {"dataset_dir": phantoms, "epochs": 2, "resume": True, "loss::lambda_ce": float("inf")}
+    with pytest.raises(UserError, match="loss::lambda_ce was 0.2, is inf"):
+        run("train", ["train.json"], **given, **folder)
+    given["resume_changed"] = True
     with pytest.raises(UserError, match="loss is nan|loss is inf") as error:
         run("train", ["train.json"], **given, **folder)
     assert "\n" not in str(error.value)

@@ -1,6 +1,7 @@
 """MONAI's own verbs on the shipped files: metadata, network shapes, TorchScript and ONNX, all offline."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -26,8 +27,21 @@ def network(checkpoint):
     made = workflow("infer", ["inference.json"], **SMALL)
     made.initialize()
     net = made.parser.get_parsed_content("network_def")
-    net.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    net.load_state_dict(torch.load(checkpoint, weights_only=True))
     return net.eval()
+
+
+def test_the_weights_load_by_name_of_the_bundle(checkpoint, network, tmp_path):
+    """`monai.bundle.load` and whatever else expects a plain state dict: nobody names a key in the file."""
+    root = tmp_path / "bundle"
+    shutil.copytree(BUNDLE, root, ignore=shutil.ignore_patterns("models", "output", "predictions", "__pycache__"))
+    (root / "models").mkdir()
+    shutil.copyfile(checkpoint, root / "models" / "model.pt")
+    override = {"features": 4, "dropout": 0.0}
+    found = bundle.load("bundle", bundle_dir=str(tmp_path), workflow_type="inference", net_override=override)
+    assert type(found).__name__ == "ImprovedUNet"
+    for name, value in network.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value)
 
 
 def test_metadata_is_valid():
@@ -50,9 +64,7 @@ def test_network_in_and_out(tmp_path):
 @pytest.mark.parametrize("shape", [(1, 1, 32, 32, 16), (2, 1, 48, 32, 32)])
 def test_torchscript_export_equals_the_network(shape, checkpoint, network, tmp_path):
     file = tmp_path / "model.ts"
-    bundle.ckpt_export(
-        net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint), key_in_ckpt="model", **FILES, **SMALL
-    )
+    bundle.ckpt_export(net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint), **FILES, **SMALL)
     exported = torch.jit.load(file)
     image = torch.randn(shape)
     with torch.no_grad():
@@ -64,7 +76,7 @@ def test_onnx_export_equals_the_network(checkpoint, network, tmp_path):
     file = tmp_path / "model.onnx"
     logging.getLogger("onnxscript").setLevel(logging.ERROR)
     bundle.onnx_export(
-        net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint), key_in_ckpt="model",
+        net_id="network_def", filepath=str(file), ckpt_file=str(checkpoint),
         input_shape=[1, 1, 32, 32, 32], **FILES, **SMALL,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])

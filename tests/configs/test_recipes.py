@@ -151,7 +151,6 @@ def test_export(trained):
         net_id="network_def",
         filepath=str(file),
         ckpt_file=str(folder / "out" / "model.pt"),
-        key_in_ckpt="model",
         meta_file="configs/metadata.json",
         config_file=[f"configs/{name}.json" for name in ("inference", recipe)],
         **RECIPES[recipe][1],
@@ -159,7 +158,7 @@ def test_export(trained):
     run = made("infer", recipe, **paths)
     run.initialize()
     network = run.parser.get_parsed_content("network_def").eval()
-    network.load_state_dict(torch.load(folder / "out" / "model.pt", weights_only=True)["model"])
+    network.load_state_dict(torch.load(folder / "out" / "model.pt", weights_only=True))
     x = torch.rand(1, run.parser.get_parsed_content("in_channels"), *RECIPES[recipe][1]["spatial_size"])
     assert torch.allclose(torch.jit.load(str(file)).eval()(x), network(x), atol=1e-4)
 

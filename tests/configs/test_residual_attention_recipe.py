@@ -171,7 +171,7 @@ def test_a_run_from_training_to_label_maps(trained, phantoms, tmp_path):
     }  # fmt: skip
     assert json.loads((trained / "class_weights.json").read_text())["labels"] == 6
     saved = torch.load(trained / "models" / "last.pt", weights_only=True)
-    assert saved["fingerprint"]["crop_share"] == 0.8 and saved["fingerprint"]["widths"] == [16, 32]
+    assert saved["identity"]["knobs"]["crop_share"] == 0.8 and saved["identity"]["knobs"]["widths"] == [16, 32]
     paths = {"ckpt_dir": trained / "models", "base": TINY}
     run("evaluate", FILES["evaluate"], dataset_dir=phantoms, output_dir=trained, **paths)
     assert len(measured(trained / "metrics.csv")) == 2

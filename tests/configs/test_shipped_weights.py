@@ -1,5 +1,6 @@
-"""The weights that come with the bundle: small, whole, honest on what they are, and used by their recipe."""
+"""The weights that come with the bundle: small, intact, described, and used by their recipe."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -7,32 +8,41 @@ import subprocess
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from conftest import BUNDLE, ROOT, run
 
 from scripts.data.label_maps import read_labels
-from scripts.training.checkpoint_files import digest_file, read_checkpoint
+from scripts.training.weights import read_weights
 
-FILE = BUNDLE / "models" / "hippocampus.pt"
+FILE = BUNDLE / "models" / "hippocampus.json"
+SHA256 = [  # of the weights that docs/hippocampus.md reports on
+    "dc32df08b1f095197363d06a3f500cd9dcda9e09036904295de18e3c675d3fa7",
+    "140388b2bef054b539be12f344ade9f31f418e803ebbc758869204840d32fd5f",
+]
 CLASSES = ["background", "anterior", "posterior"]
 
 
 def test_they_are_small_whole_and_say_what_they_are():
-    assert FILE.stat().st_size < 25e6
-    check = ["sha256sum", "-c", digest_file(FILE).name]
-    assert subprocess.run(check, cwd=FILE.parent, capture_output=True).returncode == 0
-    info = read_checkpoint(FILE)["info"]
+    found = read_weights(FILE)
+    assert [hashlib.sha256(file.read_bytes()).hexdigest() for file in found.files] == SHA256
+    assert [entry["sha256"] for entry in json.loads(FILE.read_text())["networks"]] == SHA256
+    assert sum(file.stat().st_size for file in found.files) < 25e6
+    for file in found.files:
+        plain = torch.load(file, weights_only=True)
+        assert all(value.dtype == torch.float16 for value in plain.values())
+    info = found.info
     assert info["class_names"] == CLASSES and "CC-BY-SA 4.0" in info["trained_on"] and "all 208" in info["trained_on"]
 
 
 @pytest.mark.parametrize("document", ["docs/hippocampus.md", "docs/data_license.txt", "models/README.md"])
 def test_their_card_names_data_and_licence(document):
     text = (BUNDLE / document).read_text()
-    assert "Segmentation Decathlon" in text and "CC-BY-SA" in text and "hippocampus.pt" in text
+    assert "Segmentation Decathlon" in text and "CC-BY-SA" in text and "models/hippocampus" in text
 
 
 def test_inference_with_the_recipe_takes_them(tmp_path):
     """A bright tube is no hippocampus, but goes all the way from file to file."""
-    shutil.copytree(FILE.parent, tmp_path / "models", ignore=lambda _, names: {"model.pt", "last.pt"} & set(names))
+    shutil.copytree(FILE.parent, tmp_path / "models", ignore=shutil.ignore_patterns("model.*", "last.*"))
     values = np.random.default_rng(0).normal(100, 10, (37, 52, 34)).astype(np.float32)
     values[14:24, 10:42, 14:22] += 60
     nib.save(nib.Nifti1Image(values, np.diag([1.0, 1.0, 1.0, 1.0])), tmp_path / "tube.nii.gz")
@@ -41,9 +51,9 @@ def test_inference_with_the_recipe_takes_them(tmp_path):
     labels, _ = read_labels(tmp_path / "out" / "tube_seg.nii.gz", CLASSES)
     assert labels.shape == values.shape
     about = dict(json.loads((tmp_path / "out" / "metrics.json").read_text())["about"])
-    assert "Decathlon" in about["Trained on"] and "hippocampus.pt" in about["Checkpoint"]
+    assert "Decathlon" in about["Trained on"] and "hippocampus_2.pt" in about["Checkpoint"]
 
 
 def test_git_keeps_no_other_weights():
     listed = subprocess.run(["git", "ls-files", "*.pt"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    assert listed in ([], ["bundle/models/hippocampus.pt"])
+    assert listed in ([], [f"bundle/models/hippocampus_{number}.pt" for number in (1, 2)])

@@ -13,8 +13,8 @@ from torch import nn
 from scripts.data.label_maps import read_labels
 from scripts.inference.ensemble import Ensemble, MirroredInferer, join, load, match_ensemble
 from scripts.phantoms.generate import CLASSES
-from scripts.training.checkpoint_files import read_checkpoint, write_checkpoint
-from scripts.training.weights import find_weights
+from scripts.training.weights import find_weights, read_weights
+from scripts.training.weights_info import write_weights
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +44,15 @@ def test_members_are_files():
     assert "expected files, --members" in refusal(match_ensemble, weighted(1.0), [])
 
 
-def test_several_networks_in_one_file_are_an_ensemble(tmp_path):
-    """In half precision, which holds these weights exactly; a reader of `model` alone finds the first network."""
+def test_several_networks_in_one_list_are_an_ensemble(tmp_path):
+    """In half precision, which holds these weights exactly; each of their files is a plain state dict."""
     files = [tmp_path / f"{value}.pt" for value in (1.0, 4.0)]
     for file in files:
-        write_checkpoint({"model": weighted(float(file.stem)).state_dict(), "info": {"class_names": ["a", "b"]}}, file)
-    joined, x = tmp_path / "joined.pt", torch.rand(1, 1, 4, 4, 4)
+        write_weights(weighted(float(file.stem)).state_dict(), {"class_names": ["a", "b"]}, file)
+    joined, x = tmp_path / "joined.json", torch.rand(1, 1, 4, 4, 4)
     join(files, joined)
-    content = read_checkpoint(joined)
-    assert content["model"]["weight"].dtype == torch.float16 and content["info"] == {"class_names": ["a", "b"]}
+    content = read_weights(joined)
+    assert content.networks[0]["weight"].dtype == torch.float16 and content.info == {"class_names": ["a", "b"]}
     expected = {str(files[1]): 4.0, str(joined): 2.5, (str(files[0]), str(joined)): 1.75}
     for given, value in expected.items():
         given = given if isinstance(given, str) else list(given)
@@ -60,24 +60,18 @@ def test_several_networks_in_one_file_are_an_ensemble(tmp_path):
         load(given, made, ["a", "b"])
         assert torch.allclose(made(x), value * x.expand(-1, 2, -1, -1, -1))
     alone = weighted(0.0)
-    alone.load_state_dict(content["model"])
+    alone.load_state_dict(torch.load(tmp_path / "joined_1.pt", weights_only=True))
     assert torch.equal(alone(x), weighted(1.0)(x))
 
 
-@pytest.mark.parametrize("more", [5, ["weights"], {"weight": 1}])
-def test_other_things_beside_the_first_network(more, tmp_path):
-    write_checkpoint({"model": weighted(1.0).state_dict(), "more": more}, tmp_path / "model.pt")
-    assert "its key 'more' is no list of weights" in refusal(match_ensemble, weighted(0.0), str(tmp_path / "model.pt"))
-
-
-def test_inference_with_several_networks_in_one_file(members, tmp_path):
+def test_inference_with_several_networks_in_one_list(members, tmp_path):
     """The same maps, but for a voxel in a thousand by half precision, as with the files named one by one."""
     files = [folder / "model.pt" for folder in members]
-    join(files, tmp_path / "joined.pt")
+    join(files, tmp_path / "joined.json")
     maps = []
     for name, patches, given in (
         ("named", ["ensemble.json"], {"members": [str(file) for file in files]}),
-        ("joined", [], {"weights_file": tmp_path / "joined.pt"}),
+        ("joined", [], {"weights_file": tmp_path / "joined.json"}),
     ):
         source, out = members[0] / "datalist.json", tmp_path / name
         run("infer", ["inference.json", *patches], dataset_dir=source, output_dir=out, **given)
@@ -136,12 +130,12 @@ def test_an_ensemble_of_files_that_are_not_there(members, tmp_path):
 
 
 def test_shipped_weights_are_taken_where_none_were_trained(tmp_path):
-    trained, shipped = tmp_path / "model.pt", tmp_path / "shipped.pt"
-    assert find_weights(tmp_path, "shipped.pt") == find_weights(tmp_path) == str(trained)  # told to be missing
+    trained, shipped = tmp_path / "model.pt", tmp_path / "shipped.json"
+    assert find_weights(tmp_path, "shipped.json") == find_weights(tmp_path) == str(trained)  # told to be missing
     shipped.touch()
-    assert find_weights(tmp_path, "shipped.pt") == str(shipped)
+    assert find_weights(tmp_path, "shipped.json") == str(shipped)
     trained.touch()
-    assert find_weights(tmp_path, "shipped.pt") == str(trained)
+    assert find_weights(tmp_path, "shipped.json") == str(trained)
 
 
 def test_the_average_of_the_weights_is_what_is_kept(phantoms, tmp_path):
@@ -149,5 +143,5 @@ def test_the_average_of_the_weights_is_what_is_kept(phantoms, tmp_path):
     given = {**TINY, "dataset_dir": phantoms, "output_dir": tmp_path, "ckpt_dir": tmp_path, "epochs": 1}
     run("train", ["train.json", "strong.json"], **given)
     kept, last = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("model", "last"))
-    assert all(torch.equal(value, last["averaged"][name]) for name, value in kept["model"].items())
-    assert not all(torch.equal(value, last["model"][name]) for name, value in kept["model"].items())
+    assert all(torch.equal(value, last["averaged"][name]) for name, value in kept.items())
+    assert not all(torch.equal(value, last["model"][name]) for name, value in kept.items())

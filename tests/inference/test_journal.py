@@ -8,7 +8,8 @@ import torch
 from conftest import run, workflow
 from helpers import refusal
 
-from scripts.inference.journal import Journal, settings_text
+from scripts.core.describe import settings_text
+from scripts.inference.journal import Journal
 
 
 @pytest.fixture

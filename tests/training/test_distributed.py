@@ -13,7 +13,7 @@ from conftest import BUNDLE, ROOT, TINY, run
 from helpers import measured, rows
 
 from scripts.data import datalist
-from scripts.training.checkpoint_files import digest_file, read_checkpoint
+from scripts.training.checkpoint_files import read_checkpoint
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -117,7 +117,7 @@ def test_processes_leave_together(target, number, phantoms, tmp_path):
         assert set(re.findall(r"exitcode +: (-?\d+)", printed)) == {str(128 + number)}
     last = tmp_path / "models" / "last.pt"
     saved = read_checkpoint(last)["epoch"]
-    assert digest_file(last).is_file() and f"epoch {saved} is saved" in line
+    assert f"epoch {saved} is saved" in line
 
 
 @pytest.mark.slow

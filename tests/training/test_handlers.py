@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from monai.engines.utils import IterationEvents
 from monai.transforms import Compose, RandFlipd, RandGaussianNoised
 from torch.utils.data import RandomSampler
 
-from scripts.training.handlers import Recorder, SeedEachEpoch, StopEarly, StopOnBadLoss
+from scripts.training.handlers import Recorder, SeedEachEpoch, StopEarly, StopOnBadLoss, ValidateEpochs
 
 
 def draws(seed, epochs=2, start=0, workers=0):
@@ -206,3 +207,32 @@ def test_a_run_that_had_stopped_early_does_not_start_again():
     engine.run([0], max_epochs=4)
     assert epochs == []
     assert stopped_after([0.6, 0.4], patience=3, earlier=state)[0] == 2  # more patience, and it goes on
+
+
+def validated(interval: int, epochs: int, stop_after: int | None = None, **options) -> list[int]:
+    """The epochs after which a run validates."""
+    found, engine = [], Engine(lambda *_: None)
+    validate = ValidateEpochs(interval, **options)
+    validate.validator = SimpleNamespace(run=found.append)
+    if stop_after is not None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED(once=stop_after), engine.terminate)
+    validate.attach(engine)
+    engine.run([0, 0], max_epochs=epochs)
+    return found
+
+
+@pytest.mark.parametrize(
+    "interval, epochs, expected",
+    [(1, 3, [1, 2, 3]), (2, 1, [1]), (2, 4, [2, 4]), (2, 5, [2, 4, 5]), (5, 3, [3]), (3, 3, [3])],
+)
+def test_the_last_epoch_is_always_validated(interval, epochs, expected):
+    assert validated(interval, epochs) == expected
+
+
+def test_an_epoch_after_which_a_run_is_ended_is_validated():
+    assert validated(4, 9, stop_after=6) == [4, 6]
+
+
+def test_validation_by_iterations_is_as_in_monai():
+    assert validated(3, 3, epoch_level=False) == [2, 3]  # after the iterations 3 and 6
+    assert validated(2, 2, exec_at_start=True) == [0, 2]

@@ -1,4 +1,4 @@
-"""More than one opinion at inference: several networks, or mirror images of the input."""
+"""Averaging at inference: the scores of several networks, or of mirror images of the input."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -10,8 +10,8 @@ from monai.inferers import Inferer
 from torch import nn
 
 from scripts.core.errors import UserError
-from scripts.training.checkpoint_files import read_checkpoint, write_checkpoint
-from scripts.training.weights import load_weights
+from scripts.training.weights import load_weights, read_weights
+from scripts.training.weights_info import write_ensemble
 
 
 class Ensemble(nn.Module):
@@ -30,22 +30,23 @@ class Ensemble(nn.Module):
 
 
 def match_ensemble(network: nn.Module, weights_file: str | Sequence[str]) -> nn.Module:
-    """What weights are for: the network itself, or an ensemble where a file holds several or several files are named.
+    """The network that weights are for: the given one, or an ensemble of such networks where there are several.
 
     Args:
-        network: gives the kind.
-        weights_file: a file of weights or a list of them; of a file that is missing it is for `load` to speak.
+        network: a network of the kind that the weights are for.
+        weights_file: a file of weights, a JSON file that lists several, or a list of such files. A file that is missing
+            counts as one network here; `load` refuses it.
     """
     if not weights_file:
         raise UserError(f"members is {weights_file!r}: expected files, --members \"['a/model.pt','b/model.pt']\"")
     if not isinstance(weights_file, str):
         return Ensemble([match_ensemble(deepcopy(network), file) for file in weights_file])
-    more = read_checkpoint(Path(weights_file)).get("more", []) if Path(weights_file).is_file() else []
-    return Ensemble([network, *(deepcopy(network) for _ in more)]) if more else network
+    count = len(read_weights(weights_file).networks) if Path(weights_file).is_file() else 1
+    return network if count == 1 else Ensemble([network, *(deepcopy(network) for _ in range(count - 1))])
 
 
 def load(weights_file: str | Sequence[str], network: nn.Module, class_names: list[str]) -> None:
-    """Fills what `as_many_as` has made."""
+    """Fills the network or the ensemble that `match_ensemble` has made."""
     if isinstance(weights_file, str):
         load_weights(weights_file, list(network.members) if isinstance(network, Ensemble) else network, class_names)
     else:
@@ -54,22 +55,26 @@ def load(weights_file: str | Sequence[str], network: nn.Module, class_names: lis
 
 
 def join(files: Sequence[Path], joined: Path) -> None:
-    """Puts the weights of several trainings into one file, in half precision.
+    """Puts the weights of several trainings together, in half precision.
 
-    `model` is the first's, a whole network for whoever reads nothing else; `more` are the others'.
+    Args:
+        files: the weights of one network each.
+        joined: the JSON file that will list them; `NAME_1.pt`, `NAME_2.pt`, ... are written beside it. What it says of
+            classes and training data is taken from the first of the files.
     """
-    found = [read_checkpoint(file) for file in files]
-    states = [{name: w.half() if w.is_floating_point() else w for name, w in one["model"].items()} for one in found]
-    write_checkpoint({**found[0], "model": states[0], "more": states[1:]}, joined)
+    found = [read_weights(file) for file in files]
+    networks = [weights for one in found for weights in one.networks]
+    halves = [{name: w.half() if w.is_floating_point() else w for name, w in one.items()} for one in networks]
+    write_ensemble(halves, found[0].info, joined)
 
 
 class MirroredInferer(Inferer):
-    """The mean of the scores of an image and of its mirror images, if any, each turned back.
+    """The mean of the scores of an image and of its mirror images; each is mirrored back before.
 
     Args:
-        inferer: of MONAI, for each of them.
-        axes: of the image, 0 the first after the channels; with none it is the image alone, with two there are four
-            images, with three eight.
+        inferer: MONAI's inferer for a single image.
+        axes: along which the image is mirrored; 0 is the first axis after the channels. Without any, only the image
+            itself is used; with two axes there are four images, with three eight.
     """
 
     def __init__(self, inferer: Inferer, axes: Sequence[int] = ()):

@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
+from scripts.core.describe import settings_text
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
@@ -125,17 +124,3 @@ class Journal:
                 f"{len(failed)} of {len(self.cases)} cases failed ({names}); the others are complete. {self.file} has "
                 "the reasons; fix or remove these cases and start again with --resume True"
             )
-
-
-def settings_text(value: object, depth: int = 6) -> str:
-    """Returns settings as text. It is the same for equal objects, in this process or in another."""
-    if value is None or isinstance(value, str | int | float | bool | torch.dtype | torch.device | Path):
-        return str(value)
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {settings_text(value, depth)}" for key, value in value.items()) + "}"
-    if isinstance(value, list | tuple | set):
-        return "[" + ", ".join(settings_text(item, depth) for item in value) + "]"
-    if isinstance(value, torch.nn.Module):
-        return repr(value)
-    name = getattr(value, "__qualname__", type(value).__qualname__)
-    return f"{name} {settings_text(vars(value), depth - 1)}" if depth and hasattr(value, "__dict__") else name

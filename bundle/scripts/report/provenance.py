@@ -14,20 +14,20 @@ from monai.utils import ensure_tuple
 from scripts.core.paths import METADATA
 from scripts.data.digests import sha256_of_files
 from scripts.data.slices import is_picture
-from scripts.training.checkpoint_files import read_checkpoint
+from scripts.training.weights import read_weights
 
 
 def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[list[list[str]], dict]:
-    """Lines on network and weights, and what travels with the weights: the first ones' where there are several."""
-    files = ensure_tuple(weights)
-    info = read_checkpoint(Path(files[0])).get("info", {})
+    """Lines on the network and its weights, and what is known of the weights; of several files, of the first."""
+    found = [read_weights(file) for file in ensure_tuple(weights)]
+    info = found[0].info
     parameters = sum(p.numel() for p in network.parameters())
     epoch = f", epoch {info['epoch']}" if "epoch" in info else ""
     epoch += f", validation Dice {info['score']:.4f}" if info.get("score", -1) >= 0 else ""
     lines = [
         ["Model", f"{type(network).__name__}, {parameters:,} parameters"],
         ["Trained on", f"{info.get('trained_on', 'unknown data')}{epoch}"],
-        *(["Checkpoint", f"{file}, sha256 {sha256_of_files(file)}"] for file in files),
+        *(["Checkpoint", f"{file}, sha256 {sha256_of_files(file)}"] for one in found for file in one.files),
     ]
     return lines, info
 

@@ -17,6 +17,7 @@ from scripts.core.paths import CONFIGS
 from scripts.run.configuration import current_parser, value_of
 
 SCHEMA = CONFIGS / "knobs.schema.json"
+NOT_SHAPING = {"data", "inference", "run", "machine", "paths"}  # groups of knobs that change no step of a training
 TYPES = {  # of JSON: what they are in Python, and in words
     "integer": (int, "a whole number"),
     "number": (int | float, "a number"),
@@ -33,12 +34,17 @@ def rules() -> dict[str, dict]:
     return json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
 
 
-def check_configuration() -> None:
-    """Checks every knob of the configuration that this is a component of."""
+def check_configuration() -> dict[str, object]:
+    """Checks every knob of the configuration that this is a component of, and returns the values by name."""
     parser = current_parser()
-    for name in rules():
-        if name in parser.config:
-            check({name: value_of(parser, name)})
+    values = {name: value_of(parser, name) for name in rules() if name in parser.config}
+    check(values)
+    return values
+
+
+def shaping(knobs: Mapping[str, object]) -> dict[str, object]:
+    """The knobs on which the steps of a training depend; the cases in the splits are compared by themselves."""
+    return {name: value for name, value in knobs.items() if rules().get(name, {}).get("group") not in NOT_SHAPING}
 
 
 def check(knobs: Mapping[str, object]) -> None:

@@ -1,8 +1,8 @@
-"""Checkpoints on disk: each with its sha256 beside it, replaced so that a kill at any instant leaves a whole one.
+"""Reading and writing torch files safely: written in one step, and checked for damage when they are read.
 
-A file and its digest are two names, and two names can't change in one step. So the digest of what is to come is written
-first, under a name of its own (`.model.pt.sha256.next`); then the file takes its place, then the digest. A reader takes
-a file that agrees with either of the two.
+A file that torch saves is a zip archive, and a zip archive holds a checksum of each of its parts. So damage to the
+content is noticed without any further file. A file takes its place in one step, so a kill at any instant leaves either
+the old file or the new one.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ import io
 import logging
 import os
 import pickle
-import re
 import warnings
 import zipfile
 from pathlib import Path
@@ -18,179 +17,150 @@ from pathlib import Path
 import torch
 
 from scripts.core.errors import UserError
-from scripts.core.files import atomic_write, explain_full_disk, replace_file, sync_folder, unused_name
+from scripts.core.files import atomic_write, explain_full_disk, replace_file, unused_name
 
 logger = logging.getLogger(__name__)
 
 
-def digest_file(file: Path) -> Path:
-    """`model.pt.sha256`, in the format of sha256sum, so that `sha256sum -c` reads it."""
-    return file.with_name(f"{file.name}.sha256")
-
-
-def pending_file(file: Path) -> Path:
-    return file.with_name(f".{file.name}.sha256.next")
-
-
 def write_checkpoint(content: dict, file: Path, previous: Path | None = None) -> None:
-    """Writes a checkpoint and its digest.
+    """Writes a file that torch can load.
 
     Args:
         content: what `torch.save` takes.
-        file: its place.
-        previous: the name under which the file that is there now is kept.
+        file: where it is written.
+        previous: the name that the present file at this place is given, so that it is kept.
     """
-    buffer = io.BytesIO()  # torch turns an error of the disk into one of its own, and the size must be known for ours
+    write_bytes(serialised(content), file, previous)
+
+
+def serialised(content: dict) -> bytes:
+    """A checkpoint as bytes: their number and their sha256 are needed before they are on disk."""
+    buffer = io.BytesIO()
     torch.save(content, buffer)
-    data = buffer.getbuffer()
-    with explain_full_disk(file, len(data)):
-        with atomic_write(file, len(data)) as partial:
-            with partial.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())  # whole does so too, but the names below must not move before
-            announce(file, hashlib.sha256(data).hexdigest())
-            if previous is not None and file.is_file():
-                rename(file, previous)
-        replace_file(pending_file(file), digest_file(file))
+    return buffer.getvalue()
 
 
-def announce(file: Path, digest: str) -> None:
-    """Lets readers take a file of this digest from now on, beside the one that is there."""
-    with atomic_write(pending_file(file)) as partial:
-        partial.write_text(f"{digest}  {file.name}\n", encoding="utf-8")
+def write_bytes(data: bytes, file: Path, previous: Path | None = None) -> None:
+    """Writes a file in one step; the present file at this place may be kept under the name `previous`."""
+    with explain_full_disk(file, len(data)), atomic_write(file, len(data)) as partial:
+        with partial.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())  # before the present file is renamed, the new one must be complete on disk
+        if previous is not None and file.is_file():
+            replace_file(file, previous)
+            old_digest(previous).unlink(missing_ok=True)
+    old_digest(file).unlink(missing_ok=True)
 
 
-def rename(file: Path, target: Path) -> None:
-    """Moves a checkpoint with its digest; the digest of `file` stays, for whatever takes that name next."""
-    known = recorded(digest_file(file))
-    if known is None:
-        digest_file(target).unlink(missing_ok=True)  # else the old digest would speak against the new file
-        replace_file(file, target)
-    else:
-        announce(target, known)
-        replace_file(file, target)
-        replace_file(pending_file(target), digest_file(target))
+def old_digest(file: Path) -> Path:
+    """`model.pt.sha256`, which earlier versions wrote; it is deleted when the file that it describes is replaced."""
+    return file.with_name(f"{file.name}.sha256")
 
 
 def rename_previous(file: Path) -> None:
-    """`scripts.core.files.rename_previous` for a checkpoint and its digest."""
+    """Renames the checkpoint of an earlier run, `last.pt` to `last.1.pt` and so on."""
     if file.exists():
-        clean_up_after_kill(file)
         kept = unused_name(file)
-        rename(file, kept)
+        replace_file(file, kept)
         logger.info(f"{file} of an earlier run is kept as {kept.name}")
-    digest_file(file).unlink(missing_ok=True)
+    old_digest(file).unlink(missing_ok=True)
 
 
 def clean_up_after_kill(file: Path) -> None:
-    """Clears up what a killed run left beside a checkpoint. Only for a run that holds the folder's lock."""
-    pending = pending_file(file)
-    for name in (file.name, digest_file(file).name, pending.name):
-        for rest in file.parent.glob(f".{name}.*.partial"):
-            rest.unlink(missing_ok=True)
-    if pending.exists():
-        if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == recorded(pending):
-            replace_file(pending, digest_file(file))
-        else:
-            pending.unlink()
-            sync_folder(file.parent)
+    """Deletes unfinished files that a killed run has left. Only for a run that has locked the folder."""
+    for rest in file.parent.glob(f".{file.name}.*.partial"):
+        rest.unlink(missing_ok=True)
 
 
-def recorded(file: Path) -> str | None:
-    """The digest that a `.sha256` file holds; an empty text where it holds none, None where there is no such file."""
-    try:
-        found = re.match(r"[0-9a-f]{64}(?=\s|$)", file.read_text(encoding="ascii", errors="replace").strip().lower())
-    except FileNotFoundError:
-        return None
-    return found[0] if found else ""
-
-
-def digests(file: Path) -> set[str]:
-    """What a reader takes: in this order, because a writer moves the pending digest to the other name."""
-    found = (recorded(name(file)) for name in (pending_file, digest_file))
-    return {digest for digest in found if digest is not None}
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def read_checkpoint(file: Path) -> dict:
-    """Reads a checkpoint by `weights_only`, which runs no code, after its digest has been compared.
+    """Reads a file that torch has saved. No code that it may contain is run.
 
     Raises:
-        UserError: the file is something else, not whole, not what its digest says, or holds no weights.
+        UserError: the file is of another kind, incomplete or damaged, or holds other things than tensors and values.
     """
     file = Path(file)
-    expected = digests(file)
-    data = file.read_bytes()
-    expected |= digests(file)  # a training run may have replaced the file in between
+    return parse_checkpoint(file.read_bytes(), file)
+
+
+def parse_checkpoint(data: bytes, file: Path) -> dict:
+    """The content of a torch file from its bytes; `file` is its name for the messages."""
     refuse_other_kinds(file, data)
-    found = hashlib.sha256(data).hexdigest()
-    if expected and found not in expected:
-        said = f"says {min(expected)[:16]}..." if any(expected) else "holds no sha256"
-        raise UserError(
-            f"{file}: its sha256 is {found[:16]}..., {digest_file(file).name} {said}; one of them changed since they "
-            "were written: fetch or train it again, or delete the .sha256 to take the file on trust"
-        )
+    refuse_damage(file, data)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's advice on a hostile file is not the user's to follow
+            warnings.simplefilter("ignore")  # torch's advice on a hostile file is not for the user to follow
             saved = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is not, or not wholly, a checkpoint
-        kind = type(error).__name__
-        why = (
-            "holds more than plain weights, no code in it was run"
-            if isinstance(error, pickle.UnpicklingError)
-            else kind
-        )
+    except Exception as error:  # torch raises many kinds of errors for a file that is no checkpoint or a damaged one
+        unsafe = isinstance(error, pickle.UnpicklingError)
+        why = "it holds more than tensors and plain values; no code in it was run" if unsafe else type(error).__name__
         raise UserError(f"{file}: not a readable checkpoint ({why}); fetch or train it again") from error
-    if not isinstance(saved, dict) or not isinstance(saved.get("model"), dict):
+    if not isinstance(saved, dict):
         raise UserError(
-            f"{file}: holds no weights under the key 'model'; expected a checkpoint that this bundle's training wrote"
-        )
-    more = saved.get("more", [])
-    if not isinstance(more, list) or not all(isinstance(weights, dict) for weights in more):
-        raise UserError(
-            f"{file}: its key 'more' is no list of weights; expected what scripts/inference/ensemble.py joins"
+            f"{file}: holds a {type(saved).__name__}, expected a dictionary of weights; fetch or train it again"
         )
     return saved
 
 
 def refuse_other_kinds(file: Path, data: bytes) -> None:
-    """Names what often lies where a checkpoint should."""
+    """Says what the file is, for the kinds of files that are often found in place of a checkpoint."""
     start = data[:1000].lstrip().lower()
     if not data:
         found = "an empty file; fetch or train it again"
     elif start.startswith(b"version https://git-lfs"):
-        found = "a Git LFS pointer, not the file it stands for; fetch that with `git lfs pull`"
+        found = "a Git LFS pointer, not the file itself; fetch that with `git lfs pull`"
     elif start.startswith((b"<!doctype html", b"<html")):
-        found = "an HTML page, not a checkpoint; the download went to a login or error page, fetch it again"
-    elif data.startswith(b"PK\3\4") and not has_an_end(data):
+        found = "an HTML page, not a checkpoint; the download returned a login or error page, fetch it again"
+    elif data.startswith(b"PK\3\4") and not has_directory(data):
         found = f"a truncated checkpoint, its end is missing after {len(data):,} bytes; fetch or train it again"
     else:
         return
     raise UserError(f"{file}: {found}")
 
 
-def has_an_end(data: bytes) -> bool:
-    """Whether a zip file has the directory that stands at its end, be it a damaged one."""
+def has_directory(data: bytes) -> bool:
+    """Whether the directory at the end of a zip archive is there, even if it is damaged."""
     try:
         return zipfile.is_zipfile(io.BytesIO(data))
     except zipfile.BadZipFile:
         return True
 
 
+def refuse_damage(file: Path, data: bytes) -> None:
+    """Compares every part of the zip archive with its checksum; torch itself does not, and would load wrong weights."""
+    if not data.startswith(b"PK"):
+        return  # a file of another format, which torch refuses, or one of torch's oldest, which has no checksums
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # zipfile raises many kinds of errors for a damaged archive
+        raise UserError(
+            f"{file}: not a readable checkpoint (the archive is damaged: {type(error).__name__}); "
+            "fetch or train it again"
+        ) from error
+    if damaged is not None:
+        raise UserError(
+            f"{file}: damaged, its part {damaged} does not agree with its checksum; fetch or train it again"
+        )
+
+
 def newest_readable(files: list[Path], keys: list[str]) -> tuple[Path, dict]:
-    """The first of the files that can be read and holds all `keys`; says what is wrong with those before it."""
+    """The first of the files that can be read and holds all `keys`; warns of those before it."""
     wrong = []
     for file in files:
         try:
             saved = read_checkpoint(file)
             missing = [key for key in keys if key not in saved]
             if missing:
-                raise UserError(f"{file}: no state to resume from, it lacks {', '.join(missing)}")
+                raise UserError(f"{file}: a run can't be resumed from it, it lacks {', '.join(missing)}")
         except UserError as error:
             wrong.append(str(error))
             continue
         for message in wrong:
-            logger.warning(f"{message}. Going on from {file.name}")
+            logger.warning(f"{message}. Resuming from {file.name} instead")
         return file, saved
-    raise UserError(f"{' | '.join(wrong)} | no whole state to resume from; leave out --resume to start anew")
+    raise UserError(f"{' | '.join(wrong)} | no complete checkpoint to resume from; leave out --resume to start anew")

@@ -1,4 +1,4 @@
-"""Small handlers of the training loop: seeding, stopping on a bad loss, stopping early."""
+"""Small handlers of the training loop: seeding, validation, stopping on a bad loss, stopping early."""
 
 import math
 import random
@@ -11,16 +11,17 @@ from ignite.engine import Engine, Events
 from ignite.handlers import EarlyStopping
 from monai.data.utils import set_rnd
 from monai.engines.utils import IterationEvents
+from monai.handlers import ValidationHandler
 from torch.utils.data import BatchSampler, Sampler
 
 from scripts.core.errors import UserError
 
 
 class SeedEachEpoch:
-    """Sets every random stream from (seed, epoch), so that a resumed run draws what an unbroken one would have drawn.
+    """Seeds every random generator from (seed, epoch), so that a resumed run draws the same numbers as an unbroken one.
 
-    Dropout and shuffling follow torch's generator, the random transforms their own; a worker process is seeded by
-    MONAI's loader from torch's generator. Under torchrun every process draws its own stream.
+    Dropout and shuffling use torch's generator, and each random transform has its own. MONAI's loader seeds a worker
+    process from torch's generator. Under torchrun every process draws numbers of its own.
     """
 
     def __init__(self, seed: int):
@@ -39,7 +40,9 @@ class SeedEachEpoch:
 
 
 class Recorder:
-    """A sampler that remembers what it drew. A loader keeps this order, however many workers prepare the batches.
+    """A sampler that remembers which indices it drew.
+
+    The loader keeps their order, however many workers prepare the batches.
 
     Args:
         sampler: draws the indices.
@@ -59,8 +62,29 @@ class Recorder:
         return len(self.sampler)
 
 
+class ValidateEpochs(ValidationHandler):
+    """MONAI's ValidationHandler, which validates every `interval` epochs; this one validates the last epoch as well.
+
+    Without it, the epochs after the last multiple of `interval` would have no score and could not become the best
+    model; a run of fewer epochs than `interval` would leave no model at all.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        if not self.epoch_level:
+            super().attach(engine)
+            return
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.validate_if_due)
+        if self.exec_at_start:
+            engine.add_event_handler(Events.STARTED, self)
+
+    def validate_if_due(self, engine: Engine) -> None:
+        is_last = engine.state.epoch == engine.state.max_epochs or engine.should_terminate
+        if is_last or engine.state.epoch % self.interval == 0:
+            self(engine)
+
+
 class StopOnBadLoss:
-    """Ends the run at the first loss that is not finite, before it reaches the weights, and names the cases."""
+    """Ends the run at the first loss that is NaN or infinite, before it changes the weights, and names the cases."""
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -69,7 +93,7 @@ class StopOnBadLoss:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
         batches = getattr(engine.data_loader, "batch_sampler", None)
         if isinstance(batches, BatchSampler) and not isinstance(batches.sampler, Recorder):
-            batches.sampler = Recorder(batches.sampler)  # plain tensors carry no names, and indices cost nothing
+            batches.sampler = Recorder(batches.sampler)  # the images in a batch carry no names
 
     def __call__(self, engine: Engine) -> None:
         loss = engine.state.output["loss"]
@@ -77,12 +101,12 @@ class StopOnBadLoss:
             cases = self.cases(engine)
             raise UserError(
                 f"epoch {engine.state.epoch}, iteration {engine.state.iteration}: the loss is {loss.item()}"
-                f"{' on ' + ', '.join(cases) if cases else ''}, expected a finite number; weights up to the last epoch "
-                "are kept. Look at these images, or lower learning_rate"
+                f"{' on ' + ', '.join(cases) if cases else ''}, expected a finite number; the weights of the "
+                "epochs before are kept. Look at these images, or lower learning_rate"
             )
 
     def cases(self, engine: Engine) -> list[str]:
-        """Files of the current batch; none where the loader or the data set are of another kind."""
+        """The images of the current batch; none if the loader or the data set are of a kind that does not tell them."""
         batches, dataset = getattr(engine.data_loader, "batch_sampler", None), engine.data_loader.dataset
         if not isinstance(getattr(batches, "sampler", None), Recorder):
             return []
@@ -93,12 +117,12 @@ class StopOnBadLoss:
 
 
 class StopEarly(EarlyStopping):
-    """ignite's EarlyStopping, attached to the trainer and read after every validation.
+    """ignite's EarlyStopping, attached to the trainer and applied after every validation.
 
     Args:
         patience: validations without a better score before the run ends; 0 never ends it.
         evaluator: validation engine whose `key_metric` is the score.
-        key_metric: name of the metric, the larger the better.
+        key_metric: name of the metric; a larger value is better.
     """
 
     def __init__(self, patience: int, evaluator: Engine, key_metric: str):
@@ -115,7 +139,7 @@ class StopEarly(EarlyStopping):
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.check)
 
     def load_state_dict(self, state_dict: Mapping) -> None:
-        """As saved; a run that was killed after its last epoch ends here instead of adding another."""
+        """Restores the counter. A run that was killed just before it would have stopped early stops now."""
         super().load_state_dict(state_dict)
         if self.active and self.counter >= self.patience:
             self.trainer.terminate()

@@ -1,4 +1,4 @@
-"""How a training run ends before its time: in one line, with a status that tells why, and with nothing done lost."""
+"""How a training run that is interrupted or fails ends: with one line, an exit status, and no completed epoch lost."""
 
 import logging
 import os
@@ -18,24 +18,25 @@ from scripts.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 
-LOWERED = ("batch_size", "spatial_size", "features")  # what memory goes with
+LOWERED = ("batch_size", "spatial_size", "features")  # lowering one of these saves memory
 NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 LOST_WORKER = re.compile(r"DataLoader worker .*(exited unexpectedly|is killed by signal)")
 
 
 class Interruption:
-    """Leaves in order on SIGTERM and SIGINT, and explains a full memory or disk.
+    """Ends a run cleanly on SIGTERM and SIGINT, and explains errors that mean a full memory or disk.
 
-    A signal lets the current iteration, or the saving of an epoch, come to its end; a second SIGINT does not wait.
-    Nothing is saved then: what lies on disk is the last whole epoch, from which a resumed run repeats the broken one to
-    the last bit. To be attached after everything else, the checkpoints above all.
+    After a signal, the current iteration is completed, or the saving of the current epoch; a second SIGINT does not
+    wait for that. Nothing more is saved then: the last complete epoch is already on disk, and a resumed run repeats
+    the interrupted one with the same results to the last bit. This is attached after everything else, the checkpoints
+    above all.
 
-    Processes of one run leave together, be it that only one of them was asked to: one that left alone would have the
-    others wait for its gradients.
+    The processes of a distributed run end together, even if only one of them received the signal. If one ended alone,
+    the others would wait for its gradients for ever.
 
     Args:
-        checkpoints: asked what is saved, and for the settings to name when memory runs out.
-        evaluator: validation engine; it is left within an epoch, too.
+        checkpoints: knows which epoch is saved, and the settings to lower when memory runs out.
+        evaluator: validation engine; a signal ends it within an epoch, too.
     """
 
     def __init__(self, checkpoints: Checkpoints, evaluator: Engine):
@@ -57,7 +58,7 @@ class Interruption:
 
     def begin(self) -> None:
         self.signal, self.process, self.alone = None, os.getpid(), idist.get_world_size() == 1
-        if threading.current_thread() is threading.main_thread():  # no other may set a signal handler
+        if threading.current_thread() is threading.main_thread():  # Python allows no other to set a signal handler
             self.replaced = {number: signal.signal(number, self.note) for number in (signal.SIGTERM, signal.SIGINT)}
 
     def end(self) -> None:
@@ -65,7 +66,7 @@ class Interruption:
             signal.signal(*self.replaced.popitem())
 
     def note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # a worker inherits the handler; the loader ends its workers itself
+        if os.getpid() != self.process:  # a worker process inherits this handler; the loader ends its workers itself
             return
         again = self.signal is not None
         self.signal = signal.Signals(number)
@@ -73,26 +74,28 @@ class Interruption:
             raise KeyboardInterrupt
 
     def begin_validation(self) -> None:
-        self.shared = idist.all_reduce(self.evaluator.state.epoch_length, "MIN")  # some have a case more than others
+        self.shared = idist.all_reduce(self.evaluator.state.epoch_length, "MIN")  # some processes have one case more
 
     def leave_validation_if_asked(self) -> None:
         if self.evaluator.state.iteration <= self.shared:
             self.leave_if_asked()
 
     def leave_if_asked(self) -> None:
-        """To be called by all processes after the same iterations: it ends them all where one was asked to leave."""
+        """Ends all processes if one of them received a signal. All of them must call this after the same iterations."""
         asked = int(idist.all_reduce(int(self.signal or 0), "MAX"))
         if asked:
             self.signal = signal.Signals(asked)
             raise Stopped(128 + asked)
 
     def explain(self, engine: Engine, error: BaseException) -> None:
-        """Ends the run with what the error means to a user, or with the error itself."""
+        """Raises an error that tells a user what to do, or the error itself where nothing better is known."""
         together = isinstance(error, Stopped) and not self.alone
-        if together:  # a launcher, which ends all once one has left, is not to change the status of the others
+        if together:  # a launcher sends signals once the first process has ended; the others keep their exit status
             self.replaced = dict.fromkeys(self.replaced, signal.SIG_IGN)
         self.end()
-        if self.signal is not None and not isinstance(error, UserError):  # workers that the signal ended fail as well
+        if self.signal is not None and not isinstance(
+            error, UserError
+        ):  # workers that the signal has ended raise errors as well
             if is_main_process():
                 logger.warning(self.farewell())
             if together:
@@ -102,8 +105,8 @@ class Interruption:
             raise UserError(self.too_large(error)) from error
         if isinstance(error, RuntimeError) and LOST_WORKER.search(str(error)):
             raise UserError(
-                f"epoch {engine.state.epoch}: a process that prepares the data was ended from outside "
-                f"({str(error).splitlines()[0][:160]}); mostly memory or shared memory is full: lower num_workers"
+                f"epoch {engine.state.epoch}: a process that prepares the data was killed from outside "
+                f"({str(error).splitlines()[0][:160]}); usually memory or shared memory is full: lower num_workers"
             ) from error
         if isinstance(error, OSError) and error.errno in DISK_FULL:
             raise UserError(disk_full_message(self.checkpoints.dir / (error.filename or "a file"), error)) from error
@@ -113,14 +116,14 @@ class Interruption:
         epoch, saved = self.trainer.state.epoch, self.checkpoints.saved_epoch
         if saved:
             rest = (
-                f"epoch {saved} is saved in {self.checkpoints.dir}; the same command with --resume True goes on from it"
+                f"epoch {saved} is saved in {self.checkpoints.dir}; the same command with --resume True resumes from it"
             )
         else:
-            rest = "no epoch was complete, so nothing is saved; the same command starts anew"
+            rest = "no epoch was complete, so nothing is saved; the same command starts again at epoch 1"
         return f"stopped by {self.signal.name} {'after' if saved == epoch else 'in'} epoch {epoch}: {rest}"
 
     def too_large(self, error: BaseException) -> str:
-        state, settings = self.trainer.state, self.checkpoints.settings
+        state, settings = self.trainer.state, self.checkpoints.identity.knobs
         now = ", ".join(f"{name} (now {settings[name]})" for name in LOWERED if name in settings)
         first = (str(error).splitlines() or [""])[0].split(". ")[0][:120]
         return (
@@ -130,12 +133,12 @@ class Interruption:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """torch has a class of its own for a GPU; on a CPU it is a RuntimeError that only its text tells from others."""
+    """Whether memory was full. On a CPU, torch raises a RuntimeError that differs from others by its text only."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
 
 
 def no_echo(record: logging.LogRecord) -> bool:
-    """Drops ignite's note of an exception: it is raised all the same, and a user reads one line, not two."""
+    """Drops ignite's log line on an exception: the exception is shown anyway, and one line is enough."""
     return "terminating due to exception" not in record.getMessage()

@@ -1,14 +1,41 @@
-"""Trained weights: which file they are in, what they were trained on, and how they get into a network."""
+"""Trained weights: where they are found, how they are read and checked, and how a network is filled with them."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from scripts.core.errors import UserError
-from scripts.training.checkpoint_files import digest_file, digests, read_checkpoint
+from scripts.training.checkpoint_files import parse_checkpoint, sha256
+from scripts.training.weights_info import (
+    NETWORKS,
+    descriptions_of,
+    info_file,
+    is_text_list,
+    matching,
+    read_info,
+    refuse_wrong_types,
+)
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Weights:
+    """What a file of weights holds.
+
+    Args:
+        networks: the state dict of each network; mostly there is one.
+        info: what is known of them: `class_names`, `trained_on`, `ranges`, `epoch`, `score`; each may be missing.
+        files: the files that the weights are in.
+        notes: what a user should be told about the form of the files.
+    """
+
+    networks: list[dict]
+    info: dict
+    files: list[Path]
+    notes: list[str]
 
 
 def find_weights(ckpt_dir: str, shipped: str | None = None) -> str:
@@ -18,11 +45,14 @@ def find_weights(ckpt_dir: str, shipped: str | None = None) -> str:
     return str(Path(ckpt_dir) / shipped if use_shipped else trained)
 
 
-def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], class_names: list[str]) -> None:
-    """Fills one network, or as many as a checkpoint holds, strictly, and says what they were trained on.
+def read_weights(path: str | Path) -> Weights:
+    """Reads weights and what is known of them.
+
+    Args:
+        path: `model.pt`, or a JSON file that lists the weights of several networks.
 
     Raises:
-        UserError: no file there, not a whole checkpoint, other classes, another network.
+        UserError: no file there, no readable weights, not the file that its description speaks of.
     """
     file = Path(path)
     if not file.is_file():
@@ -30,26 +60,123 @@ def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], cl
             f"{file}: no weights there yet; make them with `python -m monai.bundle run training --config_file "
             "configs/train.json --dataset_dir DIR`, or name a folder that holds a model.pt with --ckpt_dir"
         )
-    saved = read_checkpoint(file)
-    if not digests(file):
-        logger.warning(f"{file}: no {digest_file(file).name} beside it; that it is whole is taken on trust")
-    compare_classes(saved, class_names, file, "--weights_file")
-    states = [saved["model"], *saved.get("more", [])]
-    for member, weights in zip(network if isinstance(network, list) else [network], states):
-        load_strictly(member, weights, file)
-    info = saved.get("info", {})
-    logger.info(
-        f"weights: {file}{f', {len(states)} networks' if len(states) > 1 else ''}, "
-        f"trained on {info.get('trained_on', 'unknown data')}"
-        + (f" (epoch {info['epoch']}, validation Dice {info['score']:.3f})" if info.get("score", -1) >= 0 else "")
+    return read_listed(file) if file.suffix == ".json" else read_single(file)
+
+
+def read_listed(file: Path) -> Weights:
+    """The networks that a JSON file lists, each verified by its sha256."""
+    info = dict(read_info(file)[0])
+    networks, files = [], []
+    for entry in info.pop(NETWORKS):
+        member = file.with_name(entry["file"])
+        if not member.is_file():
+            raise UserError(f"{member}: {file.name} lists it, but it is not there; fetch it again")
+        data = member.read_bytes()
+        content = parse_checkpoint(data, member)
+        if (found := sha256(data)) != entry["sha256"]:
+            raise UserError(mismatch(member, found, file.name))
+        networks.append(state_dict_in(content, member))
+        files.append(member)
+    return Weights(networks, info, files, [])
+
+
+def read_single(file: Path) -> Weights:
+    """The weights of one file, verified if their description is beside them."""
+    beside = info_file(file)
+    known = descriptions_of(file)
+    data = file.read_bytes()
+    content = parse_checkpoint(data, file)
+    notes = []
+    if known:
+        digest = sha256(data)
+        # a training run may have replaced both files between the two lines above
+        info = matching(known, file, digest) or matching(descriptions_of(file), file, digest)
+        if info is None:
+            raise UserError(mismatch(file, digest, beside.name))
+        info = {key: value for key, value in info.items() if key != NETWORKS}
+    else:
+        info = {}
+    if "optimizer" not in content and isinstance(content.get("model"), dict):
+        notes.append(f"{file}: of an older version of this bundle, which kept the weights under the key 'model'")
+    elif not known and "optimizer" not in content:
+        notes.append(f"{file}: no {beside.name} beside it that describes it; its sha256 can't be verified")
+    networks = [state_dict_in(content, file), *more_networks(content, file)]
+    return Weights(networks, {**info_in(content, file), **info}, [file], notes)
+
+
+def mismatch(file: Path, found: str, beside: str) -> str:
+    return (
+        f"{file}: its sha256 is {found[:16]}..., {beside} names another; one of the two files has changed since they "
+        f"were written: fetch or train both again, or delete {beside} to use the weights without this check"
     )
 
 
-def compare_classes(saved: dict, class_names: list[str], file: Path, knob: str = "--ckpt_dir") -> None:
-    trained = saved.get("info", {}).get("class_names")
+def state_dict_in(content: dict, file: Path) -> dict:
+    """The weights of a file: all of it, or those under the key `model` in `last.pt` and in older files."""
+    weights = content["model"] if isinstance(content.get("model"), dict) else content
+    wrong = next((name for name, value in weights.items() if not isinstance(value, torch.Tensor)), None)
+    if wrong is not None or not weights:
+        found = f"holds a {type(weights[wrong]).__name__} under the key {wrong!r}" if weights else "holds no weights"
+        raise UserError(f"{file}: {found}, expected a state dict: names and tensors; fetch or train it again")
+    return weights
+
+
+def more_networks(content: dict, file: Path) -> list[dict]:
+    """The further networks of a file of an older version, which kept them under the key `more`."""
+    more = content.get("more", []) if isinstance(content.get("model"), dict) else []
+    if not isinstance(more, list) or not all(isinstance(weights, dict) for weights in more):
+        raise UserError(f"{file}: its key 'more' is no list of weights; fetch or train it again")
+    return [state_dict_in(weights, file) for weights in more]
+
+
+def info_in(content: dict, file: Path) -> dict:
+    """What `last.pt` and files of older versions hold on their weights."""
+    info = content.get("info", {}) if isinstance(content.get("model"), dict) else {}
+    if not isinstance(info, dict):
+        raise UserError(f"{file}: its key 'info' is a {type(info).__name__}, expected a dictionary; train it again")
+    refuse_wrong_types(info, file)
+    return info
+
+
+def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], class_names: list[str]) -> None:
+    """Fills one network, or as many as there are weights for, and says what they were trained on.
+
+    Raises:
+        UserError: no file there, no readable weights, weights for other classes or of another network.
+    """
+    file, found = Path(path), read_weights(path)
+    for note in found.notes:
+        logger.warning(note)
+    compare_classes(found.info.get("class_names"), class_names, file, "--weights_file")
+    members = network if isinstance(network, list) else [network]
+    if len(members) != len(found.networks):
+        raise UserError(f"{file}: holds {len(found.networks)} networks, expected {len(members)}; name another file")
+    for member, weights in zip(members, found.networks):
+        load_strictly(member, weights, file)
+    count = f", {len(found.networks)} networks" if len(found.networks) > 1 else ""
+    logger.info(f"weights: {file}{count}, trained on {origin(found.info, 3)}")
+
+
+def origin(info: dict, digits: int) -> str:
+    """What weights were trained on, in words: the data, the epoch, the validation Dice."""
+    facts = [f"epoch {info['epoch']}"] if "epoch" in info else []
+    facts += [f"validation Dice {info['score']:.{digits}f}"] if info.get("score", -1) >= 0 else []
+    data = " ".join(info.get("trained_on", "unknown data").split())
+    return f"{data} ({', '.join(facts)})" if facts else data
+
+
+def compare_classes(trained: list[str] | None, class_names: list[str], file: Path, knob: str = "--ckpt_dir") -> None:
+    """Refuses weights that were trained for other classes.
+
+    Args:
+        trained: the classes of the weights; None where they are not known, which is only warned of.
+        class_names: the classes of this run.
+        file: of the weights.
+        knob: the option that names another file.
+    """
     if trained is None:
-        logger.warning(f"{file}: carries no class names; they are taken on trust")
-    elif list(trained) != list(class_names):
+        logger.warning(f"{file}: its class names are not known, so they can't be verified; check them yourself")
+    elif not is_text_list(trained) or trained != list(class_names):
         raise UserError(
             f'{file}: trained for the classes {trained}, asked for {list(class_names)}; say --class_names "{trained}", '
             f"or name others with {knob}"
@@ -57,6 +184,7 @@ def compare_classes(saved: dict, class_names: list[str], file: Path, knob: str =
 
 
 def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:
+    """Fills a network; refuses weights that do not fit it name by name and shape by shape."""
     try:
         unwrapped(network).load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -67,4 +195,5 @@ def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:
 
 
 def unwrapped(network: torch.nn.Module) -> torch.nn.Module:
+    """The network itself where it is wrapped for several processes."""
     return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network

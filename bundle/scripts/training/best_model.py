@@ -1,0 +1,95 @@
+"""`model.pt`: the weights of the epoch with the best validation score, or of the last epoch."""
+
+import logging
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from ignite.engine import Engine
+from torch import nn
+
+from scripts.core.errors import UserError
+from scripts.core.processes import is_main_process
+from scripts.training.checkpoint_files import clean_up_after_kill
+from scripts.training.weights import read_weights, unwrapped
+from scripts.training.weights_info import info_file, rename_previous_weights, write_weights
+
+logger = logging.getLogger(__name__)
+
+NONE_YET = {"epoch": 0, "score": -1.0}
+
+
+class BestModel:
+    """Writes `model.pt`, a plain state dict, and `model.json`, which says what is known of it.
+
+    Args:
+        ckpt_dir: folder of both files.
+        network: its weights are kept; of a training that averages weights, the averaged network.
+        evaluator: validation engine.
+        key_metric: name of the evaluator's metric to maximise.
+        info: what is known of the weights: `class_names`, `trained_on`, `ranges`.
+        keep_last: True keeps the weights of the last epoch, whatever its score.
+    """
+
+    def __init__(
+        self,
+        ckpt_dir: str,
+        network: nn.Module,
+        evaluator: Engine,
+        key_metric: str,
+        info: Mapping,
+        keep_last: bool = False,
+    ):
+        self.file = Path(ckpt_dir) / "model.pt"
+        self.network, self.evaluator, self.key_metric = network, evaluator, key_metric
+        self.fixed_info = {**info, "class_names": list(info["class_names"])}
+        self.keep_last = keep_last
+        self.best = dict(NONE_YET)
+
+    @property
+    def info(self) -> dict:
+        return {**self.fixed_info, **self.best}
+
+    def state_dict(self) -> dict:
+        return dict(self.best)
+
+    def load_state_dict(self, state: Mapping) -> None:
+        self.best = dict(state)
+
+    def start_anew(self) -> None:
+        """Renames what an earlier run has left."""
+        rename_previous_weights(self.file)
+
+    def reset_best_if_lost(self) -> None:
+        """For a resumed run: if the best weights so far are lost, the next validated epoch becomes the best."""
+        for file in (self.file, info_file(self.file)):
+            clean_up_after_kill(file)
+        if self.best["epoch"] == 0:
+            return
+        try:
+            read_weights(self.file)
+        except UserError as error:
+            logger.warning(
+                f"the weights of epoch {self.best['epoch']}, the best so far, are lost; the best epoch from here on "
+                f"is kept instead: {error}"
+            )
+            rename_previous_weights(self.file)
+            self.best = dict(NONE_YET)
+
+    def update(self, epoch: int) -> None:
+        """Keeps the weights of this epoch if they are the best so far, or if the last ones are to be kept."""
+        validated = self.evaluator.state.epoch == epoch
+        score = float(self.evaluator.state.metrics.get(self.key_metric, math.nan)) if validated else math.nan
+        if not self.keep_last and not score > self.best["score"]:  # a NaN is never greater
+            return
+        self.best = {"epoch": epoch, "score": NONE_YET["score"] if math.isnan(score) else score}
+        if is_main_process():
+            write_weights(unwrapped(self.network).state_dict(), self.info, self.file)
+
+    def summary(self) -> str:
+        """Which weights are kept, and where."""
+        if self.best["epoch"] == 0:
+            return f"no epoch has a validation score, so there is no {self.file.name}"
+        if self.keep_last:
+            return f"the weights of epoch {self.best['epoch']} are in {self.file}"
+        return f"best {self.key_metric} {self.best['score']:.4f} at epoch {self.best['epoch']}, weights in {self.file}"
