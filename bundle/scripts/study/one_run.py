@@ -26,11 +26,11 @@ POINTER = "--debug True prints"  # in the line that says where a traceback is
 COMPONENT = re.compile(r"^\w+: (given |\w+ is )")  # the line on the component that could not be made
 
 
-class RunFailed(Exception):
+class RunFailed(Exception):  # noqa: N818
     """A run that came to nothing; the message is the reason."""
 
 
-class RunStopped(Exception):
+class RunStopped(Exception):  # noqa: N818
     """A run that was told to stop, to be gone on with."""
 
 

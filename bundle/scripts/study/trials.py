@@ -117,7 +117,7 @@ def work(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: Runs) -
             return one_run(trial, folder, knobs, runs, slots)
         except (RunFailed, RunStopped, optuna.TrialPruned):
             raise
-        except BaseException as error:  # Optuna's threads would swallow it
+        except BaseException as error:  # noqa: B036 - Optuna's threads would swallow it
             broken.append(error)
             raise RunStopped() from error
 
