@@ -82,7 +82,8 @@ def check(
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
     files, read = facts_of(paths, Path(output_dir) / MEMORY if output_dir else None, workers, fresh)
-    errors, warnings, sound, unscored = leaks(listed), [], [], {}
+    errors, warnings, sound = leaks(listed), [], []
+    unscored: dict = {}
     for case in listed:
         found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
@@ -153,7 +154,7 @@ def stop_on_errors(
     for case in (case for split in splits for case in data.get(split, [])):
         refuse_unread(case["image"], reader)
     began = time.perf_counter()
-    options = {} if labelled is None else {"labelled": labelled}
+    options: dict = {} if labelled is None else {"labelled": labelled}
     found = check(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
     file = write(found, class_names, output_dir)
     for kind, texts in (("warning", found.warnings), ("error", found.errors)):
@@ -173,7 +174,7 @@ def leaks(cases: Sequence[Case]) -> list[str]:
     first = {case.image: case for case in reversed(cases)}.values()  # an image listed twice is refused as such
     content = {split: [case._asdict() for case in first if case.split == split] for split in lists.SPLITS}
     try:
-        lists.refuse_leaks(content, "the lists")
+        lists.refuse_leaks(content, Path("the lists"))
     except UserError as error:
         return [str(error)]
     return []

@@ -9,7 +9,7 @@ import os
 import stat
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -107,14 +107,15 @@ class Copying:
 
 def read(path: Path, compressed: bool, size: int, kept: dict | None) -> dict:
     """Header, voxels and what comes after them."""
-    with path.open("rb") as stream:
-        header = read_header(stream.read(START), compressed)
+    with path.open("rb") as file:
+        header = read_header(file.read(START), compressed)
     facts = grid(header)
     offset = header.get_data_offset()
     promised = offset + voxels(facts["shape"]) * header.get_data_dtype().itemsize
     # Incompressible voxels grow by less than a hundredth; a file beyond that would be unpacked for nothing.
     if size > 1.01 * promised + START if compressed else not 0 <= size - promised <= SLACK:
         refuse(f"found {size} bytes, expected {promised} by its header; copy or write it again")
+    stream: Any
     with path.open("rb") as file:
         stream = GzipReader(file) if compressed else file
         if kept is not None and promised <= LARGEST_KEPT:
@@ -126,7 +127,7 @@ def read(path: Path, compressed: bool, size: int, kept: dict | None) -> dict:
         refuse(f"holds more than the {promised} bytes that its header tells of; write it again")
     if extra:
         facts["warnings"].append(f"{extra} bytes follow the last voxel")
-    if isinstance(stream, Copying):
+    if kept is not None and isinstance(stream, Copying):
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         stream.copy.seek(0)
         kept[str(path)] = kind.from_stream(stream.copy)

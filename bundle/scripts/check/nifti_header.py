@@ -6,6 +6,7 @@ What is wrong is raised as a ValueError, whose text goes after the name of the f
 import io
 import logging
 import zlib
+from typing import NoReturn
 
 import nibabel as nib
 import numpy as np
@@ -166,5 +167,5 @@ def reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 
-def refuse(text: str) -> None:
+def refuse(text: str) -> NoReturn:
     raise ValueError(text)

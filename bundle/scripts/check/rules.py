@@ -46,18 +46,22 @@ def case_faults(
     broken = [files[path]["error"] for path in (image, label) if path and "error" in files[path]]
     if broken:
         return broken
-    first, second = files[image], files[label] if label else None
-    if second and label_like(first, class_names) and image_like(second, class_names):
+    first = files[image]
+    if label is None:
+        fault = image_fault(image, first, class_names, channels)
+        return [fault] if fault else []
+    second = files[label]
+    if label_like(first, class_names) and image_like(second, class_names):
         return [f"{shown(image)}: a label map, and {shown(label)} an image: they are swapped; exchange the two"]
-    if second and first["digest"] == second["digest"]:
+    if first["digest"] == second["digest"]:
         return [
             f"{shown(label)}: the same voxels as its image {shown(image)}; expected a label map, name the right file"
         ]
     found = [
         image_fault(image, first, class_names, channels),
-        label_fault(label, second, class_names) if label else None,
+        label_fault(label, second, class_names),
     ]
-    return [line for line in found if line] or (grid_faults(image, label, first, second) if label else [])
+    return [line for line in found if line] or grid_faults(image, label, first, second)
 
 
 def label_like(facts: dict, class_names: Sequence[str] | None) -> bool:
@@ -120,7 +124,8 @@ def grid_faults(image: str, label: str, first: dict, second: dict) -> list[str]:
 
 def copies(cases: Sequence[Case], files: dict[str, dict]) -> tuple[list[str], list[str]]:
     """Cases listed twice and voxels under two names: errors across splits or patients, else warnings."""
-    errors, warnings = [], []
+    errors: list[str] = []
+    warnings: list[str] = []
     paths: dict[str, Case] = {}
     images: dict[str, Case] = {}
     labels: dict[str, Case] = {}
@@ -134,12 +139,12 @@ def copies(cases: Sequence[Case], files: dict[str, dict]) -> tuple[list[str], li
         for path, known in ((case.image, images), (case.label, labels)):
             digest = files[path]["digest"] if path and files[path]["different"] != 1 else None  # empty slices are alike
             other = known.setdefault(digest, case) if digest else case
-            if other is not case:
+            if path and other is not case:
                 apart = (other.split, other.patient) != (case.split, case.patient)
                 theirs = other.image if known is images else other.label
                 (errors if apart else warnings).append(
-                    f"{shown(path)}: the same voxels as {shown(theirs)} ({other.split}, patient {other.patient}; this "
-                    f"one {case.split}, patient {case.patient}); expected each scan once, take one of them away"
+                    f"{shown(path)}: the same voxels as {shown(str(theirs))} ({other.split}, patient {other.patient}; "
+                    f"this one {case.split}, patient {case.patient}); expected each scan once, take one of them away"
                 )
                 break  # a case copied whole is one finding, not two
     return errors, warnings

@@ -61,7 +61,7 @@ def no_room(file: Path, error: OSError, needed: int | None = None) -> str:
     asked = f"{needed:,} bytes are needed" if needed else "it could not be written"
     there = next(folder for folder in (file.parent, *file.absolute().parents) if folder.is_dir())
     return (
-        f"{file}: {asked}, {shutil.disk_usage(there).free:,} are free there ({os.strerror(error.errno)}); "
+        f"{file}: {asked}, {shutil.disk_usage(there).free:,} are free there ({os.strerror(error.errno or 0)}); "
         "what was written before is intact. Make room, or name another folder"
     )
 

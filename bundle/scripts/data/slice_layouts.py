@@ -99,9 +99,9 @@ def patients(root: Path) -> list[tuple]:
         return []
     found = []
     for folder in sorted({path.parent for path in inside}):
-        inside = named(folder, str)
-        marked = {re.sub(r"_mask(?=\.)", "", name): path for name, path in inside.items() if is_label(path)}
-        images = {name: path for name, path in inside.items() if not is_label(path)}
+        files = named(folder, str)
+        marked = {re.sub(r"_mask(?=\.)", "", name): path for name, path in files.items() if is_label(path)}
+        images = {name: path for name, path in files.items() if not is_label(path)}
         found += [(*pair, None) for pair in matched(images, marked)]
     return found
 

@@ -86,7 +86,8 @@ def read(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     if not found:
         raise UserError(f"{path}: no such slices; expected files with a number in place of *")
     first, *_ = found.values()
-    kept, affine = [], np.eye(4)
+    kept: list[np.ndarray] = []
+    affine = np.eye(4)
     for file, (values, axes) in ((file, slice_of(file)) for file in found.values()):
         if kept and values.shape != kept[0].shape:
             raise UserError(
@@ -133,8 +134,8 @@ def picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
                 f"{file}: found {OTHER_MODES.get(mode, f'mode {mode}')}, expected one of: {', '.join(MODES.values())}; "
                 "write it again so"
             )
-        if getattr(image, "n_frames", 1) > 1:
-            raise UserError(f"{file}: found {image.n_frames} pictures in it, expected one; write one file a slice")
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise UserError(f"{file}: found {frames} pictures in it, expected one; write one file a slice")
         image.verify()  # checksums, where the format has any
     with Image.open(file) as image:
         return np.asarray(image).swapaxes(0, 1), PICTURE_AXES.copy()

@@ -1,6 +1,7 @@
 """What the networks are made of beyond MONAI's blocks: the grids they take, a block of convolutions, resizing."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,10 @@ class Network(nn.Module):
 
 class Pooled(Network):
     """A network whose encoder is a list `encoder` of blocks with a `pool` between them."""
+
+    if TYPE_CHECKING:  # at run time TorchScript would try to read them
+        encoder: nn.ModuleList
+        pool: nn.Module
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """What every level gives, fine to coarse."""

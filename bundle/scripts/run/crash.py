@@ -10,7 +10,8 @@ from monai.utils import instantiate
 from scripts.core.errors import find_user_error, one_line_reason
 from scripts.run.session import open_handles
 
-PLAIN = {"int": int, "float": (int, float), "bool": bool, "str": str}  # annotations that a value is held against
+# annotations that a value is held against
+PLAIN: dict[object, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
 
 def report_crash(kind: type[BaseException], error: BaseException, trace, debug: bool = False) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -38,9 +38,10 @@ def start(
     """
     finish()  # what an earlier run in this process left, if an error ended it
     keep_freed()
-    if hasattr(network, "check_size"):
+    check_size: Callable | None = getattr(network, "check_size", None)
+    if check_size is not None:
         try:
-            network.check_size(spatial_size)
+            check_size(spatial_size)
         except ValueError as error:
             raise UserError(f"spatial_size: {error}") from error
     if not main_process:
