@@ -127,3 +127,18 @@ def trained(phantoms, tmp_path_factory) -> Path:
 def trained_copy(trained, tmp_path) -> Path:
     """The same, for this test alone."""
     return shutil.copytree(trained, tmp_path / "trained")
+
+
+# Files that take longest; they come first, so that no process ends long after the others.
+LONG = (
+    "test_survival.py",
+    "test_distributed.py",
+    "test_recipes.py",
+    "test_resume.py",
+    "test_cases.py",
+    "test_session.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
