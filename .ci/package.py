@@ -42,7 +42,7 @@ def travels(relative: Path, shipped: set[str]) -> bool:
     if relative.parts[0] in LEFT_OUT or "__pycache__" in relative.parts:
         return False
     if relative.parts[0] == "models" and relative.name != "README.md":
-        return any(relative.name.startswith(f"{Path(name).stem}.") for name in shipped)
+        return any(relative.name.startswith((f"{Path(name).stem}.", f"{Path(name).stem}_")) for name in shipped)
     return True
 
 
@@ -78,14 +78,12 @@ def collect(weights: Path, patch: Path | None, target: Path) -> None:
 
 
 def take_weights(weights: Path, models: Path) -> None:
-    """The weights as model.pt, with what is known of them: a JSON file, and the digest where it names model.pt."""
+    """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name."""
     shutil.copyfile(weights, models / "model.pt")
-    beside = {weights.with_suffix(".json"): "model.json", weights.with_name(f"{weights.name}.json"): "model.pt.json"}
-    if weights.name == "model.pt":
-        beside[weights.with_name("model.pt.sha256")] = "model.pt.sha256"
-    for file, name in beside.items():
-        if file.is_file():
-            shutil.copyfile(file, models / name)
+    known = weights.with_suffix(".json")
+    if known.is_file():
+        text = known.read_text(encoding="utf-8").replace(json.dumps(weights.name), '"model.pt"')
+        (models / "model.json").write_text(text, encoding="utf-8")
 
 
 def tidy(folder: Path) -> None:

@@ -107,7 +107,16 @@ def python_format(root: Path) -> None:
 
 
 def loading(root: Path) -> None:
-    network = bundle.load(root.name, bundle_dir=str(root.parent), workflow_type="inference")
+    """MONAI takes what fits and is silent on the rest, so the network's weights are compared with the file's."""
+    network = bundle.load(root.name, bundle_dir=str(root.parent), workflow_type="inference", device="cpu")
+    saved = torch.load(root / "models" / "model.pt", weights_only=True, map_location="cpu")
+    loaded = network.state_dict()
+    other = [name for name in loaded if name not in saved or not torch.equal(saved[name], loaded[name])]
+    if other:
+        raise ValueError(
+            f"models/model.pt: found no or other values for {len(other)} tensors of the network, {other[0]} first; "
+            "expected its plain state dict"
+        )
     count = sum(parameter.numel() for parameter in network.parameters())
     print(f"   {type(network).__name__} with {count:,} parameters")
 
@@ -129,7 +138,7 @@ def reason(error: BaseException) -> str:
     """One line of what began it: MONAI wraps errors into others."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:600]}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 STEPS = {

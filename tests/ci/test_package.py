@@ -65,7 +65,7 @@ def test_only_folders_of_the_bundle_itself_are_left_out(package, tmp_path):
             "models/last.pt", "models/model.pt", "models/model.1.pt", "models/model.pt.sha256",
             "scripts/data/__pycache__/x.pyc"]  # fmt: skip
     travel = ["LICENSE", "configs/recipe.json", "models/README.md", "models/tube.json", "models/tube.pt",
-              "models/tube.pt.sha256", "scripts/data/__init__.py", "scripts/output/x.py"]  # fmt: skip
+              "models/tube.pt.sha256", "models/tube_1.pt", "scripts/data/a.py", "scripts/output/x.py"]  # fmt: skip
     stubs(tmp_path, [*stay[1:], *travel])
     (tmp_path / "configs" / "recipe.json").write_text('{"shipped_weights": "tube.pt"}')
     assert [path.as_posix() for path in package.contents(tmp_path)] == sorted(travel)
@@ -78,9 +78,11 @@ def test_weights_that_a_recipe_names_are_there(package, collected):
 
 def test_what_is_known_of_the_weights_travels_with_them(package, collected, weights, tmp_path):
     assert (collected / "models" / "model.json").read_text() == '{"trained_on": "phantoms"}'
-    stubs(tmp_path, ["best.pt", "best.json", "best.pt.sha256", "models/README.md"])
+    stubs(tmp_path, ["best.pt", "last.json", "models/README.md"])
+    (tmp_path / "best.json").write_text('{"networks": [{"file": "best.pt"}]}')
     package.take_weights(tmp_path / "best.pt", tmp_path / "models")
-    assert files(tmp_path / "models") == {"README.md", "model.pt", "model.json"}  # a digest that names best.pt is none
+    assert files(tmp_path / "models") == {"README.md", "model.pt", "model.json"}
+    assert (tmp_path / "models" / "model.json").read_text() == '{"networks": [{"file": "model.pt"}]}'
 
 
 def test_knobs_of_the_patch_are_written_in(collected):
