@@ -1,10 +1,9 @@
-# make demo     phantoms, training, evaluation, inference: from nothing to a segmentation
-# make test     the tests            make test-slow  those that take minutes
-# make lint     ruff                 make package    the zip file the model zoo wants
-# make figures  the demo's table and pictures, into the documents
-# make recipes  every recipe on phantoms of its kind, at a size for two cores: one table in demo/recipes
+# `make` alone lists the targets: each says in one line, behind ##, what it is for.
 PYTHON ?= python3
-BIN := $(CURDIR)/.venv/bin
+# The environment that everything runs in; another folder for another Python: make test PYTHON=python3.12 VENV=.venv-3.12
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+.DEFAULT_GOAL := help
 # Waiting threads sleep: on a shared machine spinning ones can slow a step down twentyfold.
 export OMP_WAIT_POLICY ?= PASSIVE
 
@@ -24,16 +23,19 @@ define step
 @began=$$(date +%s) && cd bundle && PATH="$(BIN):$$PATH" && eval "$$$(3)" && echo "== done in $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: demo test test-slow lint package figures recipes clean
+.PHONY: help demo test test-slow coverage lint hooks docs package figures recipes clean clean-venv clean-results
 .NOTPARALLEL:
 
-demo: demo/.trained
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: demo/.trained  ## phantoms, training, inference, evaluation: from nothing to a report, 7 to 9 minutes on two cores
 	$(call step,segment the patients that training has not seen,half a minute,INFER)
 	$(call step,score them and write the report,half a minute,EVALUATE)
 	@printf '\nDice on synthetic phantoms of patients not seen in training. Research use only.\n'
 	@printf 'report:    %s/demo/run/report.html\npictures:  %s/demo/predictions/*_overlay.png\n' "$(CURDIR)" "$(CURDIR)"
 
-demo/.phantoms: .venv/.runtime
+demo/.phantoms: $(VENV)/.runtime
 	$(call step,make synthetic patients,half a minute,MAKE_PHANTOMS)
 	@touch $@
 
@@ -41,35 +43,56 @@ demo/.trained: demo/.phantoms
 	$(call step,train; if it was stopped it goes on where it was,5 to 7 minutes,TRAIN)
 	@touch $@
 
-test: .venv/.dev
-	$(BIN)/python -m pytest --cov --cov-report=term -n auto --dist loadfile -m "not slow"
+test: $(VENV)/.dev  ## the tests, less those that take minutes
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: .venv/.dev
+test-slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-lint: .venv/.dev
+coverage: $(VENV)/.dev  ## the tests again, with a table of the lines that they do not reach
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+
+lint: $(VENV)/.dev  ## ruff (mistakes and format) and mypy (types)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
-package: demo/.trained .venv/.dev
+hooks: $(VENV)/.dev  ## checks before every commit, by pre-commit; in a clone of the repository only
+	$(BIN)/pre-commit install
+
+docs: $(VENV)/.docs  ## the documentation site, in site/
+	$(BIN)/mkdocs build --strict
+
+package: demo/.trained $(VENV)/.dev  ## the zip file that the model zoo wants, in dist/, tried as the zoo tries it
 	$(BIN)/python .ci/package.py --weights demo/models/model.pt --patch bundle/configs/demo.json --images demo/phantoms
 
-figures: demo
+figures: demo  ## the demo's table and pictures, into the documents
 	$(BIN)/python .ci/figures.py
 
-# Half an hour on two cores. What is trained isn't trained again, what was stopped goes on.
-recipes: .venv/.runtime
+# What is trained isn't trained again, what was stopped goes on.
+recipes: $(VENV)/.runtime  ## every recipe on phantoms of its kind, one table in demo/recipes: half an hour on two cores
 	@$(BIN)/python benchmarks/recipes.py
 
-.venv/.runtime: requirements.txt
-	@printf '\n== make the environment .venv (a minute or more: it fetches PyTorch)\n'
-	$(PYTHON) -m venv .venv
+$(VENV)/.runtime: requirements.txt
+	@printf '\n== make the environment %s (a minute or more: it fetches PyTorch)\n' "$(VENV)"
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/.dev: .venv/.runtime requirements-dev.txt
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-clean:
-	rm -rf .venv demo dist
+$(VENV)/.docs: $(VENV)/.runtime requirements-docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+clean:  ## delete caches and the documentation site; results and the environment stay
+	rm -rf site .coverage .pytest_cache .ruff_cache .mypy_cache *.egg-info
+	find .ci benchmarks bundle tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-venv:  ## delete the environment; the next target makes it anew
+	rm -rf $(VENV)
+
+clean-results:  ## delete demo/ and dist/, trained models and reports among them: hours of work
+	rm -rf demo dist

@@ -1,9 +1,13 @@
-"""Writes the zip file that the model zoo wants, and proves it by using it in an empty folder.
+"""Writes the zip file that the model zoo wants, then tries it by `verify.py`.
 
     python .ci/package.py --weights FILE [--patch bundle/configs/demo.json] [--images DIR]
 
 With `--patch`, knobs of that file that train.json and inference.json share are written into the packaged
 configurations: the package stands as its weights were trained.
+
+Everything in bundle/ travels, except what runs leave there: outputs, data, and checkpoints of a training. Weights that
+a recipe names as shipped travel with all that lies beside them. Python files are sorted and formatted as the zoo's
+checks want them, JSON is indented by 4.
 """
 
 import argparse
@@ -16,87 +20,111 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import monai.bundle
+from verify import FORMAT, SORT
 
 ROOT = Path(__file__).resolve().parent.parent
+BUNDLE = ROOT / "bundle"
 NAME = "male_pelvis_mri_segmentation"
-LEFT_OUT = {"__pycache__", "output", "predictions", "data"}
+LEFT_OUT = {"output", "predictions", "data"}  # folders of bundle/ itself; a package of that name below scripts/ travels
+
+
+def shipped_weights(bundle: Path) -> set[str]:
+    """Names of the weights that some configuration takes from models/ where no training has left any."""
+    names: set[str] = set()
+    for file in (bundle / "configs").glob("*.json"):
+        named = json.loads(file.read_text(encoding="utf-8")).get("shipped_weights") or []
+        names |= {named} if isinstance(named, str) else set(named)
+    return names
+
+
+def travels(relative: Path, shipped: set[str]) -> bool:
+    """Whether a file of bundle/ is part of the package; the weights of the package itself come from elsewhere."""
+    if relative.parts[0] in LEFT_OUT or "__pycache__" in relative.parts:
+        return False
+    if relative.parts[0] == "models" and relative.name != "README.md":
+        return any(relative.name.startswith((f"{Path(name).stem}.", f"{Path(name).stem}_")) for name in shipped)
+    return True
+
+
+def contents(bundle: Path = BUNDLE) -> list[Path]:
+    """The files of bundle/ that travel, relative to it."""
+    shipped = shipped_weights(bundle)
+    files = (file.relative_to(bundle) for file in bundle.rglob("*") if file.is_file())
+    return sorted(relative for relative in files if travels(relative, shipped))
+
+
+def with_knobs(name: str, content: dict, knobs: dict) -> dict:
+    """A configuration, or the metadata, as the patch changes it."""
+    if name in ("train.json", "inference.json"):
+        content |= {key: value for key, value in knobs.items() if key in content and not key.startswith("_")}
+    if name == "metadata.json" and "spatial_size" in knobs:
+        for side in content["network_data_format"].values():
+            next(iter(side.values()))["spatial_shape"] = knobs["spatial_size"]
+    return content
 
 
 def collect(weights: Path, patch: Path | None, target: Path) -> None:
     """Copies the bundle to `target`, with its weights, JSON re-indented by 4 and the patch's knobs written in."""
-    knobs = json.loads(patch.read_text()) if patch else {}
-    for file in sorted((ROOT / "bundle").rglob("*")):
-        relative = file.relative_to(ROOT / "bundle")
-        if not file.is_file() or LEFT_OUT & set(relative.parts) or relative.parts[0] == "models":
-            continue  # weights that a checkout holds; what becomes models/model.pt is named
-        copy = target / relative
+    knobs = json.loads(patch.read_text(encoding="utf-8")) if patch else {}
+    for relative in contents():
+        file, copy = BUNDLE / relative, target / relative
         copy.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".json":
-            content = json.loads(file.read_text())
-            if file.name in ("train.json", "inference.json"):
-                content |= {key: value for key, value in knobs.items() if key in content and not key.startswith("_")}
-            if file.name == "metadata.json" and "spatial_size" in knobs:
-                for side in content["network_data_format"].values():
-                    next(iter(side.values()))["spatial_shape"] = knobs["spatial_size"]
-            copy.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+            content = with_knobs(file.name, json.loads(file.read_text(encoding="utf-8")), knobs)
+            copy.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(file, copy)
-    (target / "models").mkdir(parents=True)
-    shutil.copyfile(ROOT / "bundle" / "models" / "README.md", target / "models" / "README.md")
-    shutil.copyfile(weights, target / "models" / "model.pt")
-    described = weights.with_suffix(".json")  # names its file: it belongs to a model.pt only
-    if described.is_file() and weights.name == "model.pt":
-        shutil.copyfile(described, target / "models" / "model.json")
+    take_weights(weights, target / "models")
+
+
+def take_weights(weights: Path, models: Path) -> None:
+    """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name."""
+    shutil.copyfile(weights, models / "model.pt")
+    known = weights.with_suffix(".json")
+    if known.is_file():
+        text = known.read_text(encoding="utf-8").replace(json.dumps(weights.name), '"model.pt"')
+        (models / "model.json").write_text(text, encoding="utf-8")
+
+
+def tidy(folder: Path) -> None:
+    """The zoo's order of imports and its format; where it checks, `scripts` is a package like any other."""
+    for command in (SORT, FORMAT):
+        subprocess.run([sys.executable, "-m", *command, folder.name], cwd=folder.parent, check=True)
 
 
 def pack(folder: Path, file: Path) -> None:
     """A zip file of the folder; same content, same bytes."""
-    file.parent.mkdir(exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            entry = zipfile.ZipInfo(str(path.relative_to(folder.parent)), (2020, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(path.relative_to(folder.parent).as_posix(), (2020, 1, 1, 0, 0, 0))
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, path.read_bytes())
-
-
-def prove(file: Path, images: Path | None) -> None:
-    """Unpacks in an empty folder, loads the network by `monai.bundle.load`, and segments one image."""
-    with tempfile.TemporaryDirectory() as empty:
-        with zipfile.ZipFile(file) as archive:
-            archive.extractall(empty)
-        root = Path(empty) / NAME
-        sys.path.insert(0, str(root))  # where MONAI looks for the network when it loads a bundle by name
-        network = monai.bundle.load(NAME, bundle_dir=empty, workflow_type="inference")
-        count = sum(parameter.numel() for parameter in network.parameters())
-        print(f"monai.bundle.load: {type(network).__name__} with {count:,} parameters")
-        if images is None:
-            return
-        image = next(path for path in sorted(images.rglob("*.nii.gz")) if "MR" in path.parent.name)
-        command = [sys.executable, "-m", "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
-        command += ["--dataset_dir", str(image.resolve())]
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        subprocess.run(command, cwd=root, env=environment, check=True, stdout=subprocess.DEVNULL)
-        print(f"run inference: {', '.join(sorted(path.name for path in (root / 'predictions').glob('*_seg.nii.gz')))}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="the checkpoint that becomes models/model.pt")
     parser.add_argument("--patch", type=Path, help="the patch its training was given, if any")
-    parser.add_argument("--images", type=Path, help="folder of images; the proof segments the first of them")
+    parser.add_argument("--images", type=Path, help="folder of images; the trial segments the first of them")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "dist")
     given = parser.parse_args()
     if not given.weights.is_file():
         sys.exit(f"{given.weights}: no weights there; train first, or name a checkpoint with --weights")
-    version = json.loads((ROOT / "bundle" / "configs" / "metadata.json").read_text())["version"]
+    version = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
     file = given.output_dir / f"{NAME}_v{version}.zip"
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / NAME
         collect(given.weights, given.patch, folder)
+        tidy(folder)
         pack(folder, file)
-    prove(file, given.images)
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("verify.py")), str(file)]
+    command += ["--images", str(given.images)] if given.images else []
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    status = subprocess.run(command, env=environment, check=False).returncode
+    if status:
+        sys.exit(status)
     print(f"{os.path.relpath(file)}: {file.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -4,7 +4,9 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on busy machines
 
+import json
 import logging
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from scripts.phantoms import generate
 ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "bundle"
 CONFIGS = BUNDLE / "configs"
+EVALUATE = ["train.json", "evaluate.json"]
 TINY = {"spatial_size": [32, 32, 16], "features": 4, "num_workers": 0, "cache_workers": 1}
 
 
@@ -96,3 +99,46 @@ def run(kind: str, files: list[str], **overrides) -> Workflow:
     made.run()
     made.finalize()
     return made
+
+
+def read(name: str) -> dict:
+    """A shipped configuration as it is written."""
+    return json.loads((CONFIGS / name).read_text(encoding="utf-8"))
+
+
+def segment(trained: Path, output_dir: Path, **overrides) -> None:
+    """Inference on the test split of the trained fixture's own datalist."""
+    paths = {"dataset_dir": trained / "datalist.json", "ckpt_dir": trained / "models", "output_dir": output_dir}
+    run("infer", ["inference.json"], **paths, **overrides)
+
+
+@pytest.fixture(scope="session")
+def trained(phantoms, tmp_path_factory) -> Path:
+    """Two epochs of the shipped training; the folder holds its output and, below models/, its checkpoints.
+
+    It is one for all tests: whoever writes into it asks for `trained_copy`.
+    """
+    folder = tmp_path_factory.mktemp("trained")
+    run("train", ["train.json"], dataset_dir=phantoms, output_dir=folder, ckpt_dir=folder / "models", epochs=2)
+    return folder
+
+
+@pytest.fixture
+def trained_copy(trained, tmp_path) -> Path:
+    """The same, for this test alone."""
+    return shutil.copytree(trained, tmp_path / "trained")
+
+
+# Files that take longest; they come first, so that no process ends long after the others.
+LONG = (
+    "test_survival.py",
+    "test_distributed.py",
+    "test_recipes.py",
+    "test_resume.py",
+    "test_cases.py",
+    "test_session.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import shlex
 import sys
 import time
@@ -52,7 +53,7 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
     ran = []
     monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
-    assert all(script.work(part, given, time.monotonic() + 9) for part in ("fold0", "final", "second"))
+    assert all(script.work(part, given, math.inf) for part in ("fold0", "final", "second"))
     assert [command.split()[4] for command in ran] == ["training", "evaluating", "evaluating", "training", "training"]
     known = {key for file in CONFIGS.glob("*.json") for key in json.loads(file.read_text())}
     for command in ran:
@@ -66,10 +67,10 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
     train, evaluate, single, final, _ = ran
     assert '--mirror_axes "[]"' in single and "--mirror_axes" not in evaluate
     assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
-    script.work("fold0", given, time.monotonic() + 9)
+    script.work("fold0", given, math.inf)
     assert len(ran) == 7 and "evaluating" in ran[5]  # what is trained isn't trained again
     with pytest.raises(SystemExit, match="trained by another command"):
-        script.work("fold0", Namespace(**{**vars(given), "seed": 4}), time.monotonic() + 9)
+        script.work("fold0", Namespace(**{**vars(given), "seed": 4}), math.inf)
 
 
 def test_the_networks_on_all_cases_are_left_as_files_and_their_list(script, data, tmp_path, monkeypatch):
@@ -110,5 +111,5 @@ def test_the_table_has_folds_their_mean_and_what_was_published(script):
 
 def test_a_command_ends_at_the_deadline(script, capsys):
     began = time.monotonic()
-    assert not script.execute("-", f"{sys.executable} -c 'import time; time.sleep(60)'", began + 0.5)
-    assert time.monotonic() - began < 20 and "out of time" in capsys.readouterr().out
+    assert not script.execute("-", f"{sys.executable} -c 'import time; time.sleep(600)'", began + 0.5)
+    assert time.monotonic() - began < 300 and "out of time" in capsys.readouterr().out

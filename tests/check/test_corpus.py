@@ -18,13 +18,6 @@ def cases(tmp_path_factory) -> list:
     return [case for case in found if Path(case.image).is_file() and Path(case.label).is_file()]
 
 
-@pytest.fixture(scope="module")
-def trained(phantoms, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("trained")
-    run("train", ["train.json"], dataset_dir=phantoms, output_dir=folder, ckpt_dir=folder, epochs=1)
-    return folder
-
-
 def write_list(file: Path, cases: list, split: str) -> Path:
     """A list of the cases, each a patient of its own."""
     entries = [{"image": str(c.image), "label": str(c.label), "patient": str(i)} for i, c in enumerate(cases)]
@@ -68,7 +61,7 @@ def test_inference_names_the_wrong_images_and_segments_all_others(cases, trained
         given.setdefault(Path(case.image).name, case)
     chosen = list(given.values())
     bad = [case for case in chosen if not case.valid and str(case.wrong) == str(case.image)]
-    paths = {"dataset_dir": write_list(tmp_path / "list.json", chosen, "test"), "ckpt_dir": trained}
+    paths = {"dataset_dir": write_list(tmp_path / "list.json", chosen, "test"), "ckpt_dir": trained / "models"}
     with pytest.raises(UserError, match=f"of {len(chosen)} cases failed"):
         run("infer", ["inference.json"], **paths, output_dir=tmp_path / "out", pictures=False)
     noted = {case["image"]: case for case in json.loads((tmp_path / "out" / "run.json").read_text())["cases"]}

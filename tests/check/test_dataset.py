@@ -64,9 +64,9 @@ def test_the_corpus_is_large_and_has_no_case_twice(corpus):
 
 def test_every_wrong_case_in_one_line_and_no_valid_one(corpus):
     """One check of all cases: a fault of one case does not affect another."""
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone: what else the machine does is not counted
     found = check_dataset(listed(corpus), CLASSES)
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     for case in corpus:
         about = [line for line in found.errors if line.startswith(f"{case.wrong}: ")]
         assert len(about) == (not case.valid), (case.name, about)
@@ -113,9 +113,9 @@ from scripts.check.dataset import find_faults
 def peak():  # KiB; ru_maxrss would begin with the peak of the process that started this one
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
-before, began = peak(), time.perf_counter()
+before, began = peak(), time.process_time()  # reads and unpacks: no waiting among it
 lines = [find_faults(path) for path in sys.argv[1:]]
-print(len(sum(lines, [])), peak() - before, peak(), time.perf_counter() - began)
+print(len(sum(lines, [])), peak() - before, peak(), time.process_time() - began)
 """
 
 
@@ -124,7 +124,7 @@ def test_bombs_and_false_promises_take_no_memory_and_no_time(corpus):
     paths = [str(case.image) for case in corpus if case.name in names]
     assert len(paths) == len(names)
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *paths], cwd=BUNDLE, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", MEASURE, *paths], cwd=BUNDLE, capture_output=True, text=True, timeout=600, check=True
     )
     refused, grown, peak, seconds = (float(word) for word in done.stdout.split())
     assert refused == len(names)
@@ -345,7 +345,7 @@ def test_a_changed_file_is_read_again(keep_time, data, tmp_path, reads):
     reads.clear()
     file = Path(data["validation"][0]["image"])
     before = file.stat()
-    time.sleep(0.02)  # longer than a tick of the file system's clock
+    time.sleep(0.02)  # at least a tick of the file system's clock; longer does no harm
     content = file.read_bytes()
     file.write_bytes(flip(content, len(content) // 2))
     if keep_time:
@@ -406,7 +406,7 @@ def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog, monkeyp
 
 def command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "scripts.check", *arguments], cwd=BUNDLE, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "scripts.check", *arguments], cwd=BUNDLE, capture_output=True, text=True, timeout=600
     )
 
 

@@ -22,13 +22,6 @@ from scripts.inference.skipping import SkippingDataset
 EVALUATE = ["train.json", "evaluate.json"]
 
 
-@pytest.fixture(scope="module")
-def trained(phantoms, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("trained")
-    run("train", ["train.json"], dataset_dir=phantoms, output_dir=folder, ckpt_dir=folder / "models", epochs=1)
-    return folder
-
-
 def spoil(file, how):
     whole = file.read_bytes()
     image = nib.load(file)

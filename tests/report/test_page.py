@@ -350,7 +350,7 @@ def browse(folder: Path, file: Path) -> tuple[str, list[str]]:
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     flags += " --disable-component-update --disable-sync --allow-file-access-from-files --enable-logging=stderr --v=0"
     command = [BROWSER, *flags.split(), f"--user-data-dir={folder / 'profile'}", "--window-size=1400,900"]
-    done = subprocess.run([*command, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*command, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=600)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

@@ -34,7 +34,7 @@ def command_line(run_id, files, **overrides) -> list[str]:
 def torchrun(run_id, files, **overrides):
     """Started from the bundle's root, as a user would."""
     command = command_line(run_id, files, **overrides)
-    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -78,7 +78,7 @@ def stopped(folder: Path, target: str, number: signal.Signals, **overrides) -> t
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     launcher = subprocess.Popen(command, cwd=BUNDLE, **piped)
     try:
-        log, deadline = folder / "training.log", time.monotonic() + 120
+        log, deadline = folder / "training.log", time.monotonic() + 600
         while not (log.is_file() and "epoch 1/500" in log.read_text()):
             assert launcher.poll() is None and time.monotonic() < deadline
             time.sleep(0.02)
@@ -88,7 +88,7 @@ def stopped(folder: Path, target: str, number: signal.Signals, **overrides) -> t
             os.killpg(launcher.pid, number)
         else:
             os.kill({"launcher": launcher.pid, "first": int(workers[0]), "second": int(workers[1])}[target], number)
-        printed, _ = launcher.communicate(timeout=100)
+        printed, _ = launcher.communicate(timeout=600)
     finally:
         if launcher.poll() is None:
             os.killpg(launcher.pid, signal.SIGKILL)

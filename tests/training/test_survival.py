@@ -61,12 +61,16 @@ def survive(kills: int, workers: int, epochs: int, folder: Path, phantoms) -> No
     began = time.perf_counter()
     experiments.train_through(folder / "whole", epochs=epochs, **common)
     span = time.perf_counter() - began
-    hits = experiments.killed_and_resumed(folder / "broken", kills, span * 0.7, seed=1, epochs=epochs, **common)
-    assert hits > 0
-    assert experiments.differences(folder / "whole", folder / "broken") == []
+    for attempt in range(5):  # where the machine is idle by now, the run may be over before its first kill
+        broken, longest = folder / f"broken{attempt}", span * 0.7 / 2**attempt
+        if experiments.killed_and_resumed(broken, kills, longest, seed=1, epochs=epochs, **common):
+            break
+    else:
+        pytest.fail("no kill hit a run at work")
+    assert experiments.differences(folder / "whole", broken) == []
     curves = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(folder / name / "history.csv")]
-        for name in ("whole", "broken")
+        [{k: v for k, v in row.items() if k != "seconds"} for row in rows(place / "history.csv")]
+        for place in (folder / "whole", broken)
     ]
     assert curves[0] == curves[1] and len(curves[0]) == epochs
 
@@ -216,13 +220,13 @@ def test_the_command_line_ends_with_the_customary_codes(phantoms, tmp_path):
         piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
         started[number] = subprocess.Popen(command, cwd=BUNDLE, **piped)
     for number, process in started.items():
-        log, deadline = tmp_path / number.name / "training.log", time.monotonic() + 60
+        log, deadline = tmp_path / number.name / "training.log", time.monotonic() + 600
         while not (log.is_file() and "epoch 1/500" in log.read_text()):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     for number, process in started.items():
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 128 + number, out + err
         (line,) = [text for text in out.splitlines() if "stopped by" in text]
         assert number.name in line and "--resume True" in line

@@ -10,7 +10,7 @@ import os
 import stat
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
@@ -114,6 +114,7 @@ def read_nifti(path: Path, compressed: bool, size: int, kept: dict | None) -> di
     # Compression makes a file at most 1 % larger. A file larger than that is refused before it is unpacked.
     if size > 1.01 * promised + START if compressed else not 0 <= size - promised <= SLACK:
         refuse(f"found {size} bytes, expected {promised} by its header; copy or write it again")
+    stream: Any
     with path.open("rb") as file:
         stream = GzipReader(file) if compressed else file
         if kept is not None and promised <= LARGEST_KEPT:

@@ -6,6 +6,7 @@
 import io
 import logging
 import zlib
+from typing import NoReturn
 
 import nibabel as nib
 import numpy as np
@@ -170,5 +171,5 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 
-def refuse(text: str) -> None:
+def refuse(text: str) -> NoReturn:
     raise ValueError(text)

@@ -140,7 +140,7 @@ def find_copies(cases: Sequence[ListedCase], files: dict[str, dict]) -> tuple[li
             uniform = not path or files[path]["different"] == 1  # all empty slices are equal
             digest = None if uniform else files[path]["digest"]
             other = known.setdefault(digest, case) if digest else case
-            if other is not case:
+            if path and other is not case:
                 apart = (other.split, other.patient) != (case.split, case.patient)
                 theirs = other.image if known is images else other.label
                 (errors if apart else warnings).append(

@@ -20,7 +20,8 @@ class VoxelStatistics:
 
     def __init__(self, shape: Sequence[int]):
         self.digest = hashlib.blake2b(repr(list(shape)).encode(), digest_size=16)
-        self.least, self.most, self.off = np.inf, -np.inf, None
+        self.least, self.most = np.inf, -np.inf
+        self.off: float | None = None
         self.counts: np.ndarray | None = np.zeros(0, np.int64)
 
     def add(self, block: np.ndarray) -> None:
@@ -39,7 +40,7 @@ class VoxelStatistics:
         self.least, self.most = min(self.least, low), max(self.most, high)
         single = block.astype("<f4")
         single += 0  # -0 becomes 0
-        self.digest.update(single)
+        self.digest.update(single.data)
         if self.off is None and block.dtype.kind == "f":
             rounded = np.rint(block)
             away = np.abs(block - rounded) > OFF
@@ -61,6 +62,8 @@ class VoxelStatistics:
             "most": self.most,
             "off": self.off,
             "different": None if present is None else len(present),
-            "counts": {str(value): int(self.counts[value]) for value in present} if few else None,
+            "counts": None
+            if counts is None or present is None or len(present) > KEPT
+            else {str(value): int(counts[value]) for value in present},
             "digest": self.digest.hexdigest(),
         }

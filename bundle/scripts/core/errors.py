@@ -35,8 +35,8 @@ def one_line_reason(error: BaseException) -> str:
     if known is not None:
         return " ".join(str(known).split())[:300]
     root = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__
+    while cause := root.__cause__ or root.__context__:
+        root = cause
     text = " ".join(str(root).split())[:300]
     if isinstance(root, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
         return f"out of memory ({text[:120]}); try --sliding_window True with a smaller --spatial_size"

@@ -66,7 +66,7 @@ def disk_full_message(file: Path, error: OSError, needed: int | None = None) -> 
     asked = f"{needed:,} bytes are needed" if needed else "it could not be written"
     there = next(folder for folder in (file.parent, *file.absolute().parents) if folder.is_dir())
     return (
-        f"{file}: {asked}, {shutil.disk_usage(there).free:,} are free there ({os.strerror(error.errno)}); "
+        f"{file}: {asked}, {shutil.disk_usage(there).free:,} are free there ({os.strerror(error.errno or 0)}); "
         "what was written before is intact. Make room, or name another folder"
     )
 

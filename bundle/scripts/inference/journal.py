@@ -107,7 +107,7 @@ class Journal:
     def write(self) -> None:
         if not is_main_process():
             return
-        content = {"date": time.strftime("%Y-%m-%d %H:%M %Z"), "made_with": self.made_with}
+        content: dict = {"date": time.strftime("%Y-%m-%d %H:%M %Z"), "made_with": self.made_with}
         content["cases"] = [self.cases[image] for image in sorted(self.cases)]
         write_json(content, self.file)
 

@@ -34,7 +34,7 @@ class RestoreLabelsd(MapTransform):
         super().__init__(keys)
         self.original = orig_keys
 
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict[Hashable, MetaTensor]:
         result = dict(data)
         image = result[self.original]
         shape = [int(n) for n in image.meta["spatial_shape"][:3]]

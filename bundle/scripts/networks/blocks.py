@@ -1,6 +1,7 @@
 """Parts of the networks that MONAI does not have: a check of the input size, a block of convolutions, resizing."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,10 @@ class Network(nn.Module):
 
 class PooledEncoderNetwork(Network):
     """A network whose encoder is a list `encoder` of blocks with a `pool` between them."""
+
+    if TYPE_CHECKING:  # at run time TorchScript would try to read them
+        encoder: nn.ModuleList
+        pool: nn.Module
 
     def encode(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Returns the output of every level, fine to coarse."""

@@ -1,6 +1,7 @@
 """The residual attention U-Net: a shortcut around every block, an attention gate on every skip."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from monai.networks.blocks import Convolution
@@ -68,7 +69,13 @@ class ResidualAttentionUNet(PooledEncoderNetwork):
         super().__init__(2 ** (len(widths) - 1), single_voxel=norm is None)
 
         def block(channels: int, width: int) -> Block:
-            settings = {"act": act, "norm": norm, "dropout": dropout, "bias": False, "shortcut_bias": False}
+            settings: dict[str, Any] = {
+                "act": act,
+                "norm": norm,
+                "dropout": dropout,
+                "bias": False,
+                "shortcut_bias": False,
+            }
             return Block(spatial_dims, channels, width, shortcut=channels, **settings)
 
         above = [in_channels, *widths[:-1]]

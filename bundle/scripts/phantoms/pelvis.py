@@ -139,15 +139,15 @@ def _paint_soft_tissue(canvas, build, filling):
     for centre, radii in (((0, 18, 8), (61, 54, 64)), ((0, -14, 110), (104, 54, 92)), ((0, 48, -50), (46, 34, 26))):
         box, p = canvas.near([centre], max(radii))
         canvas.paint(box, ellipsoid(p, centre, radii), "fat", texture=0.06 * canvas.grain[box])
-    for tissue, paired, path, radii in SOFT_TUBES:
-        box, p = canvas.near(path, max(radii), paired)
-        canvas.paint(box, tube(p, path, radii), tissue, texture=0.15 * canvas.grain[box])
+    for tissue, paired, path, widths in SOFT_TUBES:
+        box, p = canvas.near(path, max(widths), paired)
+        canvas.paint(box, tube(p, path, widths), tissue, texture=0.15 * canvas.grain[box])
     sigmoid = [RECTUM_PATH[-1] + (6, -4, 10), (58, 26, 92), (76, -12, 84), (70, -40, 98), (86, -30, 150)]
     caecum = [(-66, -22, 118), (-66, -26, 84)]
     loops = [(loop, [11] * 5, content) for loop, content in zip(build.loops, filling.loop_contents, strict=True)]
-    for path, radii, content in [*loops, (sigmoid, [7, 9, 13, 12, 11], "stool"), (caecum, [24, 22], "stool")]:
-        box, p = canvas.near(path, max(radii))
-        distance = tube(p, path, radii)
+    for path, widths, content in [*loops, (sigmoid, [7, 9, 13, 12, 11], "stool"), (caecum, [24, 22], "stool")]:
+        box, p = canvas.near(path, max(widths))
+        distance = tube(p, path, widths)
         canvas.paint(box, distance, "bowel_wall")
         canvas.paint(box, distance + 2.5, content, texture=0.35 * canvas.mottle[box])
     box, p = canvas.near(caecum, 24)

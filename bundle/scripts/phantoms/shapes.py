@@ -122,7 +122,7 @@ class Canvas:
         low, high = np.min(points, 0) - reach - self.margin, np.max(points, 0) + reach + self.margin
         if paired:
             low[0] = -high[0]
-        inside = True
+        inside: np.ndarray | np.bool_ = np.True_
         for c, first, last in zip(self.points, low, high, strict=True):
             c = c[
                 tuple(slice(None, None, s) for s in self.step)

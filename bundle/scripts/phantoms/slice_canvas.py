@@ -76,7 +76,7 @@ def to_grey_values(signal, rng, points, gain, blur, noise, bias, wavelengths):
         bias: largest relative change of the signal by the coil, in [0, 1).
         wavelengths: shortest and longest wavelength of that change, in mm.
     """
-    coil = 1 + bias * np.tanh(ripple(Waves.draw(rng, *wavelengths, 4), points))
+    coil = 1 + bias * np.tanh(ripple(Waves.draw(rng, wavelengths[0], wavelengths[1], 4), points))
     signal = ndimage.gaussian_filter(signal, blur) * coil
     real, imaginary = (noise * rng.standard_normal(signal.shape, np.float32) for _ in range(2))
     return np.clip(np.rint(gain * np.hypot(signal + real, imaginary)), 0, 255).astype(np.uint8)

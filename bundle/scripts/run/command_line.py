@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pydoc import locate
+from typing import Any
 
 import monai.bundle
 from monai.bundle import ConfigComponent, ConfigParser
@@ -85,5 +86,5 @@ def is_argument(name: str, components: dict[str, str]) -> bool:
     parent, _, argument = name.rpartition("::")
     if parent not in components:
         return False
-    target = locate(ConfigComponent({"_target_": components[parent]}).resolve_module_name())
+    target: Any = locate(ConfigComponent({"_target_": components[parent]}).resolve_module_name())
     return argument in inspect.signature(target).parameters

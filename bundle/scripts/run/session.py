@@ -5,7 +5,7 @@ Each configuration calls `start` before the run and `finish` after it.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -40,9 +40,10 @@ def start(
     """
     finish()  # releases the handles of an earlier run in this process that ended with an error
     keep_freed()
-    if hasattr(network, "check_size"):
+    check_size: Callable | None = getattr(network, "check_size", None)
+    if check_size is not None:
         try:
-            network.check_size(spatial_size)
+            check_size(spatial_size)
         except ValueError as error:
             raise UserError(f"spatial_size: {error}") from error
     if not is_main_process():

@@ -1,0 +1,182 @@
+"""Tries a package as the model zoo's checks and its users do: unpacked in an empty folder, with nothing else at hand.
+
+    python .ci/verify.py ZIP [--images DIR]
+
+The zoo's six steps come first, by the functions of MONAI that the zoo calls and with its arguments; then its format of
+Python files; then what a user does. The first thing that fails ends it in one line.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai import bundle
+
+SCHEMA = Path(__file__).resolve().parent.parent / "tests" / "schemas" / "meta_schema_20240725.json"
+REQUIRED = ("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt", "docs/README.md")
+NETWORK = "network_def"
+PYTHON = [sys.executable, "-m"]
+# isort, black and flake8 as the zoo runs them; -o: there `scripts` is a package like any other
+SORT = ["isort", "--quiet", "--profile", "black", "--line-length", "120", "-o", "scripts"]
+FORMAT = ["black", "--quiet", "--skip-magic-trailing-comma", "--line-length", "120"]
+FORMAT += [word for version in ("py37", "py38", "py39") for word in ("--target-version", version)]
+CLEAN = ["flake8", "--isolated", "--max-line-length", "120", "--select", "B,C,E,F,N,P,T4,W,B9"]
+CLEAN += ["--ignore", "E203,E501,E741,W503,W504,C408,N812,B023,B905,B028,B907,C419"]
+CLEAN += ["--per-file-ignores", "__init__.py: F401, __main__.py: F401"]
+
+
+def required_files(root: Path) -> None:
+    missing = [name for name in REQUIRED if not (root / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"found no {', '.join(missing)}; expected these files; put them into bundle/")
+
+
+def version(root: Path) -> None:
+    metadata = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    if metadata["version"] not in metadata["changelog"]:
+        known = ", ".join(metadata["changelog"])
+        raise ValueError(
+            f"configs/metadata.json: version is {metadata['version']}, its changelog has {known}; write an entry for it"
+        )
+
+
+def metadata_format(root: Path) -> None:
+    """Against the schema that lies here: where a file is, MONAI fetches none."""
+    schema = root / "eval" / "schema.json"
+    schema.parent.mkdir()
+    shutil.copyfile(SCHEMA, schema)
+    bundle.verify_metadata(meta_file=str(root / "configs" / "metadata.json"), filepath=str(schema))
+
+
+def properties(root: Path) -> None:
+    """With an image to work on: the workflow refuses to begin without one."""
+    image = root.parent / "image.nii.gz"
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((32, 32, 16), np.float32), np.eye(4)), image)
+    made = bundle.create_workflow(
+        workflow_type="inference",
+        bundle_root=str(root),
+        config_file=str(root / "configs" / "inference.json"),
+        logging_file=str(root / "configs" / "logging.conf"),
+        meta_file=str(root / "configs" / "metadata.json"),
+        dataset_dir=str(image),
+    )
+    missing = made.check_properties()
+    if missing:
+        raise ValueError(f"configs/inference.json: found no {', '.join(missing)}; a workflow is expected to have them")
+
+
+def shapes(root: Path) -> None:
+    bundle.verify_net_in_out(
+        net_id=NETWORK,
+        meta_file=str(root / "configs" / "metadata.json"),
+        config_file=str(root / "configs" / "inference.json"),
+        bundle_root=str(root),
+    )
+
+
+def torchscript(root: Path) -> None:
+    """Without a key: the weights are expected to be a plain state dict."""
+    exported = root / "models" / "verify_model.ts"
+    bundle.ckpt_export(
+        net_id=NETWORK,
+        filepath=str(exported),
+        ckpt_file=str(root / "models" / "model.pt"),
+        meta_file=str(root / "configs" / "metadata.json"),
+        config_file=str(root / "configs" / "inference.json"),
+        bundle_root=str(root),
+    )
+    torch.jit.load(exported)
+    exported.unlink()
+
+
+def python_format(root: Path) -> None:
+    for tool in ([*SORT, "--check"], [*FORMAT, "--check"], CLEAN):
+        done = subprocess.run([*PYTHON, *tool, root.name], cwd=root.parent, capture_output=True, text=True, check=False)
+        if done.returncode:
+            said = (done.stdout + done.stderr).strip().splitlines() or ["a file would be reformatted"]
+            raise ValueError(f"{tool[0]}: {said[0]} ({len(said)} in all); mend it in bundle/scripts")
+
+
+def loading(root: Path) -> None:
+    """MONAI takes what fits and is silent on the rest, so the network's weights are compared with the file's."""
+    network = bundle.load(root.name, bundle_dir=str(root.parent), workflow_type="inference", device="cpu")
+    saved = torch.load(root / "models" / "model.pt", weights_only=True, map_location="cpu")
+    loaded = network.state_dict()
+    other = [name for name in loaded if name not in saved or not torch.equal(saved[name], loaded[name])]
+    if other:
+        raise ValueError(
+            f"models/model.pt: found no or other values for {len(other)} tensors of the network, {other[0]} first; "
+            "expected its plain state dict"
+        )
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"   {type(network).__name__} with {count:,} parameters")
+
+
+def inference(root: Path, images: Path) -> None:
+    image = next((path for path in sorted(images.rglob("*.nii.gz")) if "MR" in path.parent.name), None)
+    if image is None:
+        raise FileNotFoundError(f"{images}: found no *.nii.gz in a folder with MR in its name; make demo makes some")
+    command = [*PYTHON, "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
+    command += ["--dataset_dir", str(image)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    written = sorted(path.name for path in (root / "predictions").glob("*_seg.nii.gz"))
+    if done.returncode or not written:
+        raise ValueError(f"inference ended with status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}")
+    print(f"   {', '.join(written)}")
+
+
+def reason(error: BaseException) -> str:
+    """One line of what began it: MONAI wraps errors into others."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+STEPS = {
+    "the files that the zoo asks for": required_files,
+    "the version is in the changelog": version,
+    "the metadata fits its schema": metadata_format,
+    "the inference workflow has its properties": properties,
+    "the network's input and output are as the metadata says": shapes,
+    "the weights can be exported to TorchScript": torchscript,
+    "isort, black and flake8 have nothing to say": python_format,
+    "monai.bundle.load": loading,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("package", type=Path)
+    parser.add_argument("--images", type=Path, help="folder of images, of which one is segmented")
+    given = parser.parse_args()
+    steps = dict(STEPS)
+    if given.images:
+        images = given.images.resolve()
+        steps["run inference on one image"] = lambda root: inference(root, images)
+    with tempfile.TemporaryDirectory() as empty:
+        with zipfile.ZipFile(given.package) as archive:
+            archive.extractall(empty)
+        (root,) = (path.resolve() for path in Path(empty).iterdir())  # the bundle's folder, named like it
+        began_in = Path.cwd()
+        os.chdir(empty)
+        sys.path.insert(0, str(root))  # where MONAI looks for the bundle's own code
+        for name, step in steps.items():
+            try:
+                step(root)
+            except Exception as error:
+                sys.exit(f"{given.package}: not so: {name}; {reason(error)}")
+            print(f"-- {name}", flush=True)
+        os.chdir(began_in)  # Windows deletes no folder that a process is in
+
+
+if __name__ == "__main__":
+    main()
