@@ -55,15 +55,16 @@ class VoxelStatistics:
 
     def facts(self) -> dict:
         """Returns the facts on the values, as part of those of `scripts.check.nifti.inspect_volume`."""
-        present = None if self.counts is None else np.flatnonzero(self.counts)
-        few = present is not None and len(present) <= MOST_LABEL_VALUES
+        counts = self.counts
+        present = None if counts is None else np.flatnonzero(counts)
+        listed = None
+        if counts is not None and present is not None and len(present) <= MOST_LABEL_VALUES:
+            listed = {str(value): int(counts[value]) for value in present}
         return {
             "least": self.least,
             "most": self.most,
             "off": self.off,
             "different": None if present is None else len(present),
-            "counts": None
-            if counts is None or present is None or len(present) > KEPT
-            else {str(value): int(counts[value]) for value in present},
+            "counts": listed,
             "digest": self.digest.hexdigest(),
         }
