@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 REPORT = "check.json"
 PATHS = ("image", "label")
+LABELLED = ("training", "validation")  # the splits whose cases must have a label
 
 
 @dataclass
@@ -55,7 +56,7 @@ def check_dataset(
     workers: int = 0,
     *,
     splits: Sequence[str] = lists.SPLITS,
-    labelled: Sequence[str] = ("training", "validation"),
+    labelled: Sequence[str] = LABELLED,
     fresh: bool = False,
     channels: int | None = None,
 ) -> Findings:
@@ -85,7 +86,8 @@ def check_dataset(
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
     files, read = collect_facts(paths, Path(output_dir) / MEMORY_NAME if output_dir else None, workers, fresh)
-    errors, warnings, sound, unscored = find_leaks(listed), [], [], {}
+    errors, warnings, sound = find_leaks(listed), [], []
+    unscored: dict[str, list[str]] = {}
     for case in listed:
         found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
@@ -154,8 +156,8 @@ def stop_on_errors(
     for case in (case for split in splits for case in data.get(split, [])):
         refuse_slices_without_reader(case["image"], reader)
     began = time.perf_counter()
-    options = {} if labelled is None else {"labelled": labelled}
-    found = check_dataset(data, class_names, output_dir, workers, splits=splits, channels=channels, **options)
+    labelled = LABELLED if labelled is None else labelled
+    found = check_dataset(data, class_names, output_dir, workers, splits=splits, labelled=labelled, channels=channels)
     file = write_check(found, class_names, output_dir)
     for kind, texts in (("warning", found.warnings), ("error", found.errors)):
         for text in texts:

@@ -106,8 +106,8 @@ class CopyingStream:
 
 def read_nifti(path: Path, compressed: bool, size: int, kept: dict | None) -> dict:
     """Reads header and voxels, and checks that nothing else follows them."""
-    with path.open("rb") as stream:
-        header = read_header(stream.read(START), compressed)
+    with path.open("rb") as file:
+        header = read_header(file.read(START), compressed)
     facts = check_header(header)
     offset = header.get_data_offset()
     promised = offset + voxel_count(facts["shape"]) * header.get_data_dtype().itemsize
@@ -126,7 +126,7 @@ def read_nifti(path: Path, compressed: bool, size: int, kept: dict | None) -> di
         refuse(f"contains more than the {promised} bytes that its header announces; write it again")
     if extra:
         facts["warnings"].append(f"{extra} bytes follow the last voxel")
-    if isinstance(stream, CopyingStream):
+    if kept is not None and isinstance(stream, CopyingStream):
         kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         stream.copy.seek(0)
         kept[str(path)] = kind.from_stream(stream.copy)

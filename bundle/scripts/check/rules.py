@@ -48,20 +48,22 @@ def case_faults(
     broken = [files[path]["error"] for path in (image, label) if path and "error" in files[path]]
     if broken:
         return broken
-    first, second = files[image], files[label] if label else None
-    if second and looks_like_label_map(first, class_names) and looks_like_image(second, class_names):
+    first = files[image]
+    if not label:
+        fault = image_fault(image, first, class_names, channels)
+        return [fault] if fault else []
+    second = files[label]
+    if looks_like_label_map(first, class_names) and looks_like_image(second, class_names):
         return [f"{printable(image)}: a label map, and {printable(label)} an image: they are swapped; exchange the two"]
-    if second and first["digest"] == second["digest"]:
+    if first["digest"] == second["digest"]:
         return [
             f"{printable(label)}: the same voxels as its image {printable(image)}; expected a label map, "
             "name the right file"
         ]
-    faults = [image_fault(image, first, class_names, channels)]
-    if label:
-        faults.append(label_fault(label, second, class_names))
-    if label and not any(faults):
-        grids = [(facts["shape"], np.array(facts["affine"])) for facts in (second, first)]
-        faults.append(grid_fault(printable(label), *grids, printable(image)))
+    faults = [image_fault(image, first, class_names, channels), label_fault(label, second, class_names)]
+    if not any(faults):
+        grid, expected = ((facts["shape"], np.array(facts["affine"])) for facts in (second, first))
+        faults.append(grid_fault(printable(label), grid, expected, printable(image)))
     return [line for line in faults if line]
 
 
@@ -125,7 +127,8 @@ def find_copies(cases: Sequence[ListedCase], files: dict[str, dict]) -> tuple[li
     Returns:
         Errors, for example for a copy in another split or of another patient, and warnings for other copies.
     """
-    errors, warnings = [], []
+    errors: list[str] = []
+    warnings: list[str] = []
     paths: dict[str, ListedCase] = {}
     images: dict[str, ListedCase] = {}
     labels: dict[str, ListedCase] = {}
@@ -137,14 +140,14 @@ def find_copies(cases: Sequence[ListedCase], files: dict[str, dict]) -> tuple[li
             )
             continue
         for path, known in ((case.image, images), (case.label, labels)):
-            uniform = not path or files[path]["different"] == 1  # all empty slices are equal
-            digest = None if uniform else files[path]["digest"]
+            # all empty slices are equal
+            digest = files[path]["digest"] if path and files[path]["different"] != 1 else None
             other = known.setdefault(digest, case) if digest else case
             if path and other is not case:
                 apart = (other.split, other.patient) != (case.split, case.patient)
                 theirs = other.image if known is images else other.label
                 (errors if apart else warnings).append(
-                    f"{printable(path)}: the same voxels as {printable(theirs)} ({other.split}, patient "
+                    f"{printable(path)}: the same voxels as {printable(str(theirs))} ({other.split}, patient "
                     f"{other.patient}; this one {case.split}, patient {case.patient}); "
                     "expected each scan once, remove one of them"
                 )

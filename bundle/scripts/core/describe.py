@@ -93,7 +93,7 @@ class Walker:
     """
 
     def __init__(self, parts: Mapping[str, object]):
-        self.parts = {id(bare(thing)): name for name, thing in reversed(parts.items()) if not is_plain(thing)}
+        self.parts = {id(bare(thing)): name for name, thing in reversed([*parts.items()]) if not is_plain(thing)}
         self.found: dict[str, object] = {}
         self.above: list[int] = []  # the objects that the present one is inside of: a circle ends there
         networks = [bare(thing) for thing in parts.values() if isinstance(thing, torch.nn.Module)]
@@ -104,7 +104,7 @@ class Walker:
         self.trained = {
             id(tensor)
             for network in networks
-            if any(True for _ in network.parameters())
+            if isinstance(network, torch.nn.Module) and any(True for _ in network.parameters())
             for tensor in network.state_dict(keep_vars=True).values()
         }
 
@@ -161,7 +161,8 @@ class Walker:
 
     def handlers(self, name: str, engine: Engine) -> None:
         """What is attached to an engine: which handler at which event, in this order, and each handler once."""
-        order, owners = [], {}
+        order: list[str] = []
+        owners: dict[int, object] = {}
         for event in sorted(engine._event_handlers, key=str):
             for call, given, _ in engine._event_handlers[event]:
                 call, event_filter = without_wrapper(call)
@@ -173,7 +174,7 @@ class Walker:
                 order.append(f"{event}{when}: {kind(owner)}")
                 owners.setdefault(id(owner), owner)
         self.found[f"{name}::events"] = order
-        counts: dict[str, int] = {}
+        counts: dict[object, int] = {}
         for owner in owners.values():
             label = kind(owner)
             counts[label] = counts.get(label, 0) + 1
@@ -197,7 +198,7 @@ def without_wrapper(call: Callable) -> tuple[Callable, Callable | None]:
     names = call.__code__.co_freevars if isinstance(call, types.FunctionType) else ()
     if not {"event_filter", "handler"} <= set(names):
         return call, None
-    cells = dict(zip(names, call.__closure__))
+    cells = dict(zip(names, call.__closure__ or ()))
     return cells["handler"].cell_contents, cells["event_filter"].cell_contents
 
 

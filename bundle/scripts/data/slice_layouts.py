@@ -104,9 +104,9 @@ def patient_folder_pairs(root: Path) -> list[tuple]:
         return []
     found = []
     for folder in sorted({path.parent for path in inside}):
-        inside = slices_by_key(folder, str)
-        marked = {re.sub(r"_mask(?=\.)", "", name): path for name, path in inside.items() if is_label(path)}
-        images = {name: path for name, path in inside.items() if not is_label(path)}
+        slices = slices_by_key(folder, str)
+        marked = {re.sub(r"_mask(?=\.)", "", name): path for name, path in slices.items() if is_label(path)}
+        images = {name: path for name, path in slices.items() if not is_label(path)}
         found += [(*pair, None) for pair in match_slices(images, marked)]
     return found
 

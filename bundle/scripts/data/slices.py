@@ -115,7 +115,8 @@ def read_slices(path: str | Path, listed: FolderNames | None = None) -> tuple[np
     if not found:
         raise UserError(f"{path}: no such slices; expected files with a number in place of *, correct the path")
     first, *_ = found.values()
-    kept, affine = [], np.eye(4)
+    kept: list[np.ndarray] = []
+    affine = np.eye(4)
     for file, (values, axes) in ((file, read_slice(file)) for file in found.values()):
         if kept and values.shape != kept[0].shape:
             raise UserError(
@@ -163,8 +164,9 @@ def read_picture(file: Path) -> tuple[np.ndarray, np.ndarray]:
                 f"{file}: found {OTHER_MODES.get(mode, f'mode {mode}')}, expected one of: {', '.join(MODES.values())}; "
                 "write it again in one of these"
             )
-        if getattr(image, "n_frames", 1) > 1:
-            raise UserError(f"{file}: found {image.n_frames} pictures in it, expected one; write one file a slice")
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise UserError(f"{file}: found {frames} pictures in it, expected one; write one file a slice")
         image.verify()  # checks the checksums, if the format has any
     with Image.open(file) as image:
         return np.asarray(image).swapaxes(0, 1), PICTURE_AXES.copy()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from itertools import chain, combinations
 from pathlib import Path
+from typing import cast
 
 import torch
 from monai.inferers import Inferer
@@ -50,7 +51,7 @@ def load(weights_file: str | Sequence[str], network: nn.Module, class_names: lis
     if isinstance(weights_file, str):
         load_weights(weights_file, list(network.members) if isinstance(network, Ensemble) else network, class_names)
     else:
-        for file, member in zip(weights_file, network.members, strict=True):
+        for file, member in zip(weights_file, cast(Ensemble, network).members, strict=True):
             load(file, member, class_names)
 
 

@@ -88,6 +88,7 @@ class SegmentationWriter(CaseHandler):
         case, shown = case_name(source), self.shown_name(source)
         (partial,) = (self.dir / ".partial").iterdir()  # whatever SaveImaged makes of names like A.NII.GZ
         labels = np.asarray(nib.load(partial).dataobj).astype(np.uint8)
+        volume: np.ndarray | None
         if is_sliced(source):
             volume, affine = read_volume(source)
             header, shape = nib.Nifti1Header(), volume.shape
@@ -102,7 +103,7 @@ class SegmentationWriter(CaseHandler):
             output = ready.name
             self.write_volume(labels.reshape(shape), affine, header, ready, shown != case)
         labels = labels.reshape(shape[:3])
-        if self.pictures:
+        if self.pictures and volume is not None:
             file = self.dir / f"{shown}_overlay.png"
             overlay(volume, {"prediction": labels}, affine, self.class_names, file, shown)
         if ready.exists():
@@ -127,8 +128,10 @@ class SegmentationWriter(CaseHandler):
     def add_record(
         self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds: float | None
     ) -> None:
-        options = {"known": self.info.get("ranges"), "seconds": seconds}
-        record = records.measure_case(case_name(source), labels, None, affine, self.class_names, **options)
+        known = self.info.get("ranges")
+        record = records.measure_case(
+            case_name(source), labels, None, affine, self.class_names, known=known, seconds=seconds
+        )
         if self.pictures:  # without truth the page shows all classes together only
             record.pictures = {ALL_CLASSES: strip(volume, None, labels, affine)}
         self.records.append(record)

@@ -86,7 +86,7 @@ def compare(paths: Sequence[str]) -> dict:
 def by_case(file: Path, content: dict) -> dict[str, dict]:
     """Cases by patient and week or name, which the file names of image and truth share; measures by class name."""
     names = content["class_names"]
-    table = {}
+    table: dict[str, dict] = {}
     for case in content["metric_per_case"]:
         measures = {names[int(v)]: found | {"status": case["status"][v]} for v, found in case["metrics"].items()}
         key = label_key(case["case"])
@@ -166,7 +166,7 @@ def mean_of_means(table: np.ndarray) -> float:
 
 def list_losses(dice: np.ndarray, cases: list[str], names: Sequence[str], labels: list[str]) -> list[dict]:
     """Every case and class whose Dice a later run lowered, the largest loss first."""
-    found = [
+    found: list[dict] = [
         {
             "run": labels[r],
             "class": name,

@@ -35,7 +35,7 @@ def build(
     problems: Sequence[str] = (),
     history: str | Path | None = None,
     trained_on: str = "",
-    anonymise: bool | str = False,
+    anonymise: bool | str | None = False,
     draw: Callable[[CaseRecord, str], dict] | None = None,
 ) -> Report:
     """The report: all that the page says.

@@ -62,8 +62,8 @@ def first_box(report: Report) -> Box | None:
         return None
     if worst is None:
         strip = gallery.captioned(record, ALL_CLASSES, record.case)
-        words = Text(" has the most warnings. All warnings are in the table below.", record.case)
-        return Box(title, present([words, *strip_blocks(strip)]))
+        opening = Text(" has the most warnings. All warnings are in the table below.", record.case)
+        return Box(title, present([opening, *strip_blocks(strip)]))
     name = worst.class_name if worst.class_name in record.pictures else ALL_CLASSES
     strip = gallery.captioned(record, name, f"{worst.case}, {worst.class_name}")
     place = gallery.place_words(vars(worst)) if worst.axis is not None else ""

@@ -21,7 +21,7 @@ def curves(rows: list[dict], class_names: list[str]) -> str:
         loss, dice = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.7))
         loss.plot(*column(rows, "train_loss"), color=INK, linewidth=1.3, gid="loss")
         loss.set(ylabel="Training loss")
-        ends = []
+        ends: list[tuple[float, str, str]] = []  # of the validation's lines: height, name, colour
         for value, name in enumerate(class_names):
             if not value:
                 continue

@@ -102,8 +102,9 @@ def score(job: ScoringJob, class_names: Sequence[str], tolerance_mm: float) -> C
         UserError: a file can't be read or is not on the grid of the truth.
     """
     prediction, truth, affine, _ = read_case(job, class_names)
-    options = {"patient": job.patient, "tolerance_mm": tolerance_mm}
-    record = measure_case(job.case, prediction, truth, affine, class_names, **options)
+    record = measure_case(
+        job.case, prediction, truth, affine, class_names, patient=job.patient, tolerance_mm=tolerance_mm
+    )
     record.prediction_file, record.reference_file = str(job.prediction), str(job.truth)
     return record
 

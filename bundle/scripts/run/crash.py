@@ -18,7 +18,8 @@ from scripts.core.files import write_json
 from scripts.run.session import open_handles
 
 ERROR_FILE = "RUN_ERROR_FILE"  # environment variable; if it names a file, the reason is also written there as JSON
-PLAIN_TYPES = {"int": int, "float": (int, float), "bool": bool, "str": str}  # annotations that are checked
+# annotations that are checked
+PLAIN_TYPES: dict[object, type | tuple[type, ...]] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
 
 def report_crash(kind: type[BaseException], error: BaseException, trace, debug: bool = False) -> None:

@@ -9,6 +9,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from types import UnionType
+from typing import Any
 
 import torch
 
@@ -18,7 +20,7 @@ from scripts.run.configuration import current_parser, value_of
 
 SCHEMA = CONFIGS / "knobs.schema.json"
 NOT_SHAPING = {"data", "inference", "run", "machine", "paths"}  # groups of knobs that change no step of a training
-TYPES = {  # of JSON: what they are in Python, and in words
+TYPES: dict[str, tuple[type | UnionType, str]] = {  # of JSON: what they are in Python, and in words
     "integer": (int, "a whole number"),
     "number": (int | float, "a number"),
     "string": (str, "a text"),
@@ -47,7 +49,7 @@ def shaping(knobs: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in knobs.items() if rules().get(name, {}).get("group") not in NOT_SHAPING}
 
 
-def check(knobs: Mapping[str, object]) -> None:
+def check(knobs: Mapping[str, Any]) -> None:
     """Refuses the first knob whose type or range is wrong.
 
     Args:

@@ -39,9 +39,9 @@ def class_weights(
         bound: largest ratio of two weights, see `balanced_weights`.
     """
     several = dist.is_available() and dist.is_initialized()
-    found = [
-        weights_of_labels(cases, list(class_names), Path(output_dir), workers, bound) if is_main_process() else None
-    ]
+    found: list[list[float]] = [[]]  # the other processes receive those of the main process
+    if is_main_process():
+        found = [weights_of_labels(cases, list(class_names), Path(output_dir), workers, bound)]
     if several:
         dist.broadcast_object_list(found)
     return found[0]

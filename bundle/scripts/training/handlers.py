@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from typing import cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -12,7 +13,7 @@ from ignite.handlers import EarlyStopping
 from monai.data.utils import set_rnd
 from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
-from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data import BatchSampler
 
 from scripts.core.errors import UserError
 
@@ -48,7 +49,7 @@ class Recorder:
         sampler: draws the indices.
     """
 
-    def __init__(self, sampler: Sampler):
+    def __init__(self, sampler: Iterable[int]):
         self.sampler = sampler
         self.drawn: list[int] = []
 
@@ -59,7 +60,7 @@ class Recorder:
             yield index
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(cast(Sized, self.sampler))  # torch's samplers have a length, though their class has none
 
 
 class ValidateEpochs(ValidationHandler):
@@ -108,10 +109,11 @@ class StopOnBadLoss:
     def cases(self, engine: Engine) -> list[str]:
         """The images of the current batch; none if the loader or the data set are of a kind that does not tell them."""
         batches, dataset = getattr(engine.data_loader, "batch_sampler", None), engine.data_loader.dataset
-        if not isinstance(getattr(batches, "sampler", None), Recorder):
+        sampler = getattr(batches, "sampler", None)
+        if batches is None or not isinstance(sampler, Recorder):
             return []
         first = (engine.state.iteration - 1) % engine.state.epoch_length * batches.batch_size
-        drawn = batches.sampler.drawn[first : first + batches.batch_size]
+        drawn = sampler.drawn[first : first + batches.batch_size]
         items = [dataset.data[index] for index in drawn] if hasattr(dataset, "data") else []
         return [str(item["image"]) for item in items if isinstance(item, dict) and "image" in item]
 

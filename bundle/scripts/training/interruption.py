@@ -97,7 +97,7 @@ class Interruption:
             error, UserError
         ):  # workers that the signal has ended raise errors as well
             if is_main_process():
-                logger.warning(self.farewell())
+                logger.warning(self.farewell(self.signal))
             if together:
                 idist.barrier()
             raise Stopped(128 + self.signal) from None
@@ -112,7 +112,7 @@ class Interruption:
             raise UserError(disk_full_message(self.checkpoints.dir / (error.filename or "a file"), error)) from error
         raise error
 
-    def farewell(self) -> str:
+    def farewell(self, received: signal.Signals) -> str:
         epoch, saved = self.trainer.state.epoch, self.checkpoints.saved_epoch
         if saved:
             rest = (
@@ -120,7 +120,7 @@ class Interruption:
             )
         else:
             rest = "no epoch was complete, so nothing is saved; the same command starts again at epoch 1"
-        return f"stopped by {self.signal.name} {'after' if saved == epoch else 'in'} epoch {epoch}: {rest}"
+        return f"stopped by {received.name} {'after' if saved == epoch else 'in'} epoch {epoch}: {rest}"
 
     def too_large(self, error: BaseException) -> str:
         state, settings = self.trainer.state, self.checkpoints.identity.knobs

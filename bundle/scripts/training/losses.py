@@ -92,19 +92,21 @@ class DeepSupervision(nn.Module):
 
     def __init__(self, loss: nn.Module, network: nn.Module, share: float = 0.5) -> None:
         super().__init__()
-        if not isinstance(getattr(network, "upscale", None), nn.Module):
+        upscale = getattr(network, "upscale", None)
+        if not isinstance(upscale, nn.Module):
             raise ValueError(
                 f"{type(network).__name__} has no module upscale, so it has no coarser scores; choose another loss"
             )
         self.loss = DeepSupervisionLoss(loss, weights=[1.0, share, share**2])
-        coarser = self.coarser = []
+        coarser: list[torch.Tensor] = []
+        self.coarser = coarser
 
         def keep(module: nn.Module, given: tuple) -> None:
             if module.training:
                 coarser.insert(0, given[0])
 
         network.register_forward_pre_hook(lambda *_: coarser.clear())
-        network.upscale.register_forward_pre_hook(keep)
+        upscale.register_forward_pre_hook(keep)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return self.loss([logits, *self.coarser], labels)

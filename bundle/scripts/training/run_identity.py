@@ -125,8 +125,9 @@ def pairs(was: object, now: object) -> list[tuple]:
     """Which single values have changed to which; signs are left out, since a range may reach to both sides."""
     if isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
         return [pair for one, other in zip(was, now) if one != other for pair in pairs(one, other)]
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (was, now))
-    return [(abs(float(was)), abs(float(now)))] if numbers else [(was, now)]
+    if isinstance(was, int | float) and isinstance(now, int | float) and bool not in (type(was), type(now)):
+        return [(abs(float(was)), abs(float(now)))]
+    return [(was, now)]
 
 
 def shortened(change: Change) -> Change:

@@ -41,8 +41,9 @@ class Weights:
 def find_weights(ckpt_dir: str, shipped: str | None = None) -> str:
     """The trained `model.pt` of a folder, or else the weights that a recipe brings along."""
     trained = Path(ckpt_dir) / "model.pt"
-    use_shipped = shipped and not trained.is_file() and (Path(ckpt_dir) / shipped).is_file()
-    return str(Path(ckpt_dir) / shipped if use_shipped else trained)
+    if shipped and not trained.is_file() and (Path(ckpt_dir) / shipped).is_file():
+        return str(Path(ckpt_dir) / shipped)
+    return str(trained)
 
 
 def read_weights(path: str | Path) -> Weights:

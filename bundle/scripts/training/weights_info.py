@@ -47,8 +47,10 @@ def is_sha256(value: object) -> bool:
 
 def is_entry(value: object) -> bool:
     """One file of weights: its name, without any folder, and its sha256."""
-    fits = isinstance(value, dict) and isinstance(value.get("file"), str) and is_sha256(value.get("sha256"))
-    return fits and bool(value["file"]) and not set(value["file"]) & set("/\\:") and value["file"] not in (".", "..")
+    if not (isinstance(value, dict) and isinstance(value.get("file"), str) and is_sha256(value.get("sha256"))):
+        return False
+    name = value["file"]
+    return bool(name) and not set(name) & set("/\\:") and name not in (".", "..")
 
 
 EXPECTED = {  # key: (whether a value is of the right kind, the right kind in words)
@@ -165,7 +167,7 @@ def rename_previous_weights(file: Path) -> None:
         clean_up_after_kill(name)
     if file.exists():
         kept = unused_name(file)
-        known = present(file)
+        known = present(file) or {}
         entry = {"file": kept.name, "sha256": sha256(file.read_bytes())}
         write_json({**known, NETWORKS: [entry]}, info_file(kept))
         replace_file(file, kept)
