@@ -1,5 +1,6 @@
 """Every link, picture, file and command of the documents leads somewhere."""
 
+import importlib
 import inspect
 import json
 import re
@@ -22,6 +23,7 @@ from scripts.study.command import main as study
 DOCS = BUNDLE / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 DOCUMENTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")), *PAGES]
+OTHERS = [ROOT / "mkdocs.yml", BUNDLE / "large_files.yml", BUNDLE / "models" / "README.md", DOCS / "data_license.txt"]
 TOOLS = {
     "scripts.check": check,
     "scripts.datalist": datalist,
@@ -32,8 +34,7 @@ TOOLS = {
     "scripts.study": study,
 }
 LAUNCHER = {"nproc_per_node", "nnodes", "node_rank", "rdzv_endpoint"}  # of torchrun
-EXAMPLES = {"configs/kidney.json", "bias_probability"}  # that pages tell to write
-COMING = {"docs", "coverage"}  # targets of make that are on their way
+EXAMPLES = {"configs/kidney.json", "bias_probability", "scripts.networks.my_network.MyNetwork"}  # that readers write
 
 
 def named(file: Path) -> str:
@@ -132,6 +133,32 @@ def is_config(path: str) -> bool:
     return path in EXAMPLES or (BUNDLE / path).is_file()
 
 
+def unknown_names(text: str) -> list[str]:
+    """Dotted names below `scripts`, and paths, where there is no such thing."""
+    dotted = set(re.findall(r"(?<![\w./])scripts(?:\.[A-Za-z_]\w*)+", text)) - EXAMPLES
+    folders = r"(?:bundle|benchmarks|scripts|tests|configs|docs|\.ci)/|models/(?=hippocampus)"
+    found = re.findall(rf"(?<![\w./-])((?:{folders})[\w./-]*)(?![\w*])", text)
+    paths = {path.rstrip(".") for path in found} - EXAMPLES - {"bundle/models/model.pt"}  # which a training writes
+    missing = [path for path in paths if not any((place / path).exists() for place in (ROOT, BUNDLE))]
+    return sorted(name for name in dotted if not resolves(name)) + sorted(missing)
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
 def targets() -> set[str]:
     return set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -156,17 +183,22 @@ def test_files_that_are_named_exist(file):
         assert name == "__init__.py" or (ROOT / "benchmarks" / name).is_file(), name
 
 
+@pytest.mark.parametrize("file", [*DOCUMENTS, *OTHERS], ids=named)
+def test_names_of_code_and_paths_exist(file):
+    assert unknown_names(file.read_text()) == []
+
+
 @every_document
 def test_targets_of_make_that_are_named_exist(file):
     named = set(re.findall(r"`make ([\w-]+)`", file.read_text()))
-    assert named - targets() - COMING == set()
+    assert named - targets() == set()
 
 
 @every_document
 def test_options_that_are_named_exist(file):
     """In the text; those of commands are held to their own command."""
     known = known_ids()[0] | LAUNCHER
-    functions = [*TOOLS.values(), monai.bundle.run, monai.bundle.ckpt_export]
+    functions = [*TOOLS.values(), monai.bundle.run]
     known |= {name for function in functions for name in inspect.signature(function).parameters}
     sources = "".join(script.read_text() for folder in ("benchmarks", ".ci") for script in (ROOT / folder).glob("*.py"))
     known |= set(re.findall(r'"--(\w+)"', sources))
@@ -230,3 +262,10 @@ def test_a_wrong_command_is_noticed(line):
 def test_a_wrong_link_is_noticed():
     text = "# A b\n[x](README.md) [y](nowhere.md) [z](#a-b) [w](#a-c) ![p](no.png) [v](README.md#nothing)\n"
     assert broken_links(text, ROOT) == ["nowhere.md", "#a-c", "no.png", "README.md#nothing"]
+
+
+def test_a_wrong_name_is_noticed():
+    text = "`scripts.core.errors.UserEror` scripts.core.errors.UserError, scripts.weights; `scripts/data/no.py` and\n"
+    text += "scripts/data/slices.py, `tests/docs/`, models/hippocampus.pt, models/hippocampus.json."
+    wrong = ["scripts.core.errors.UserEror", "scripts.weights", "models/hippocampus.pt", "scripts/data/no.py"]
+    assert unknown_names(text) == wrong
