@@ -1,5 +1,6 @@
 """Copies of one text are equal, patches name what exists, and the metadata repeats the configuration."""
 
+import ast
 import json
 import re
 import sys
@@ -88,8 +89,10 @@ def test_imports_of_the_scripts_are_pinned():
     meta = read("metadata.json")
     known = {"monai", "torch", "numpy", "scripts", *meta["required_packages_version"]}
     for file in sorted((BUNDLE / "scripts").rglob("*.py")):
-        for module in re.findall(r"^\s*(?:from|import) (\w+)", file.read_text(), re.MULTILINE):
-            if module not in sys.stdlib_module_names:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            paths = [node.module] if isinstance(node, ast.ImportFrom) else []
+            paths += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in {path.split(".")[0] for path in paths} - sys.stdlib_module_names:
                 assert distribution.get(module, module) in known, f"{file.name} imports {module}"
 
 

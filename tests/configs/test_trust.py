@@ -14,7 +14,7 @@ from scripts.core.errors import UserError
 
 IMPORTS = {"os", "sys", "numpy", "torch.distributed as dist", "ignite.distributed as idist"}
 CALLS = {  # everything that an expression of a configuration calls
-    "int", "isinstance", "len", "min", "max", "round", "enumerate", "str", "type",
+    "int", "isinstance", "len", "min", "max", "round", "enumerate", "str",
     "os.cpu_count", "sys.stderr.isatty",
     "torch.device", "torch.cuda.is_available", "torch.cuda.set_device",
     "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",
