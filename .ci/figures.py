@@ -1,4 +1,4 @@
-"""Brings measured figures and pictures into the documents; run by `make figures` after `make demo`.
+"""Writes measured figures and pictures into the documents; run by `make figures` after `make demo`.
 
 The model card has the table of the demo's run. README and card say what the demo's mean Dice was on several machines,
 from bundle/docs/demo_machines.json; a figure beyond those is added there by hand. The report's first screen is
@@ -20,7 +20,7 @@ DEMO, DOCS = ROOT / "demo", ROOT / "bundle" / "docs"
 README, CARD = ROOT / "README.md", DOCS / "README.md"
 MACHINES = DOCS / "demo_machines.json"
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-TABLES = {  # name of the script that measures, where its results lie, the document that has its table
+TABLES = {  # name of the script that measures, where its results are, the document that has its table
     "recipes": (DEMO / "recipes" / "recipes.json", DOCS / "recipes.md"),
     "networks": (DEMO / "networks.json", DOCS / "recipes.md"),
     "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
@@ -89,7 +89,7 @@ def tables() -> dict[str, str]:
 
 
 def renew_tables() -> None:
-    """Takes the newest results that lie in demo/ into the documents."""
+    """Copies the newest results in demo/ into the documents."""
     for name, (results, _) in TABLES.items():
         if results.is_file():
             shutil.copyfile(results, DOCS / f"{name}_metrics.json")
