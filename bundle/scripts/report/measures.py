@@ -3,8 +3,8 @@
 To add a measure to the report, change only this file:
 
 1. Write a function that takes a `ClassPair` (one class of one case) and returns a number.
-2. Add a `Measure` to the dictionary `MEASURES` below: its name, its title in the tables, its number of decimals, whether
-   more or less is better, which of the two masks it needs, and the function.
+2. Add a `Measure` to the dictionary `MEASURES` below: its name, its title in the tables, its number of decimals,
+   whether more or less is better, which of the two masks it needs, and the function.
 
 The measure is then computed for every case. It is a row in `metrics.csv`, a key in `metrics.json`, a part of the
 table of measures in `report.html` and `report.md`. Where more or less of it is better, comparisons of runs have it too.
