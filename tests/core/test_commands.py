@@ -40,3 +40,33 @@ def test_a_mistake_is_one_line_and_another_error_is_not_hidden(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["command", "other"])
     with pytest.raises(ValueError, match="x is 1"):
         run_command(fail)
+
+
+@pytest.mark.parametrize(
+    "command, arguments, nearest",
+    [
+        ("scripts.check", ["--dataset_dir", "x", "--class_name", "['a','b']"], "class_names"),
+        ("scripts.check", ["--data-dir=x"], "dataset_dir"),
+        ("scripts.report", ["evaluate", "--truth", "x", "--predictions", "x"], "prediction"),
+        ("scripts.datalist", ["--outputs", "x"], "output"),
+    ],
+)
+def test_a_misspelled_option_is_rejected_before_anything_runs(command, arguments, nearest, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["__main__.py", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(command, run_name="__main__")
+    assert caught.value.code.endswith(f"the command has no such option; did you mean --{nearest}?")
+    assert not list(tmp_path.iterdir())
+
+
+def test_right_options_are_taken(monkeypatch, capsys):
+    def command(first: int, second: bool = True) -> None:
+        print(first, second)
+
+    for arguments in (["1"], ["--first", "1"], ["--first=1", "--second", "True"]):
+        monkeypatch.setattr(sys, "argv", ["command", *arguments])
+        run_command(command)
+    monkeypatch.setattr(sys, "argv", ["command", "--first", "-1", "--nosecond"])
+    run_command(command)
+    assert capsys.readouterr().out.split() == ["1", "True"] * 3 + ["-1", "False"]

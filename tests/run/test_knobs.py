@@ -168,6 +168,30 @@ def test_expressions_are_checked_by_their_value(tmp_path):
     assert refusal(made.run).startswith("window_overlap is 1.0: expected a number from 0 to below 1")
 
 
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"flip_axs": 1}, "flip_axs: nothing in the configuration uses this id; did you mean flip_axis?"),
+        (
+            {"network_deff": {"_target_": "torch.nn.Identity"}},
+            "network_deff: nothing in the configuration uses this id",
+        ),
+    ],
+)
+def test_a_misspelled_id_of_a_patch_is_rejected(given, message, tmp_path):
+    """MONAI would ignore it, and train with the other value to the end."""
+    made = workflow("train", ["train.json"], dataset_dir=tmp_path, output_dir=tmp_path / "out", **given)
+    made.initialize()
+    assert refusal(made.run).startswith(message)
+
+
+def test_an_id_of_ones_own_is_taken_where_something_uses_it(tmp_path):
+    own = {"epoch": 3, "epochs": "@epoch", "my_own_note": "nothing looks like it"}
+    made = workflow("train", ["train.json"], dataset_dir=tmp_path / "none", output_dir=tmp_path / "out", **own)
+    made.initialize()
+    assert "dataset_dir does not exist" in refusal(made.run)
+
+
 def test_it_wants_a_configuration():
     with pytest.raises(RuntimeError, match="no configuration"):
         check_configuration()

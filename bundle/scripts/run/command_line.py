@@ -6,8 +6,9 @@ Every configuration that can be run uses it; `scripts.study` checks its ids with
 import difflib
 import inspect
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pydoc import locate
 from typing import Any
@@ -58,6 +59,24 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
             continue
         nearest = difflib.get_close_matches(plain, [*known, *own], n=1, cutoff=0)[0]
         raise UserError(f"--{name}: no configuration of this bundle knows this id; did you mean --{nearest}?")
+
+
+def refuse_misspelled_ids(config: Mapping[str, object]) -> None:
+    """Rejects an id of a patch, or of a call from Python, that looks like a known one and that nothing refers to.
+
+    Args:
+        config: a complete configuration, its patches included.
+
+    Raises:
+        UserError: the first such id, with the known one that it looks like.
+    """
+    known, _ = known_ids()
+    text = json.dumps(config, default=str)
+    for name in config:
+        if name in known or name.startswith("_") or re.search(rf"[@%]{re.escape(name)}(?!\w)", text):
+            continue
+        if nearest := difflib.get_close_matches(name, known, n=1, cutoff=0.75):
+            raise UserError(f"{name}: nothing in the configuration uses this id; did you mean {nearest[0]}?")
 
 
 def known_ids() -> tuple[set[str], dict[str, str]]:

@@ -16,6 +16,7 @@ import torch
 
 from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
+from scripts.run.command_line import refuse_misspelled_ids
 from scripts.run.configuration import current_parser, value_of
 
 SCHEMA = CONFIGS / "knobs.schema.json"
@@ -39,6 +40,7 @@ def rules() -> dict[str, dict]:
 def check_configuration() -> dict[str, object]:
     """Checks every knob of the configuration that this is a component of, and returns the values by name."""
     parser = current_parser()
+    refuse_misspelled_ids(parser.config)
     values = {name: value_of(parser, name) for name in rules() if name in parser.config}
     check(values)
     return values
