@@ -103,7 +103,7 @@ def python_format(root: Path) -> None:
         done = subprocess.run([*PYTHON, *tool, root.name], cwd=root.parent, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stdout + done.stderr).strip().splitlines() or ["a file would be reformatted"]
-            raise ValueError(f"{tool[0]}: {said[0]} ({len(said)} in all); mend it in bundle/scripts")
+            raise ValueError(f"{tool[0]}: {said[0]} ({len(said)} in all); fix it in bundle/scripts")
 
 
 def loading(root: Path) -> None:

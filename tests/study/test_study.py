@@ -266,7 +266,7 @@ def test_the_reason_of_an_earlier_attempt_does_not_count(begin):
 
 def test_a_run_without_a_validation_has_no_score(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_dice\n1,2.0,\n")
-    with pytest.raises(one_run.RunFailed, match="lower val_interval"):
+    with pytest.raises(one_run.RunFailedError, match="lower val_interval"):
         one_run.read_result(tmp_path)
 
 

@@ -28,11 +28,11 @@ STOP_STATUSES = (-signal.SIGTERM, -signal.SIGINT, 128 + signal.SIGTERM, 128 + si
 ERROR_NAME = "error.json"  # the run writes the reason of its failure to this file
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """A run has failed. The message is the reason."""
 
 
-class RunStopped(Exception):
+class RunStoppedError(Exception):
     """A run was stopped by a signal. It can be continued."""
 
 
@@ -66,8 +66,8 @@ class RunLauncher:
             `score`, `points` (epoch and score of every validation), `epochs` and `seconds`.
 
         Raises:
-            RunFailed: the run has failed.
-            RunStopped: the run was stopped by a signal.
+            RunFailedError: the run has failed.
+            RunStoppedError: the run was stopped by a signal.
         """
         again = (folder / "overrides.json").is_file()
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,14 +78,16 @@ class RunLauncher:
             command += [f"--{name}", as_argument(value)]
         self.wait_for_orphan(folder)
         if self.stopping:
-            raise RunStopped()
+            raise RunStoppedError()
         write_json({**self.overrides, **knobs}, folder / "overrides.json")
         (folder / ERROR_NAME).unlink(missing_ok=True)
         environment = {**self.environment(slot), ERROR_FILE: str(folder / ERROR_NAME)}
         status = execute(command, folder, environment, self.started)
         if status:
             raise (
-                RunStopped() if self.stopping or status in STOP_STATUSES else RunFailed(failure_reason(folder, status))
+                RunStoppedError()
+                if self.stopping or status in STOP_STATUSES
+                else RunFailedError(failure_reason(folder, status))
             )
         return read_result(folder)
 
@@ -165,7 +167,7 @@ def read_result(folder: Path) -> dict:
     """Returns the progress of a finished run (see `read_progress`) and its best score."""
     found = read_progress(folder)
     if not found["points"]:
-        raise RunFailed(f"no {SCORE} in {found['epochs']} epoch(s) of its history.csv; lower val_interval")
+        raise RunFailedError(f"no {SCORE} in {found['epochs']} epoch(s) of its history.csv; lower val_interval")
     return {**found, "score": max(value for _, value in found["points"])}
 
 

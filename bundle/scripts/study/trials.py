@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from scripts.core.errors import Stopped, UserError, one_line_reason
 from scripts.study import chart, table
-from scripts.study.one_run import RUN_LOCK, RunFailed, RunLauncher, RunStopped, read_progress
+from scripts.study.one_run import RUN_LOCK, RunFailedError, RunLauncher, RunStoppedError, read_progress
 from scripts.study.space import Knob
 
 STUDY_LOCK = ".study.lock"  # in a run's folder; it is held as long as the study that started the run is alive
@@ -119,11 +119,11 @@ def run_trials(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: R
     def objective(trial: optuna.Trial) -> float:
         try:
             return run_trial(trial, folder, knobs, runs, slots)
-        except (RunFailed, RunStopped, optuna.TrialPruned):
+        except (RunFailedError, RunStoppedError, optuna.TrialPruned):
             raise
-        except BaseException as error:  # Optuna's threads would hide it
+        except BaseException as error:  # noqa: B036 - Optuna's threads would hide it
             broken.append(error)
-            raise RunStopped() from error
+            raise RunStoppedError() from error
 
     def report_progress(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         with writing:
@@ -142,7 +142,11 @@ def run_trials(study: optuna.Study, folder: Path, knobs: Sequence[Knob], runs: R
     with runs.stoppable():
         if waiting:
             study.optimize(
-                objective, waiting, n_jobs=runs.parallel, catch=(RunFailed, RunStopped), callbacks=[report_progress]
+                objective,
+                waiting,
+                n_jobs=runs.parallel,
+                catch=(RunFailedError, RunStoppedError),
+                callbacks=[report_progress],
             )
     if broken:
         raise broken[0]
@@ -184,7 +188,7 @@ def run_trial(
         trial.set_user_attr("slot", slot)
         try:
             found = runs.run(own, {knob.name: knob.draw(trial) for knob in knobs}, slot)
-        except RunFailed as error:
+        except RunFailedError as error:
             store_result(trial, read_progress(own), reason=str(error))
             raise
         finally:
