@@ -1,5 +1,6 @@
 """The package for the model zoo: what travels in it, what does not, and that it is tried before it is given away."""
 
+import hashlib
 import importlib
 import json
 import os
@@ -33,7 +34,9 @@ def weights(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     parser = ConfigParser({**read("inference.json"), **KNOBS})
     torch.save(parser.get_parsed_content("network_def").state_dict(), folder / "model.pt")
-    (folder / "model.json").write_text('{"trained_on": "phantoms"}')
+    digest = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
+    known = {"networks": [{"file": "model.pt", "sha256": digest}], "trained_on": "phantoms"}
+    (folder / "model.json").write_text(json.dumps({**known, "class_names": read("inference.json")["class_names"]}))
     (folder / "patch.json").write_text(json.dumps(KNOBS))
     return folder / "model.pt"
 
@@ -77,7 +80,7 @@ def test_weights_that_a_recipe_names_are_there(package, collected):
 
 
 def test_what_is_known_of_the_weights_travels_with_them(package, collected, weights, tmp_path):
-    assert (collected / "models" / "model.json").read_text() == '{"trained_on": "phantoms"}'
+    assert (collected / "models" / "model.json").read_bytes() == weights.with_suffix(".json").read_bytes()
     stubs(tmp_path, ["best.pt", "last.json", "models/README.md"])
     (tmp_path / "best.json").write_text('{"networks": [{"file": "best.pt"}]}')
     package.take_weights(tmp_path / "best.pt", tmp_path / "models")
