@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pydoc import locate
 from typing import Any
 
@@ -79,6 +79,7 @@ def refuse_misspelled_ids(config: Mapping[str, object]) -> None:
             raise UserError(f"{name}: nothing in the configuration uses this id; did you mean {nearest[0]}?")
 
 
+@cache
 def known_ids() -> tuple[set[str], dict[str, str]]:
     """Returns the ids of all shipped configurations (nested ones as `a::b`), and the `_target_` of every component."""
     known: set[str] = set()

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from scripts.core.errors import UserError
-from scripts.core.files import atomic_write, explain_full_disk, replace_file, unused_name
+from scripts.core.files import atomic_write, replace_file, unused_name
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def serialised(content: dict) -> bytes:
 
 def write_bytes(data: bytes, file: Path, previous: Path | None = None) -> None:
     """Writes a file in one step; the present file at this place may be kept under the name `previous`."""
-    with explain_full_disk(file, len(data)), atomic_write(file, len(data)) as partial:
+    with atomic_write(file, len(data)) as partial:
         with partial.open("wb") as stream:
             stream.write(data)
             stream.flush()

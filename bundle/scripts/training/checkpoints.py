@@ -51,7 +51,7 @@ class Checkpoints:
         self.dir = Path(ckpt_dir)
         self.network = network
         # without an average of the weights, `averaged` is the network itself
-        self.parts = {name: part for name, part in parts.items() if bare(part) is not bare(network)}
+        self.parts = {name: part for name, part in parts.items() if unwrapped(part) is not unwrapped(network)}
         self.best_model, self.identity, self.resume = best_model, identity, resume
         self.saved_epoch = 0  # the newest epoch on disk, 0 for none
         self.resumed_from: Path | None = None
@@ -121,7 +121,3 @@ class Checkpoints:
             if self.best_model.best["epoch"] == 0:
                 kept += f"; the weights of the last epoch are in {self.dir / LAST}"
             logger.info(f"finished at epoch {trainer.state.epoch}: {kept}")
-
-
-def bare(part: object) -> object:
-    return unwrapped(part) if isinstance(part, nn.Module) else part

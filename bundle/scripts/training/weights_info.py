@@ -31,7 +31,7 @@ def is_number(value: object) -> bool:
 
 
 def is_ranges(value: object) -> bool:
-    """Whether a value is what `scripts.data.plausibility.ranges` makes and `doubts` reads."""
+    """Whether a value is what `scripts.data.plausibility.training_ranges` makes and `find_doubts` reads."""
     return isinstance(value, dict) and all(
         isinstance(spans, dict)
         and isinstance(spans.get("ml"), list)
