@@ -325,8 +325,9 @@ def test_copies_are_drawn_again_but_cached_once(tmp_path):
     still = ("rotate_range", "scale_range", "shift_range", "elastic_shift", "contrast_probability")
     run = made("train", "recipe_cardiac_2d", **dict.fromkeys(still, 0.0), **paths)
     run.initialize()
-    dataset = run.parser.get_parsed_content("train::dataset")
+    dataset = run.parser.get_parsed_content("train::dataloader").dataset
+    cached = run.parser.get_parsed_content("train::dataset")
     count = len(run.parser.get_parsed_content("data")["training"])
-    assert len(dataset) == 2 * count and len(dataset._cache) == count
+    assert len(dataset) == 2 * count and len(cached._cache) == count
     drawn = [(dataset[0]["image"], dataset[count]["image"]) for _ in range(20)]
     assert any(not torch.equal(*pair) for pair in drawn) and any(torch.equal(*pair) for pair in drawn)

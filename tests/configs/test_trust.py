@@ -24,7 +24,7 @@ CALLS = {  # everything that an expression of a configuration calls
 }  # fmt: skip
 TARGETS = re.compile(  # own scripts, MONAI's components by their short names, and these parts of torch and ignite
     r"scripts\.\w+\.\w+\.\w+|[A-Z]\w+|torch\.optim\.AdamW?|torch\.optim\.lr_scheduler\.ExponentialLR"
-    r"|torch\.nn\.parallel\.DistributedDataParallel|ignite\.handlers\.(ProgressBar|EMAHandler)"
+    r"|torch\.utils\.data\.ConcatDataset|torch\.nn\.parallel\.DistributedDataParallel|ignite\.handlers\.(ProgressBar|EMAHandler)"
 )
 FILES = sorted(CONFIGS.glob("*.json"))
 

@@ -236,7 +236,7 @@ def test_prepare_writes_once_and_reads_after_that(dataset, tmp_path, monkeypatch
     before = path.read_bytes()
     assert prepare_datalist(str(path), str(dataset), NAMES, seed=2) == first
     assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["list.json"]
-    assert set(first) == {*SPLITS, "patients", "description"}
+    assert set(first) == {*SPLITS, "patients", "description", "datalist"}
     assert {entry["image"]: scan_key(entry["image"])[0] for split in SPLITS for entry in first[split]} == first[
         "patients"
     ]

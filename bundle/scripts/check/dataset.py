@@ -64,7 +64,7 @@ def check_dataset(
 
     Args:
         cases: lists of {"image", "label"} by split, and `patients` by image, as from
-            `scripts.data.datalist.prepare_datalist`.
+            `scripts.data.cases.cases_of_run`.
         class_names: names of the values 0, 1, ..., background first.
         output_dir: folder in which the facts are remembered; None reads all files and writes nothing.
         workers: number of threads; 0 for one per core.
@@ -139,7 +139,7 @@ def stop_on_errors(
     """Runs the check as a step of a run: it logs all findings, and an error ends the run before it starts.
 
     Args:
-        data: result of `scripts.data.datalist.prepare_datalist`.
+        data: the run's cases, see `scripts.data.cases.cases_of_run`.
         class_names: names of the values 0, 1, ...
         output_dir: folder of `check.json` and of the remembered facts.
         splits: the splits to check.

@@ -6,9 +6,11 @@ It is written once, split by patient; training, evaluation and inference read it
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
+from scripts.data.cases import Split
 from scripts.data.layouts import (
     case_name,
     dataset_classes,
@@ -179,7 +181,8 @@ def prepare_datalist(
         options: `validation`, `test`, `folds`, `seed` and `by_slice` of `make_datalist`.
 
     Returns:
-        `training`, `validation` and `test`, lists of {"image", "label"}; `patients`, by image; `description`.
+        `training`, `validation` and `test`, lists of {"image", "label"}; `patients`, by image; `description`; the path
+        of the file as `datalist`.
     """
     if not Path(datalist).is_file():
         if not create:
@@ -198,9 +201,14 @@ def prepare_datalist(
     choose_fold(content, fold, datalist)
     logger.info("datalist: " + ", ".join(f"{len(content[split])} {split}" for split in SPLITS) + f" cases, {datalist}")
     keys = ("image", "label")
-    lists = {split: [{k: e[k] for k in keys if k in e} for e in content[split]] for split in SPLITS}
-    patients = {e["image"]: str(e["patient"]) for split in SPLITS for e in content[split]}
-    return {**lists, "patients": patients, "description": content.get("description") or Path(datalist).name}
+    data: dict[str, Any] = {
+        "patients": {e["image"]: str(e["patient"]) for split in SPLITS for e in content[split]},
+        "description": content.get("description") or Path(datalist).name,
+        "datalist": str(datalist),
+    }
+    for split in SPLITS:
+        data[split] = Split([{k: e[k] for k in keys if k in e} for e in content[split]], data)
+    return data
 
 
 def choose_fold(content: dict, fold: int | None, path: str) -> None:
@@ -212,25 +220,6 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
         raise UserError(f"{path}: fold is {fold}; expected one of {folds or 'none, the list has no folds'} (--fold N)")
     content["validation"] += [entry for entry in content["training"] if entry.get("fold") == fold]
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
-
-
-def images_with_truth(data: dict, split: str) -> list[dict]:
-    """Returns what an evaluation scores: the cases of a split that have a label, as a list of {"image", "truth"}."""
-    if split not in SPLITS:
-        raise UserError(f"split is {split!r}: expected one of {', '.join(SPLITS)} (--split NAME)")
-    found = [{"image": case["image"], "truth": case["label"]} for case in data[split] if "label" in case]
-    if not found:
-        others = [name for name in SPLITS if any("label" in case for case in data[name])]
-        raise UserError(
-            f"no case under {split} has a label; expected one or more to compute scores, or say --split {others[-1]}"
-            if others
-            else "no case has a label; expected one or more in the datalist to compute scores; add labels to it"
-        )
-    if len(found) < len(data[split]):
-        logger.warning(
-            f"{len(data[split]) - len(found)} of {len(data[split])} {split} cases have no label and are not scored"
-        )
-    return found
 
 
 def list_images(source: str, split: str = "test") -> list[dict]:

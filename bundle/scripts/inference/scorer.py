@@ -32,9 +32,8 @@ class CaseScorer(CaseHandler):
         class_names: names of the values 0, 1, ...
         journal: knows the weights and whether names are to be codes; it is told what became of every case.
         network: makes the predictions.
-        data: of `scripts.data.datalist.prepare_datalist`; says which image is of which patient.
-        datalist: file of the data list.
-        split: which part of it is evaluated.
+        cases: of `scripts.data.cases.cases_of_run`; says which image is of which patient.
+        split: which part of the datalist is evaluated.
         device: that the network runs on.
         tolerance_mm: surfaces that are no further apart agree, for the surface Dice.
     """
@@ -47,16 +46,17 @@ class CaseScorer(CaseHandler):
         class_names: Sequence[str],
         journal: Journal,
         network: torch.nn.Module,
-        data: dict,
-        datalist: str,
+        cases: dict,
         split: str,
         device: torch.device,
         tolerance_mm: float = 2.0,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
-        self.patients = data["patients"]
-        self.source = [["Data", data["description"]], ["Data list", f"{datalist}, sha256 {sha256_of_files(datalist)}"]]
-        self.source.append(["Split", split])
+        self.patients = cases["patients"]
+        self.source = [["Data", cases["description"]]]
+        if datalist := cases.get("datalist"):
+            self.source.append(["Data list", f"{datalist}, sha256 {sha256_of_files(datalist)}"])
+            self.source.append(["Split", split])
         knobs.check({"tolerance_mm": tolerance_mm})
         self.tolerance_mm = float(tolerance_mm)
 

@@ -25,10 +25,10 @@ class SkippingDataset(Dataset):
     earlier run has finished.
 
     Args:
-        data: dictionaries with an `image` path and, for evaluation, a `truth` path.
+        data: dictionaries with an `image` path and, for evaluation, a `label` path.
         transform: the deterministic chain of MONAI transforms.
         journal: record of the run; it says which cases are finished.
-        class_names: names of the values 0, 1, ..., for cases that have a `truth`.
+        class_names: names of the values 0, 1, ..., for cases that have a `label`.
         channels: number of channels of every image.
         reader: the reader that the configuration names, or None if it is for volumes only.
     """
@@ -59,8 +59,8 @@ class SkippingDataset(Dataset):
             found = sha256_of_files(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
-            truth = self.data[index].get("truth")
-            faults = find_faults(image, truth, self.class_names, self.channels, self.reader.volumes)
+            label = self.data[index].get("label")
+            faults = find_faults(image, label, self.class_names, self.channels, self.reader.volumes)
             if faults:
                 return {"source": image, "failed": faults[0]}
             return {**super().__getitem__(index), "source": image, "digest": found}
