@@ -83,7 +83,7 @@ def write_geometries(folder: Path, size: tuple[int, int, int], oblique: bool = F
     """Writes one phantom in several orientations: the same patient, another order and direction of the axes.
 
     Args:
-        folder: of the images and of `labels` in it.
+        folder: receives the folders `images` and `labels`.
         size: voxels along L, P and S.
         oblique: also writes the LPS one on a grid that is turned by 20 degrees about two axes.
 
@@ -94,10 +94,11 @@ def write_geometries(folder: Path, size: tuple[int, int, int], oblique: bool = F
     from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
     drawn = draw_phantom(size)
-    (folder / "labels").mkdir(parents=True, exist_ok=True)
+    for kind in ("images", "labels"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
     written = {}
     for codes in (*ORIENTATIONS, *(["OBL"] if oblique else [])):
-        paths = folder / f"Case_900_{codes}.nii.gz", folder / "labels" / f"Case_900_{codes}.nii.gz"
+        paths = tuple(folder / kind / f"Case_900_{codes}.nii.gz" for kind in ("images", "labels"))
         for path, image in zip(paths, drawn):
             if codes == "OBL":
                 image = with_affine(image, tilt() @ image.affine)
@@ -154,11 +155,23 @@ def run_bundle(verb: str, bundle: Path, log: Path, config_file: str, **overrides
     command = [sys.executable, "-m", "monai.bundle", "run", verb, "--config_file", config_file]
     for name, value in overrides.items():
         command += [f"--{name}", str(value)]
+    run_command(command, log, cwd=bundle)
+
+
+def run_command(command: Sequence, log: Path, **options) -> None:
+    """Runs a program to its end; if it fails, the script ends with what it has printed last.
+
+    Args:
+        command: the program and its arguments.
+        log: receives what it prints.
+        options: of `subprocess.run`.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
+    words = [str(word) for word in command]
     with log.open("w", encoding="utf-8") as stream:
-        status = subprocess.run(command, cwd=bundle, stdout=stream, stderr=subprocess.STDOUT, check=False).returncode
+        status = subprocess.run(words, stdout=stream, stderr=subprocess.STDOUT, check=False, **options).returncode
     if status:
-        fail(f"`run {verb}` ended with status {status}; the end of {log}:", log)
+        fail(f"`{' '.join(words)[:200]}` ended with status {status}; the end of {log}:", log)
 
 
 def run_inference(bundle: Path, images: Path, output_dir: Path, **overrides) -> dict[str, Path]:
