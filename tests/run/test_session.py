@@ -239,7 +239,10 @@ def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
 
 
 def test_a_traceback_is_asked_for(monkeypatch):
-    for line, debug, replaced in ((["run"], False, True), (["run"], True, True), (["ckpt_export"], False, False)):
+    labelling = ["-m", "train", "-r", "{}"]  # a task that MONAI Label's server has started
+    for line, debug, replaced in (
+        (["run"], False, True), (["run"], True, True), (["ckpt_export"], False, False), (labelling, False, True)
+    ):  # fmt: skip
         monkeypatch.setattr(sys, "argv", ["monai.bundle", *line])
         monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
         command_line.check_command_line(debug)

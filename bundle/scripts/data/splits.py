@@ -1,6 +1,8 @@
 """Divides patients into training, validation and test, or keeps the data set's own split. The datalist uses it."""
 
 import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from scripts.core.errors import UserError
 
@@ -66,3 +68,43 @@ def split_patients(patients: list[str], validation: float, test: float, folds: i
 def patient_count(part: float, count: int) -> int:
     """Returns how many of `count` patients a share is: at least one, unless the share is 0."""
     return max(1, round(part * count)) if part > 0 else 0
+
+
+def unshare_patients(
+    training: Sequence[Mapping], validation: Sequence[Mapping], patients: Mapping[str, str]
+) -> tuple[list, list]:
+    """Divides scans anew where a program has divided them by scan, so that no patient is on both sides.
+
+    Validation gets whole patients, first those of whom it has most already, and about as many scans as before.
+
+    Args:
+        training: cases with `image`.
+        validation: likewise.
+        patients: the patient of every image.
+
+    Returns:
+        Training and validation cases. Lists that share no patient stay as they are.
+
+    Raises:
+        UserError: all scans are of one patient.
+    """
+    cases = [*training, *validation]
+    scans = Counter(patients[case["image"]] for case in cases)
+    validated = Counter(patients[case["image"]] for case in validation)
+    if all(validated[patient] in (0, count) for patient, count in scans.items()):
+        return list(training), list(validation)
+    if len(scans) == 1:
+        raise UserError(
+            f"all {len(cases)} scans are of patient {next(iter(scans))}, so no other patient is left for validation; "
+            "add scans of another patient, or train without validation (in MONAI Label: val_split 0, keep_last ticked)"
+        )
+    order = sorted(scans, key=lambda patient: -validated[patient] / scans[patient])
+    chosen, missing = {order[0]}, len(validation) - scans[order[0]]
+    for patient in order[1:-1]:  # the last one is left to training
+        if abs(missing - scans[patient]) <= abs(missing):
+            chosen.add(patient)
+            missing -= scans[patient]
+    return (
+        [case for case in cases if patients[case["image"]] not in chosen],
+        [case for case in cases if patients[case["image"]] in chosen],
+    )

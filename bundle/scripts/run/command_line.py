@@ -20,6 +20,7 @@ from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
 from scripts.run.crash import report_crash
 
+LABELLING_TASK = ["-m", "train"]  # how MONAI Label starts a process for a training; it shows the last lines
 NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json")  # hold no ids of a run
 
 
@@ -29,7 +30,7 @@ def check_command_line(debug: bool = False) -> None:
     Args:
         debug: whether an error prints its complete traceback. The log file, once it is open, has it in any case.
     """
-    if sys.argv[1:2] == ["run"]:
+    if sys.argv[1:2] == ["run"] or sys.argv[1:3] == LABELLING_TASK:
         sys.excepthook = partial(report_crash, debug=debug is True)
     refuse_unknown_ids(sys.argv[1:])
 
