@@ -109,7 +109,7 @@ def write_geometries(folder: Path, size: tuple[int, int, int], oblique: bool = F
     return written
 
 
-def write_noise(folder: Path, size: tuple[int, int, int], images: int = 3) -> None:
+def write_noise(folder: Path, size: tuple[int, int, int], images: int = 4) -> None:
     """Writes smooth noise, in which a network finds pieces of this and that; the images differ in how smooth it is."""
     import nibabel as nib
     import numpy as np
@@ -118,7 +118,7 @@ def write_noise(folder: Path, size: tuple[int, int, int], images: int = 3) -> No
     folder.mkdir(parents=True, exist_ok=True)
     place = draw_phantom(size)[0].affine
     for number in range(1, images + 1):
-        noise = gaussian_filter(np.random.default_rng(number).normal(size=size), sigma=number)
+        noise = gaussian_filter(np.random.default_rng(number).normal(size=size), sigma=1.5 + 0.25 * number)
         counts = 1000 * (noise - noise.min()) / np.ptp(noise)
         nib.save(nib.Nifti1Image(counts.astype(np.int16), place), folder / f"Noise_{number}.nii.gz")
 

@@ -323,7 +323,8 @@ def try_training(server: Server, bench: Bench, proofs: Proofs) -> None:
     """Trains two epochs on scans that the server divides by their number."""
     old = bench.weights()
     task = server.train(max_epochs=2, val_split=0.3)
-    proofs.note("train: ends well", task["status"] == "DONE", f"{task['status']}: {task['details'][-1][-150:]}")
+    if not proofs.note("train: ends well", task["status"] == "DONE", f"{task['status']}: {task['details'][-1][-150:]}"):
+        return
     epochs = [row["epoch"] for row in bench.history()]
     proofs.note("train: epochs", epochs[-2:] == ["1", "2"], f"{', '.join(epochs)} in history.csv")
     sides = bench.patients()
