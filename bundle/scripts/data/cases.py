@@ -8,9 +8,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from monai.data import CacheDataset
+
 from scripts.core.errors import UserError
 from scripts.data.layouts import scan_key
-from scripts.data.splits import SPLITS
+from scripts.data.splits import SPLITS, unshare_patients
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,16 @@ class Split(list):
 
 
 def cases_of_run(
-    training: Sequence[Mapping] | None = None, validation: Sequence[Mapping] | None = None
+    training: Sequence[Mapping] | None = None,
+    validation: Sequence[Mapping] | None = None,
+    keep_patients_together: bool = False,
 ) -> dict[str, Any]:
     """Returns the lists that a run works on, with what is known of them.
 
     Args:
         training: dictionaries with `image`, `label` and, if it is known, `patient`; None where a run has none.
         validation: likewise.
+        keep_patients_together: divides lists of another program anew if a patient is in both.
 
     Returns:
         `training`, `validation` and `test`, lists of cases; `patients`, by image; `description`. If the lists are from
@@ -47,13 +52,42 @@ def cases_of_run(
     if origins[0] is not None and all(origin is origins[0] for origin in origins):
         return origins[0]
     every = [check_case(case, name) for name, cases in lists.items() for case in cases]
+    patients = {case["image"]: str(case.get("patient") or scan_key(case["image"])[0]) for case in every}
+    sides = list(training or []), list(validation or [])
+    if keep_patients_together:
+        sides = divide_anew(*sides, patients)
     return {
-        "training": list(training or []),
-        "validation": list(validation or []),
+        "training": sides[0],
+        "validation": sides[1],
         "test": [],
-        "patients": {case["image"]: str(case.get("patient") or scan_key(case["image"])[0]) for case in every},
+        "patients": patients,
         "description": f"{len(training or validation or [])} cases listed by another program",
     }
+
+
+def divide_anew(training: list, validation: list, patients: Mapping[str, str]) -> tuple[list, list]:
+    """Moves scans where a patient is on both sides, see `unshare_patients`, and says so."""
+    sides = unshare_patients(training, validation, patients)
+    if len(sides[1]) != len(validation) or any(case not in validation for case in sides[1]):
+        held_out = ", ".join(dict.fromkeys(patients[case["image"]] for case in sides[1]))
+        logger.warning(
+            f"a patient was in training and in validation; now {len(sides[0])} scans are for training and "
+            f"{len(sides[1])} for validation, all those of patient {held_out}"
+        )
+    return sides
+
+
+def hand_over(cases: Mapping, training: CacheDataset, validation: CacheDataset) -> None:
+    """Gives the datasets the cases of the run, where these are not the ones that they have.
+
+    Args:
+        cases: as from `cases_of_run`.
+        training: the dataset whose list went into it.
+        validation: likewise.
+    """
+    for split, dataset in (("training", training), ("validation", validation)):
+        if list(dataset.data) != cases[split]:
+            dataset.set_data(cases[split])
 
 
 def check_case(case: object, name: str) -> Mapping:

@@ -25,7 +25,7 @@ def current_parser() -> ConfigParser:
 
 
 def value_of(parser: ConfigParser, name: str) -> object:
-    """The value of a top-level id; an expression is evaluated, as the rest of the configuration will see it."""
-    written = parser.config[name]
+    """The value of an id such as `a` or `a::b`; an expression is evaluated, as the configuration will see it."""
+    written = parser[name]
     is_plain = not isinstance(written, dict) and not (isinstance(written, str) and written[:1] in "$@%")
     return written if is_plain else parser.ref_resolver.get_resolved_content(name)

@@ -41,7 +41,12 @@ def check_configuration() -> dict[str, object]:
     """Checks every knob of the configuration that this is a component of, and returns the values by name."""
     parser = current_parser()
     refuse_misspelled_ids(parser.config)
-    values = {name: value_of(parser, name) for name in rules() if name in parser.config}
+    shown = parser.config.get("displayable_configs", {})  # another program's panel may have changed these
+    values = {
+        name: value_of(parser, f"displayable_configs::{name}" if name in shown else name)
+        for name in rules()
+        if name in parser.config
+    }
     check(values)
     return values
 
