@@ -42,6 +42,7 @@ TINY = {
 }
 SIZE = (48, 40, 24)  # voxels of the phantoms along L, P and S
 PATIENTS, WEEKS = 5, 2
+RUINOUS_RATE = 0.5  # of learning
 START_SECONDS, TRAIN_SECONDS, INFER_SECONDS = 300, 1800, 600
 
 
@@ -357,6 +358,24 @@ def try_refusal(server: Server, bench: Bench, proofs: Proofs, what: str, words: 
     proofs.note(f"refusal: {what}", refused, f"{task['status']}: {said}")
 
 
+def try_worse(server: Server, bench: Bench, proofs: Proofs) -> None:
+    """A training that makes the network worse, as by far too large steps, leaves the model as it is."""
+    import torch
+
+    file = bench.bundle / "configs" / "train.json"
+    written = file.read_text(encoding="utf-8")
+    before = torch.load(bench.bundle / "models" / "model.pt", weights_only=True)
+    file.write_text(json.dumps({**json.loads(written), "learning_rate": RUINOUS_RATE}), encoding="utf-8")
+    task = server.train(max_epochs=1, val_split=0.3)
+    file.write_text(written, encoding="utf-8")
+    after = torch.load(bench.bundle / "models" / "model.pt", weights_only=True)
+    same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    scores = ", ".join(f"epoch {row['epoch']} {row['val_mean_dice']}" for row in bench.history())
+    proofs.note(
+        "train: a worse model", task["status"] == "DONE" and same, f"{task['status']}; validation Dice: {scores}"
+    )
+
+
 def try_everything(server: Server, bench: Bench, proofs: Proofs) -> None:
     images = names(bench.geometries / "images")
     try_info(server, proofs)
@@ -366,6 +385,7 @@ def try_everything(server: Server, bench: Bench, proofs: Proofs) -> None:
     try_labels(server, bench, proofs)
     try_training(server, bench, proofs)
     try_last_epoch(server, bench, proofs, images[0], plain[0])
+    try_worse(server, bench, proofs)
     split = {"max_epochs": 1, "val_split": 0.3, "keep_patients_together": False}
     try_refusal(server, bench, proofs, "a patient on both sides", "put all scans of a patient into one split", **split)
 

@@ -33,6 +33,8 @@ TOOLS = {
     "scripts.report code": code,
     "scripts.study": study,
 }
+FOLDERS = ("benchmarks", "integration", ".ci")  # of scripts
+COMMON = ROOT / "integration" / "common.py"  # has options that all scripts there share
 LAUNCHER = {"nproc_per_node", "nnodes", "node_rank", "rdzv_endpoint"}  # of torchrun
 EXAMPLES = {"configs/kidney.json", "bias_probability", "scripts.networks.my_network.MyNetwork"}  # that readers write
 
@@ -100,8 +102,9 @@ def faults(words: list[str]) -> list[str]:
         passed_on = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
         unknown = options(words) - set(parameters)
         found += unknown_ids(unknown) if passed_on else [f"--{name}" for name in sorted(unknown)]
-    elif script := re.search(r"python ((?:benchmarks|\.ci)/\w+\.py)", line):
+    elif script := re.search(r"python(?:3\.\d+)? ((?:benchmarks|integration|\.ci)/\w+\.py)", line):
         source = (ROOT / script[1]).read_text() if (ROOT / script[1]).is_file() else ""
+        source += COMMON.read_text() if script[1].startswith("integration") and source else ""
         found += [] if source else [f"no {script[1]}"]
         found += [f"--{name}" for name in sorted(options(words)) if f'"--{name}"' not in source]
     elif not re.match(r"pip install -r \.\./requirements\.txt$|git clone |cd |source \.venv/bin/activate$", line):
@@ -136,7 +139,7 @@ def is_config(path: str) -> bool:
 def unknown_names(text: str) -> list[str]:
     """Dotted names below `scripts`, and paths, where there is no such thing."""
     dotted = set(re.findall(r"(?<![\w./])scripts(?:\.[A-Za-z_]\w*)+", text)) - EXAMPLES
-    folders = r"(?:bundle|benchmarks|scripts|tests|configs|docs|\.ci)/|models/(?=hippocampus)"
+    folders = r"(?:bundle|benchmarks|integration|scripts|tests|configs|docs|\.ci)/|models/(?=hippocampus)"
     found = re.findall(rf"(?<![\w./-])((?:{folders})[\w./-]*)(?![\w*])", text)
     paths = {path.rstrip(".") for path in found} - EXAMPLES - {"bundle/models/model.pt"}  # which a training writes
     missing = [path for path in paths if not any((place / path).exists() for place in (ROOT, BUNDLE))]
@@ -177,7 +180,7 @@ def test_commands_can_be_typed(file):
 @every_document
 def test_files_that_are_named_exist(file):
     text = file.read_text()
-    for path in re.findall(r"`((?:bundle|configs|benchmarks|tests|scripts|\.ci)/[\w./]*)`", text):
+    for path in re.findall(r"`((?:bundle|configs|benchmarks|integration|tests|scripts|\.ci)/[\w./]*)`", text):
         assert (ROOT / path).exists() or (BUNDLE / path).exists(), path
     for name in re.findall(r"`(\w+\.py)`", text):
         assert name == "__init__.py" or (ROOT / "benchmarks" / name).is_file(), name
@@ -200,7 +203,7 @@ def test_options_that_are_named_exist(file):
     known = known_ids()[0] | LAUNCHER
     functions = [*TOOLS.values(), monai.bundle.run]
     known |= {name for function in functions for name in inspect.signature(function).parameters}
-    sources = "".join(script.read_text() for folder in ("benchmarks", ".ci") for script in (ROOT / folder).glob("*.py"))
+    sources = "".join(script.read_text() for folder in FOLDERS for script in (ROOT / folder).glob("*.py"))
     known |= set(re.findall(r'"--(\w+)"', sources))
     named = set(re.findall(r"(?<![-\w|])--([a-z]\w*)(?!\w)", prose(file.read_text())))
     assert named - known - EXAMPLES - {"help", "id", "strict"} == set()
