@@ -1,0 +1,255 @@
+"""Proves that the MONAI Deploy App SDK gives the labels that `run inference` gives, in every voxel.
+
+    python integration/monai_deploy.py [--weights FILE] [--patch FILE]
+
+In an environment of its own it trains a small model on phantoms, if there are no weights; exports it as TorchScript;
+writes one phantom as DICOM series in five orientations; labels each series by the application `deploy_app.py`, which
+writes a DICOM segmentation; reads that back and compares it with the labels of `run inference` of the same image. It
+ends with status 1 if anything is different.
+"""
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+from pathlib import Path
+
+import common
+
+SDK = "4.0.0"
+REQUIREMENTS = [
+    f"monai-deploy-app-sdk=={SDK}",
+    "highdicom>=0.28,<0.29",
+    "pydicom>=3.0.2,<4",
+    "monai[fire,ignite,nibabel,skimage,tensorboard,tqdm]>=1.6.1,<1.7",
+    "matplotlib>=3.10,<4",
+    "jinja2>=3.1",
+]
+TORCH = ["torch==2.13.0"]
+APP = Path(__file__).resolve().parent / "deploy_app.py"
+DEMO = common.BUNDLE / "configs" / "demo.json"
+PATIENTS, EPOCHS = 8, 4  # of the small model: enough for more classes than body and background
+PHANTOM_SIZE = (64, 64, 32)
+SIZE = (80, 72, 36)  # of the series; no two numbers are equal, and none is one of the network's
+STACK = 32 * 2**20  # bytes, which Holoscan asks for
+TOLERANCE = 1e-3  # mm; a number in a DICOM file has at most 16 characters
+TO_LPS = (-1.0, -1.0, 1.0)  # NIfTI counts to the right and to the front, DICOM to the left and to the back
+MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # the storage class
+PLANES = {"LPS": "axial", "PIR": "sagittal", "SRA": "coronal", "RAS": "axial, turned by half", "OBL": "oblique"}
+
+
+def write_series(image, folder: Path) -> None:
+    """Writes a NIfTI image as a DICOM series, one file for each slice along the third axis.
+
+    Args:
+        image: nibabel image of integers that are not negative.
+        folder: receives the files; their numbers count from the last slice, which no reader may rely on.
+    """
+    import numpy as np
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.valuerep import DSfloat
+
+    def numbers(values) -> list:
+        return [DSfloat(float(value), auto_format=True) for value in values]
+
+    voxels = np.asarray(image.dataobj).astype(np.uint16)
+    affine = np.diag([*TO_LPS, 1]) @ image.affine
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    directions = affine[:3, :3] / spacing
+    study, series, frame = (generate_uid() for _ in range(3))
+    common.empty_folder(folder)
+    for index in range(voxels.shape[2]):
+        item = Dataset()
+        item.SOPClassUID, item.SOPInstanceUID = MR_IMAGE, generate_uid()
+        item.StudyInstanceUID, item.SeriesInstanceUID, item.FrameOfReferenceUID = study, series, frame
+        item.Modality, item.Manufacturer, item.ManufacturerModelName = "MR", "synthetic", "phantom"
+        item.PatientName, item.PatientID, item.PatientSex, item.PatientBirthDate = "Phantom", "900", "M", ""
+        item.StudyID, item.AccessionNumber, item.ReferringPhysicianName = "1", "", ""
+        item.StudyDate, item.StudyTime, item.DeviceSerialNumber, item.SoftwareVersions = "20260101", "120000", "0", "0"
+        item.SeriesNumber, item.SeriesDescription = 1, folder.name
+        item.InstanceNumber = voxels.shape[2] - index
+        item.ImageType, item.BodyPartExamined = ["DERIVED", "SECONDARY"], "PELVIS"
+        item.ImagePositionPatient = numbers(affine[:3, 3] + index * affine[:3, 2])
+        item.ImageOrientationPatient = numbers([*directions[:, 0], *directions[:, 1]])
+        item.PixelSpacing, item.SliceThickness = numbers([spacing[1], spacing[0]]), DSfloat(spacing[2], True)
+        item.Columns, item.Rows = voxels.shape[:2]
+        item.SamplesPerPixel, item.PhotometricInterpretation, item.PixelRepresentation = 1, "MONOCHROME2", 0
+        item.BitsAllocated, item.BitsStored, item.HighBit = 16, 16, 15
+        item.PixelData = voxels[:, :, index].T.astype("<u2").tobytes()
+        item.file_meta = FileMetaDataset()
+        item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        item.save_as(folder / f"{item.InstanceNumber:04}.dcm", enforce_file_format=True)
+
+
+def read_segmentation(file: Path, image):
+    """The label map of a DICOM segmentation, on the grid of the image that it was made of.
+
+    Every frame is placed by the position that it names itself; `ValueError` says which one is not on the grid.
+    """
+    import nibabel as nib
+    import numpy as np
+    from pydicom import dcmread
+
+    content = dcmread(file)
+    shared, frames = content.SharedFunctionalGroupsSequence[0], content.PerFrameFunctionalGroupsSequence
+    affine = np.diag([*TO_LPS, 1]) @ image.affine
+    rows, columns = (float(value) for value in shared.PixelMeasuresSequence[0].PixelSpacing)
+    pixels = content.pixel_array.reshape(len(frames), content.Rows, content.Columns)
+    labels = np.zeros(image.shape, np.uint8)
+    for frame, mask in zip(frames, pixels, strict=True):
+        position = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        turned = [*shared.get("PlaneOrientationSequence", []), *frame.get("PlaneOrientationSequence", [])]
+        right, down = np.array(turned[0].ImageOrientationPatient, float).reshape(2, 3)
+        index = round(float((np.linalg.inv(affine) @ [*position, 1])[2]))
+        expected = affine @ [[0, 1, 0], [0, 0, 1], [index, index, index], [1, 1, 1]]
+        found = np.stack([position, position + columns * right, position + rows * down], axis=1)
+        if not 0 <= index < image.shape[2] or np.abs(found - expected[:3]).max() > TOLERANCE:
+            raise ValueError(f"{file}: a frame at {position.round(3)} is on no slice of the image")
+        number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        labels[:, :, index][mask.T > 0] = number
+    return nib.Nifti1Image(labels, image.affine)
+
+
+def prepare(given: argparse.Namespace, work: Path) -> tuple[Path, str]:
+    """The bundle with the weights in it, and its configurations as `--config_file` names them."""
+    weights, patch = (given.weights, given.patch) if given.weights else train(work, given.patch or DEMO)
+    bundle = work / "bundle"
+    package().collect(weights.resolve(), None, bundle)
+    files = ["configs/inference.json"]
+    if patch:
+        shutil.copy(patch, bundle / "configs" / patch.name)
+        files.append(f"configs/{patch.name}")
+    return bundle, str(files).replace(" ", "")
+
+
+def package():
+    """The module that makes the zip file for the model zoo."""
+    sys.path.insert(0, str(common.ROOT / ".ci"))
+    import package
+
+    return package
+
+
+def train(work: Path, patch: Path) -> tuple[Path, Path]:
+    """Weights of a small network that is trained on phantoms, and the patch that it was trained with."""
+    from scripts.phantoms.generate import generate
+
+    print(f"training a small network on phantoms, {EPOCHS} epochs", flush=True)
+    generate(work / "phantoms", patients=PATIENTS, scans=1, size=PHANTOM_SIZE)
+    common.run_bundle(
+        "training",
+        common.BUNDLE,
+        work / "training.log",
+        f"['configs/train.json','{patch.resolve()}']",
+        dataset_dir=work / "phantoms",
+        output_dir=work / "trained",
+        ckpt_dir=work / "trained",
+        epochs=EPOCHS,
+    )
+    return work / "trained" / "model.pt", patch
+
+
+def export(bundle: Path, config_file: str, work: Path) -> Path:
+    """The network with its weights and configurations as one file of TorchScript."""
+    command = [sys.executable, "-m", "monai.bundle", "ckpt_export", "network_def", "--filepath", work / "model.ts"]
+    command += ["--ckpt_file", "models/model.pt", "--meta_file", "configs/metadata.json", "--config_file", config_file]
+    common.run_command(command, work / "export.log", cwd=bundle)
+    return work / "model.ts"
+
+
+def make_app(bundle: Path, folder: Path) -> Path:
+    """The application beside the bundle's scripts, as it would be packaged."""
+    shutil.copytree(bundle / "scripts", folder / "scripts")
+    return Path(shutil.copy(APP, folder))
+
+
+def segment(app: Path, model: Path, series: Path, output: Path) -> Path:
+    """Runs the application on one series; returns the DICOM segmentation that it has written."""
+    output.mkdir(parents=True)
+    command = [sys.executable, app, "--input", series, "--model", model, "--output", output]
+    log = output.with_suffix(".log")
+    common.run_command(command, log)
+    files = list(output.glob("*.dcm"))
+    if len(files) != 1:
+        common.fail(f"{output}: found {len(files)} files, expected one DICOM segmentation; the end of {log}:", log)
+    return files[0]
+
+
+def grow_stack() -> None:
+    """What `ulimit -s` does in a shell, for this process and all that it starts."""
+    _, most = resource.getrlimit(resource.RLIMIT_STACK)
+    if most != resource.RLIM_INFINITY and most < STACK:
+        sys.exit(
+            f"the stack is limited to {most} bytes, Holoscan asks for {STACK}; ask who runs this machine to raise it"
+        )
+    resource.setrlimit(resource.RLIMIT_STACK, (STACK, most))
+
+
+def children_seconds() -> float:
+    """Processor time of the programs that have ended; a clock would say how busy the machine is."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def compare(proofs: common.Proofs, codes: str, image: Path, segmentation: Path, expected: Path, seconds: float) -> None:
+    """Notes whether a DICOM segmentation is what `run inference` has written, in every voxel and in its place."""
+    import nibabel as nib
+
+    what = f"{PLANES[codes]} series ({codes})"
+    try:
+        labels = read_segmentation(segmentation, nib.load(image))
+    except ValueError as error:
+        proofs.note(what, False, str(error))
+        return
+    file = segmentation.parent / expected.name
+    nib.save(labels, file)
+    difference = common.compare_labels(file, expected)
+    proofs.note(what, difference.none, f"{difference.found}, {seconds:.0f} s of processor time")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    common.add_environment_options(parser, "monai_deploy")
+    parser.add_argument("--weights", type=Path, help="model.pt of a training; without it a small one is trained")
+    parser.add_argument("--patch", type=Path, help="the patch that the weights were trained with, if any")
+    given = parser.parse_args()
+    for file in (given.weights, given.patch):
+        if file and not file.is_file():
+            sys.exit(f"{file}: no such file")
+    grow_stack()
+    common.enter_environment(given.work, [*(given.torch or TORCH), *REQUIREMENTS], given.fresh)
+    common.use_bundle()
+    work = common.empty_folder(given.work.resolve() / "run")
+
+    import nibabel as nib
+
+    bundle, config_file = prepare(given, work)
+    model = export(bundle, config_file, work)
+    app = make_app(bundle, work / "app")
+    geometries = common.write_geometries(work, SIZE, oblique=True)
+    predictions = work / "predictions"
+    common.run_bundle(
+        "inference",
+        bundle,
+        work / "inference.log",
+        config_file,
+        dataset_dir=work / "images",
+        output_dir=predictions,
+        pictures=False,
+    )
+    proofs = common.Proofs()
+    for codes, (image, _) in geometries.items():
+        write_series(nib.load(image), work / "series" / codes)
+        began = children_seconds()
+        segmentation = segment(app, model, work / "series" / codes, work / "segmentations" / codes)
+        expected = predictions / image.name.replace(".nii.gz", "_seg.nii.gz")
+        compare(proofs, codes, image, segmentation, expected, children_seconds() - began)
+    classes = common.compare_labels(expected, expected).classes
+    proofs.note("labels to compare", len(classes) > 2, f"classes {classes}; with one class or two this says little")
+    proofs.end()
+
+
+if __name__ == "__main__":
+    main()
