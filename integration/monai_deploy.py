@@ -65,7 +65,7 @@ def write_series(image, folder: Path) -> None:
         item.SOPClassUID, item.SOPInstanceUID = MR_IMAGE, generate_uid()
         item.StudyInstanceUID, item.SeriesInstanceUID, item.FrameOfReferenceUID = study, series, frame
         item.Modality, item.Manufacturer, item.ManufacturerModelName = "MR", "synthetic", "phantom"
-        item.PatientName, item.PatientID, item.PatientSex, item.PatientBirthDate = "Phantom", "900", "M", ""
+        item.PatientName, item.PatientID, item.PatientSex, item.PatientBirthDate = "Phantom^", "900", "M", ""
         item.StudyID, item.AccessionNumber, item.ReferringPhysicianName = "1", "", ""
         item.StudyDate, item.StudyTime, item.DeviceSerialNumber, item.SoftwareVersions = "20260101", "120000", "0", "0"
         item.SeriesNumber, item.SeriesDescription = 1, folder.name
@@ -114,7 +114,9 @@ def read_segmentation(file: Path, image):
 
 def prepare(given: argparse.Namespace, work: Path) -> tuple[Path, str]:
     """The bundle with the weights in it, and its configurations as `--config_file` names them."""
-    weights, patch = (given.weights, given.patch) if given.weights else train(work, given.patch or DEMO)
+    weights, patch = given.weights, given.patch
+    if not weights:
+        weights, patch = train(common.empty_folder(work.parent / "trained"), patch or DEMO)
     bundle = work / "bundle"
     package().collect(weights.resolve(), None, bundle)
     files = ["configs/inference.json"]
@@ -132,23 +134,23 @@ def package():
     return package
 
 
-def train(work: Path, patch: Path) -> tuple[Path, Path]:
+def train(folder: Path, patch: Path) -> tuple[Path, Path]:
     """Weights of a small network that is trained on phantoms, and the patch that it was trained with."""
     from scripts.phantoms.generate import generate
 
     print(f"training a small network on phantoms, {EPOCHS} epochs", flush=True)
-    generate(work / "phantoms", patients=PATIENTS, scans=1, size=PHANTOM_SIZE)
+    generate(folder / "phantoms", patients=PATIENTS, scans=1, size=PHANTOM_SIZE)
     common.run_bundle(
         "training",
         common.BUNDLE,
-        work / "training.log",
+        folder / "printed.log",
         f"['configs/train.json','{patch.resolve()}']",
-        dataset_dir=work / "phantoms",
-        output_dir=work / "trained",
-        ckpt_dir=work / "trained",
+        dataset_dir=folder / "phantoms",
+        output_dir=folder,
+        ckpt_dir=folder,
         epochs=EPOCHS,
     )
-    return work / "trained" / "model.pt", patch
+    return folder / "model.pt", patch
 
 
 def export(bundle: Path, config_file: str, work: Path) -> Path:
