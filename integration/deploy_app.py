@@ -2,7 +2,8 @@
 
     python deploy_app.py --input DIR --model model.ts --output DIR
 
-It lies beside the bundle's folder `scripts`, which the configuration inside model.ts names.
+It lies beside the bundle's folder `scripts`, which the configuration inside model.ts names. In a container the SDK
+takes the paths from HOLOSCAN_INPUT_PATH, HOLOSCAN_OUTPUT_PATH and HOLOSCAN_MODEL_PATH.
 """
 
 from pathlib import Path
@@ -54,8 +55,9 @@ class SegmentSeries(Application):
 
     def compose(self):
         context = Application.init_app_context(self.argv)
-        names = config_names(context.model_path)
-        bundle = get_bundle_config(context.model_path, names)
+        model = context.models.get().path
+        names = config_names(model)
+        bundle = get_bundle_config(model, names)
         about = bundle["_meta_"]
         loader = DICOMDataLoaderOperator(
             self, CountCondition(self, 1), input_folder=Path(context.input_path), name="loader"
@@ -68,7 +70,7 @@ class SegmentSeries(Application):
             input_mapping=[IOMapping("image", Image, IOType.IN_MEMORY)],
             output_mapping=[IOMapping("pred", Image, IOType.IN_MEMORY)],
             bundle_config_names=BundleConfigNames(config_names=names),
-            bundle_path=context.model_path,
+            bundle_path=model,
             name="inference",
         )
         writer = DICOMSegmentationWriterOperator(

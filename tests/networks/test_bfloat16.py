@@ -87,6 +87,15 @@ def test_only_a_network_that_is_trained_no_more_is_laid_out(enabled, frozen, exp
     assert torch.allclose(half, full, atol=0.05)
 
 
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_network_that_another_program_has_wrapped_is_run_as_it_is(frozen):
+    made, x = network(), torch.rand(1, 1, 8, 8, 8)
+    with torch.no_grad():
+        half = HalfInferer(True, frozen=frozen)(x, lambda inputs: made(inputs))
+        assert half.dtype == torch.float32 and not torch.equal(half, made(x))
+        assert torch.allclose(half, made(x), atol=0.02)
+
+
 @pytest.mark.parametrize("kernel, depth, shallow", [(3, 2, True), (5, 4, True), (3, 1, True), (3, 3, False)])
 def test_a_kernel_deeper_than_its_input_has_complete_gradients(kernel, depth, shallow):
     """A gradient that is not written would show the NaN in the freed memory."""

@@ -81,7 +81,8 @@ class HalfInferer(Inferer):
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
         if not self.enabled:
             return self.inferer(inputs, network, *args, **kwargs)
-        if inputs.device.type == "cpu" and network is not self.prepared:
+        own = isinstance(network, nn.Module)  # not so in MONAI Deploy, which wraps the exported network
+        if own and inputs.device.type == "cpu" and network is not self.prepared:
             (put_channels_last if self.frozen else compute_shallow_in_float32)(network)
             self.prepared = network
 
