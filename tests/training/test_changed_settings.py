@@ -14,6 +14,7 @@ RECIPES = {  # the files of a run, and what makes it tiny
     "train.json": (["train.json"], {}),
     "strong.json": (["train.json", "strong.json"], {}),
     "demo.json": (["train.json", "demo.json"], {}),
+    "finetune.json": (["train.json", "finetune.json"], {}),
     "resize_last.json": (["train.json", "resize_last.json"], {}),
     "recipe_hippocampus.json": (["train.json", "recipe_hippocampus.json"], {"window_size": [32, 32, 16], "levels": 3}),
     "recipe_hipmri_residual_attention.json": (
@@ -51,6 +52,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
             "early_stop",
             "best_model",
             "checkpoints",
+            "start_score",
         )
         + ("run_identity", "interruption", "debug", "show_progress", "main_process"),
         BOOKKEEPING,
@@ -58,6 +60,8 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
     **dict.fromkeys(
         ("mirror_axes", "single_piece", "shipped_weights", "more_handlers"), "used in evaluation and inference only"
     ),
+    "pretrained": "the weights in the file are compared, in test_pretrained.py",
+    "pretrained_weights": "likewise",
     "encoder_weights": "first weights, which those of the checkpoint replace",
     "class_weights": "the loss that takes them is compared",
     "iterations": "follows from epochs; the schedule that depends on it is compared",
@@ -72,6 +76,10 @@ CHANGED = {  # id: another value, where a rule below does not give one
     "spatial_size": [48, 48, 48],
     "half": True,
     "amp": True,
+    "freezing": {
+        "_target_": "scripts.training.freezing.FrozenEncoder",
+        "epochs": 3, "network": "@network", "averaged": "@averaged",
+    },
     "contrast_range": [0.9, 1.1],
     "warmup": 0.5,
     "widths": [32, 32],
@@ -185,7 +193,7 @@ def test_every_id_is_compared_or_may_change(file, identity):
     identity(file).compare(before, FILE)
     unclassified, unseen = [], []
     for name in ids(file):
-        if name in MAY_CHANGE and not (file == "strong.json" and name == "epochs"):
+        if name in MAY_CHANGE and not (file in ("strong.json", "finetune.json") and name == "epochs"):
             continue
         value = other(name, values.get(name))
         if name in ("train", "validate"):
@@ -248,6 +256,8 @@ def test_what_may_change_is_let_pass(identity, before, tmp_path):
     "file, name, words",
     [
         ("strong.json", "epochs", "lr_scheduler::t_total"),
+        ("finetune.json", "rate_factor", "lr was 0.000125, is"),
+        ("finetune.json", "frozen_epochs", "frozen_epochs was 1, is 2"),
         ("strong.json", "contrast_range", "contrast_range was [0.7, 1.5], is [0.9, 1.1]"),
         ("strong.json", "averaging_rate", "averaging_rate was 0.01, is"),
         ("strong.json", "schedule_by_epoch", "schedule_by_epoch was False, is True"),

@@ -79,7 +79,8 @@ def weeks(report: Report) -> tuple[list[dict], str]:
 def curves(report: Report) -> list[dict]:
     """Loss and Dice over the epochs of the training."""
     rows = report.history
-    alt = f"Training loss from {rows[0]['train_loss']} to {rows[-1]['train_loss']} in {len(rows)} epochs"
+    losses = [row["train_loss"] for row in rows if row["train_loss"]]  # epoch 0, before the training, has none
+    alt = f"Training loss from {losses[0]} to {losses[-1]} in {len(losses)} epochs"
     return [figure(run_charts.curves(rows, report.class_names), alt, "Loss and Dice")]
 
 

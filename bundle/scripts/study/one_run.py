@@ -180,7 +180,7 @@ def read_progress(folder: Path) -> dict:
             rows = list(csv.DictReader(stream))
     return {
         "points": [(int(row["epoch"]), float(row[SCORE])) for row in rows if row.get(SCORE)],
-        "epochs": len(rows),
+        "epochs": sum(int(row["epoch"]) > 0 for row in rows),
         "seconds": round(sum(float(row["seconds"]) for row in rows), 1),
     }
 

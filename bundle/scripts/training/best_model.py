@@ -1,4 +1,7 @@
-"""`model.pt`: the weights of the epoch with the best validation score, or of the last epoch."""
+"""`model.pt`: the weights of the epoch with the best validation score, or of the last epoch.
+
+Epoch 0 is that of the weights that the training started from, if they were given to it (`scripts.training.start`).
+"""
 
 import logging
 import math
@@ -45,16 +48,29 @@ class BestModel:
         self.fixed_info = {**info, "class_names": list(info["class_names"])}
         self.keep_last = keep_last
         self.best = dict(NONE_YET)
+        self.started_from: str | None = None  # what the given weights were trained on, in words
 
     @property
     def info(self) -> dict:
-        return {**self.fixed_info, **self.best}
+        info = {**self.fixed_info, **self.best}
+        if self.started_from is not None:
+            data = info.get("trained_on", "unknown data")
+            info["trained_on"] = f"{data}, started from weights trained on {self.started_from}"
+            if self.best["epoch"] == 0:
+                info["trained_on"] = f"{self.started_from}; training on {data} has not bettered them"
+        return info
+
+    @property
+    def none_yet(self) -> bool:
+        """Whether no weights are kept so far."""
+        return self.best == NONE_YET
 
     def state_dict(self) -> dict:
-        return dict(self.best)
+        return {**self.best, **({"started_from": self.started_from} if self.started_from is not None else {})}
 
     def load_state_dict(self, state: Mapping) -> None:
-        self.best = dict(state)
+        self.best = {key: state[key] for key in NONE_YET}
+        self.started_from = state.get("started_from")
 
     def start_anew(self) -> None:
         """Renames what an earlier run has left."""
@@ -64,7 +80,7 @@ class BestModel:
         """For a resumed run: if the best weights so far are lost, the next validated epoch becomes the best."""
         for file in (self.file, info_file(self.file)):
             clean_up_after_kill(file)
-        if self.best["epoch"] == 0:
+        if self.none_yet:
             return
         try:
             read_weights(self.file)
@@ -88,8 +104,13 @@ class BestModel:
 
     def summary(self) -> str:
         """Which weights are kept, and where."""
-        if self.best["epoch"] == 0:
+        if self.none_yet:
             return f"no epoch has a validation score, so there is no {self.file.name}"
+        if self.best["epoch"] == 0:
+            return (
+                f"no epoch validated better than the weights that the training started from ({self.key_metric} "
+                f"{self.best['score']:.4f}), so these are in {self.file}"
+            )
         if self.keep_last:
             return f"the weights of epoch {self.best['epoch']} are in {self.file}"
         return f"best {self.key_metric} {self.best['score']:.4f} at epoch {self.best['epoch']}, weights in {self.file}"

@@ -91,8 +91,9 @@ class Checkpoints:
         self.resumed_from = file
         self.saved_epoch = trainer.state.epoch = saved["epoch"]
         trainer.state.iteration = saved["epoch"] * trainer.state.epoch_length
-        best = saved["best"]
-        score = f"best score {best['score']:.4f} at epoch {best['epoch']}" if best["epoch"] else "no best epoch yet"
+        best = self.best_model.best
+        known = not self.best_model.none_yet
+        score = f"best score {best['score']:.4f} at epoch {best['epoch']}" if known else "no best epoch yet"
         logger.info(f"resumed from {file} after epoch {saved['epoch']}, {score}")
 
     def save(self, trainer: Engine) -> None:
@@ -118,6 +119,6 @@ class Checkpoints:
     def finish(self, trainer: Engine) -> None:
         if is_main_process():
             kept = self.best_model.summary()
-            if self.best_model.best["epoch"] == 0:
+            if self.best_model.best["epoch"] == 0:  # no score, or none that beats that of the start
                 kept += f"; the weights of the last epoch are in {self.dir / LAST}"
             logger.info(f"finished at epoch {trainer.state.epoch}: {kept}")

@@ -7,6 +7,7 @@ import csv
 import logging
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -68,6 +69,14 @@ class History:
         """Keeps the loss of a batch on its device until the epoch ends."""
         self.losses.append(trainer.state.output[0]["loss"])
 
+    def add_start(self, trainer: Engine) -> None:
+        """Adds the validation of the weights that the training starts from, as epoch 0."""
+        self.begin()
+        row = {"epoch": 0, "seconds": 0.0, "learning_rate": None, "train_loss": None}
+        self.add(row, self.evaluator.state.metrics)
+        if is_main_process():
+            logger.info(f"before epoch 1: Dice validation {self.validation_text(row)}, the score to beat")
+
     def end_epoch(self, trainer: Engine) -> None:
         loss = idist.all_reduce(float(sum(self.losses)) / len(self.losses)) / idist.get_world_size()
         metrics = dict(trainer.state.metrics)
@@ -79,24 +88,32 @@ class History:
             "learning_rate": self.rate,
             "train_loss": round(loss, 6),
         }
+        self.add(row, metrics)
+        if is_main_process():
+            self.log(row, trainer.state.max_epochs)
+
+    def add(self, row: dict, metrics: Mapping) -> None:
+        """Completes a row with the metrics that there are, and writes the files anew."""
         for name in self.columns[len(row) :]:
             value = float(metrics.get(name, math.nan))
             row[name] = None if math.isnan(value) else round(value, 4)
         self.rows.append(row)
         if is_main_process():
-            self.log(row, trainer.state.max_epochs)
             self.write_csv()
             draw_progress(self.rows, self.classes, self.dir / "progress.png")
 
     def log(self, row: dict, epochs: int) -> None:
-        recent = [r["seconds"] for r in self.rows[-5:]]
+        recent = [r["seconds"] for r in self.rows[-5:] if r["epoch"] > 0]
         left = (epochs - row["epoch"]) * sum(recent) / len(recent)
-        dice = " ".join(f"{name} {dice_text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
         logger.info(
             f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, "
-            f"Dice training {dice_text(row['train_mean_dice'])} validation {dice_text(row['val_mean_dice'])} ({dice}), "
+            f"Dice training {dice_text(row['train_mean_dice'])} validation {self.validation_text(row)}, "
             f"{row['seconds']:.1f} s, {duration_text(left)} left"
         )
+
+    def validation_text(self, row: dict) -> str:
+        dice = " ".join(f"{name} {dice_text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
+        return f"{dice_text(row['val_mean_dice'])} ({dice})"
 
     def write_csv(self) -> None:
         with atomic_write(self.dir / "history.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
