@@ -97,9 +97,7 @@ def make_site_scan(patient: int, signals: dict) -> tuple[np.ndarray, np.ndarray]
     from scripts.phantoms import generate, pelvis
 
     streams = np.random.default_rng([1, patient]).spawn(3)
-    varied = {
-        tissue: mean * np.exp(generate.SIGNAL_SPREAD * streams[2].normal()) for tissue, mean in signals.items()
-    }
+    varied = {tissue: mean * np.exp(generate.SIGNAL_SPREAD * streams[2].normal()) for tissue, mean in signals.items()}
     build, filling = pelvis.draw_build(streams[0]), pelvis.draw_filling(streams[1])
     label, signal = pelvis.render_pelvis(SIZE, build, filling, varied)
     return generate.acquire(signal, streams[2], SITE_BIAS, SITE_NOISE), label

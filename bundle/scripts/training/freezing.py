@@ -1,7 +1,7 @@
-"""The encoder stays as it is for the first epochs, so that new output layers do not disturb it while they are random."""
+"""The encoder stays as it is for the first epochs, so that output layers that are still random do not disturb it."""
 
-from ignite.engine import Engine, Events
 import torch
+from ignite.engine import Engine, Events
 from monai.engines.utils import IterationEvents
 from torch import nn
 from torch.utils.hooks import RemovableHandle

@@ -120,7 +120,8 @@ class Interruption:
             )
         else:
             rest = "no epoch was complete, so nothing is saved; the same command starts again at epoch 1"
-        return f"stopped by {received.name} {'after' if saved == epoch else 'in'} epoch {epoch}: {rest}"
+        when = "before epoch 1" if epoch == 0 else f"{'after' if saved == epoch else 'in'} epoch {epoch}"
+        return f"stopped by {received.name} {when}: {rest}"
 
     def too_large(self, error: BaseException) -> str:
         state, settings = self.trainer.state, self.checkpoints.identity.knobs
