@@ -5,12 +5,13 @@
 With `--patch`, knobs of that file that train.json and inference.json share are written into the packaged
 configurations: the package stands as its weights were trained.
 
-Everything in bundle/ travels, except what runs leave there: outputs, data, and checkpoints of a training. Weights that
-a recipe names as shipped travel with all that lies beside them. Python files are sorted and formatted as the zoo's
-checks want them, JSON is indented by 4.
+Everything in bundle/ travels, except what runs leave there: outputs, data, and checkpoints of a training. Of models/
+travel the weights that a recipe names as shipped: the JSON file and the files that it lists, and nothing else. Python
+files are sorted and formatted as the zoo's checks want them, JSON is indented by 4.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -20,21 +21,17 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from verify import FORMAT, SORT
+from verify import FORMAT, SORT, shipped_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "bundle"
 NAME = "male_pelvis_mri_segmentation"
+sys.path.insert(0, str(BUNDLE))
+from scripts.core.errors import UserError  # noqa: E402
+from scripts.training.weights import mismatch  # noqa: E402
+from scripts.training.weights_info import NETWORKS, info_file, matching, read_info  # noqa: E402
+
 LEFT_OUT = {"output", "predictions", "data"}  # folders of bundle/ itself; a package of that name below scripts/ travels
-
-
-def shipped_weights(bundle: Path) -> set[str]:
-    """Names of the weights that some configuration takes from models/ where no training has left any."""
-    names: set[str] = set()
-    for file in (bundle / "configs").glob("*.json"):
-        named = json.loads(file.read_text(encoding="utf-8")).get("shipped_weights") or []
-        names |= {named} if isinstance(named, str) else set(named)
-    return names
 
 
 def travels(relative: Path, shipped: set[str]) -> bool:
@@ -42,7 +39,7 @@ def travels(relative: Path, shipped: set[str]) -> bool:
     if relative.parts[0] in LEFT_OUT or "__pycache__" in relative.parts:
         return False
     if relative.parts[0] == "models" and relative.name != "README.md":
-        return any(relative.name.startswith((f"{Path(name).stem}.", f"{Path(name).stem}_")) for name in shipped)
+        return relative.name in shipped
     return True
 
 
@@ -79,11 +76,15 @@ def collect(weights: Path, patch: Path | None, target: Path) -> None:
 
 def take_weights(weights: Path, models: Path) -> None:
     """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name."""
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    descriptions = read_info(info_file(weights))
+    known = matching(descriptions, weights, digest)
+    if descriptions and known is None:
+        raise UserError(mismatch(weights, digest, info_file(weights).name))
     shutil.copyfile(weights, models / "model.pt")
-    known = weights.with_suffix(".json")
-    if known.is_file():
-        text = known.read_text(encoding="utf-8").replace(json.dumps(weights.name), '"model.pt"')
-        (models / "model.json").write_text(text, encoding="utf-8")
+    if known is not None:
+        known = known | {NETWORKS: [{"file": "model.pt", "sha256": digest}]}
+        (models / "model.json").write_text(json.dumps(known, indent=4) + "\n", encoding="utf-8")
 
 
 def tidy(folder: Path) -> None:
@@ -116,7 +117,10 @@ def main() -> None:
     file = given.output_dir / f"{NAME}_v{version}.zip"
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / NAME
-        collect(given.weights, given.patch, folder)
+        try:
+            collect(given.weights, given.patch, folder)
+        except UserError as error:
+            sys.exit(str(error))
         tidy(folder)
         pack(folder, file)
     command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("verify.py")), str(file)]

@@ -7,6 +7,7 @@ Python files; then what a user does. The first thing that fails ends it in one l
 """
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -38,6 +39,44 @@ def required_files(root: Path) -> None:
     missing = [name for name in REQUIRED if not (root / name).is_file()]
     if missing:
         raise FileNotFoundError(f"found no {', '.join(missing)}; expected these files; put them into bundle/")
+
+
+def shipped_weights(root: Path) -> set[str]:
+    """Names of the weights that some configuration takes from models/, and of the files that a JSON file among these
+    lists."""
+    contents = (json.loads(file.read_text(encoding="utf-8")) for file in (root / "configs").glob("*.json"))
+    names = {content["shipped_weights"] for content in contents if content.get("shipped_weights")}
+    for name in sorted(names):
+        description = (root / "models" / name).with_suffix(".json")
+        if description.is_file():
+            names |= {description.name, *listed_files(description)}
+    return names
+
+
+def listed_files(description: Path) -> dict[str, str]:
+    """The files of weights that a JSON file in models/ lists, and the sha256 of each."""
+    networks = json.loads(description.read_text(encoding="utf-8"))["networks"]
+    return {entry["file"]: entry["sha256"] for entry in networks}
+
+
+def described_weights(root: Path) -> None:
+    """Both ways: what is listed is there, with its sha256; what is there is listed, or is model.pt without a list."""
+    models = root / "models"
+    expected = {"README.md", "model.pt"}
+    for description in models.glob("*.json"):
+        listed = listed_files(description)
+        expected |= {description.name, *listed}
+        for name, digest in listed.items():
+            file = models / name
+            found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no such file"
+            if found != digest:
+                raise ValueError(f"models/{name}: found {found[:16]}, {description.name} lists {digest[:16]}; copy both")
+    more = sorted(file.name for file in models.iterdir() if file.name not in expected)
+    if more:
+        raise ValueError(f"models/{more[0]}: no JSON file in models/ lists it; remove it or list it")
+    named = [name for name in shipped_weights(root) if not (models / name).is_file()]
+    if named:
+        raise FileNotFoundError(f"models/{named[0]}: a configuration names it as shipped, but it is not there")
 
 
 def version(root: Path) -> None:
@@ -143,6 +182,7 @@ def reason(error: BaseException) -> str:
 
 STEPS = {
     "the files that the zoo asks for": required_files,
+    "the weights are those that their JSON files list": described_weights,
     "the version is in the changelog": version,
     "the metadata fits its schema": metadata_format,
     "the inference workflow has its properties": properties,

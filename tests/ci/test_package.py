@@ -1,51 +1,21 @@
 """The package for the model zoo: what travels in it, what does not, and that it is tried before it is given away."""
 
 import hashlib
-import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-import torch
 from conftest import BUNDLE, CONFIGS, ROOT, read
 from helpers import stubs
-from monai.bundle import ConfigParser
+
+from scripts.core.errors import UserError
 
 WEIGHTS = "models/model.pt"
-KNOBS = {"features": 4, "spatial_size": [32, 32, 32]}
-
-
-@pytest.fixture(scope="module")
-def package():
-    sys.path.insert(0, str(ROOT / ".ci"))
-    try:
-        yield importlib.import_module("package")
-    finally:
-        sys.path.remove(str(ROOT / ".ci"))
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory) -> Path:
-    """A plain state dict, as every tool of MONAI's world expects it, and what is known of it."""
-    folder = tmp_path_factory.mktemp("weights")
-    parser = ConfigParser({**read("inference.json"), **KNOBS})
-    torch.save(parser.get_parsed_content("network_def").state_dict(), folder / "model.pt")
-    digest = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
-    known = {"networks": [{"file": "model.pt", "sha256": digest}], "trained_on": "phantoms"}
-    (folder / "model.json").write_text(json.dumps({**known, "class_names": read("inference.json")["class_names"]}))
-    (folder / "patch.json").write_text(json.dumps(KNOBS))
-    return folder / "model.pt"
-
-
-@pytest.fixture(scope="module")
-def collected(package, weights, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("collected") / package.NAME
-    package.collect(weights, weights.with_name("patch.json"), folder)
-    return folder
 
 
 def files(folder: Path) -> set[str]:
@@ -66,31 +36,86 @@ def test_everything_that_git_keeps_travels(collected):
 def test_only_folders_of_the_bundle_itself_are_left_out(package, tmp_path):
     stay = ["configs/train.json", "data/scan.nii.gz", "output/history.csv", "predictions/a_seg.nii.gz",
             "models/last.pt", "models/model.pt", "models/model.1.pt", "models/model.pt.sha256",
+            "models/tube.pt.sha256", "models/tube_2.pt", "models/pair.pt", "models/pair.pt.sha256", "models/pair_3.pt",
             "scripts/data/__pycache__/x.pyc"]  # fmt: skip
-    travel = ["LICENSE", "configs/recipe.json", "models/README.md", "models/tube.json", "models/tube.pt",
-              "models/tube.pt.sha256", "models/tube_1.pt", "scripts/data/a.py", "scripts/output/x.py"]  # fmt: skip
+    travel = ["LICENSE", "configs/other.json", "configs/recipe.json", "models/README.md", "models/pair.json",
+              "models/pair_1.pt", "models/pair_2.pt", "models/tube.json", "models/tube.pt",
+              "scripts/data/a.py", "scripts/output/x.py"]  # fmt: skip
     stubs(tmp_path, [*stay[1:], *travel])
-    (tmp_path / "configs" / "recipe.json").write_text('{"shipped_weights": "tube.pt"}')
+    for recipe, shipped in {"other": "pair.json", "recipe": "tube.pt"}.items():
+        (tmp_path / "configs" / f"{recipe}.json").write_text(json.dumps({"shipped_weights": shipped}))
+    for name, listed in {"pair": ("pair_1.pt", "pair_2.pt"), "tube": ("tube.pt",)}.items():
+        networks = [{"file": file, "sha256": ""} for file in listed]
+        (tmp_path / "models" / f"{name}.json").write_text(json.dumps({"networks": networks}))
     assert [path.as_posix() for path in package.contents(tmp_path)] == sorted(travel)
 
 
-def test_weights_that_a_recipe_names_are_there(package, collected):
-    named = package.shipped_weights(collected)
-    assert named and all((collected / "models" / name).is_file() for name in named)
+def test_models_holds_what_its_descriptions_list_and_nothing_else(verify, collected):
+    """By the step that every package is tried by, and by the descriptions themselves."""
+    verify.described_weights(collected)
+    described = {file: json.loads(file.read_text())["networks"] for file in (collected / "models").glob("*.json")}
+    listed = {entry["file"]: entry["sha256"] for networks in described.values() for entry in networks}
+    present = {file.name for file in (collected / "models").iterdir()} - {file.name for file in described}
+    assert present == {"README.md", *listed} and len(listed) >= 3
+    for name, digest in listed.items():
+        assert hashlib.sha256((collected / "models" / name).read_bytes()).hexdigest() == digest
+
+
+def truncated(models: Path) -> str:
+    (models / "hippocampus_1.pt").write_bytes(b"")
+    return "models/hippocampus_1.pt: found e3b0c44298fc1c14"
+
+
+def without_a_listed_file(models: Path) -> str:
+    (models / "hippocampus_2.pt").unlink()
+    return "models/hippocampus_2.pt: found no such file"
+
+
+def with_a_digest_of_no_file(models: Path) -> str:
+    (models / "hippocampus.pt.sha256").touch()
+    return "models/hippocampus.pt.sha256: no JSON file in models/ lists it"
+
+
+def without_shipped_weights(models: Path) -> str:
+    for file in models.glob("hippocampus*"):
+        file.unlink()
+    return "models/hippocampus.json: a configuration names it as shipped"
+
+
+@pytest.mark.parametrize(
+    "spoil", [truncated, without_a_listed_file, with_a_digest_of_no_file, without_shipped_weights]
+)
+def test_weights_that_do_not_fit_their_descriptions_are_noticed(spoil, verify, collected, tmp_path):
+    folder = shutil.copytree(collected, tmp_path / "copy")
+    expected = spoil(folder / "models")
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        verify.described_weights(folder)
+    assert str(caught.value).startswith(expected)
 
 
 def test_what_is_known_of_the_weights_travels_with_them(package, collected, weights, tmp_path):
-    assert (collected / "models" / "model.json").read_bytes() == weights.with_suffix(".json").read_bytes()
-    stubs(tmp_path, ["best.pt", "last.json", "models/README.md"])
-    (tmp_path / "best.json").write_text('{"networks": [{"file": "best.pt"}]}')
-    package.take_weights(tmp_path / "best.pt", tmp_path / "models")
-    assert files(tmp_path / "models") == {"README.md", "model.pt", "model.json"}
-    assert (tmp_path / "models" / "model.json").read_text() == '{"networks": [{"file": "model.pt"}]}'
+    known = json.loads(weights.with_suffix(".json").read_text())
+    assert json.loads((collected / "models" / "model.json").read_text()) == known
+    stubs(tmp_path, ["last.json", "models/README.md"])
+    (tmp_path / "best.pt").write_bytes(b"new")
+    digest = hashlib.sha256(b"new").hexdigest()
+    described = {"networks": [{"file": "best.pt", "sha256": digest}], "epoch": 2}
+    before = {"networks": [{"file": "best.pt", "sha256": 64 * "0"}], "epoch": 1}
+    for content in ({**described, "replaced": before}, {**before, "replaced": described}):  # killed early, killed late
+        (tmp_path / "best.json").write_text(json.dumps(content))
+        package.take_weights(tmp_path / "best.pt", tmp_path / "models")
+        assert files(tmp_path / "models") == {"README.md", "model.pt", "model.json"}
+        travelled = json.loads((tmp_path / "models" / "model.json").read_text())
+        assert travelled == {"networks": [{"file": "model.pt", "sha256": digest}], "epoch": 2}
+    (tmp_path / "best.json").write_text(json.dumps(before))
+    with pytest.raises(UserError, match="best.json names another"):
+        package.take_weights(tmp_path / "best.pt", tmp_path / "models")
 
 
-def test_knobs_of_the_patch_are_written_in(collected):
+def test_knobs_of_the_patch_are_written_in(collected, weights):
+    knobs = json.loads(weights.with_name("patch.json").read_text())
     for name in ("train.json", "inference.json"):
-        assert {key: json.loads((collected / "configs" / name).read_text())[key] for key in KNOBS} == KNOBS
+        assert {key: json.loads((collected / "configs" / name).read_text())[key] for key in knobs} == knobs
     formats = json.loads((collected / "configs" / "metadata.json").read_text())["network_data_format"]
     assert formats["inputs"]["image"]["spatial_shape"] == formats["outputs"]["pred"]["spatial_shape"] == [32, 32, 32]
     assert json.loads((collected / "configs" / "evaluate.json").read_text()) == read("evaluate.json")
@@ -127,7 +152,7 @@ def test_the_zoos_steps_pass(package, weights, tmp_path):
     package.pack(folder, tmp_path / "good.zip")
     done = tried(tmp_path / "good.zip")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n-- ") + done.stdout.startswith("-- ") == 8
+    assert done.stdout.count("\n-- ") + done.stdout.startswith("-- ") == 9
 
 
 def version_without_an_entry(folder: Path) -> str:
