@@ -23,7 +23,7 @@ define step
 @began=$$(date +%s) && cd bundle && PATH="$(BIN):$$PATH" && eval "$$$(3)" && echo "== done in $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: help demo test test-slow coverage lint hooks docs package figures recipes clean clean-venv clean-results
+.PHONY: help demo test test-slow coverage lint hooks docs package publish figures recipes clean clean-venv clean-results
 .NOTPARALLEL:
 
 help:  ## this list
@@ -65,6 +65,9 @@ docs: $(VENV)/.docs  ## the documentation site, in site/
 
 package: demo/.trained $(VENV)/.dev  ## the zip file that the model zoo wants, in dist/, tried as the zoo tries it
 	$(BIN)/python .ci/package.py --weights demo/models/model.pt --patch bundle/configs/demo.json --images demo/phantoms
+
+publish: $(VENV)/.dev  ## that zip file onto the Hugging Face Hub: HF_TOKEN=... make publish REPO=OWNER/NAME
+	@$(BIN)/python -W ignore .ci/publish.py --repo "$(REPO)"
 
 figures: demo  ## the demo's table and pictures, into the documents
 	$(BIN)/python .ci/figures.py

@@ -104,6 +104,12 @@ def pack(folder: Path, file: Path) -> None:
             archive.writestr(entry, path.read_bytes())
 
 
+def package_file(folder: Path = ROOT / "dist") -> Path:
+    """The zip file of the present version."""
+    version = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
+    return folder / f"{NAME}_v{version}.zip"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="the checkpoint that becomes models/model.pt")
@@ -113,8 +119,7 @@ def main() -> None:
     given = parser.parse_args()
     if not given.weights.is_file():
         sys.exit(f"{given.weights}: no weights there; train first, or name a checkpoint with --weights")
-    version = json.loads((BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))["version"]
-    file = given.output_dir / f"{NAME}_v{version}.zip"
+    file = package_file(given.output_dir)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / NAME
         try:

@@ -70,7 +70,8 @@ def described_weights(root: Path) -> None:
             file = models / name
             found = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no such file"
             if found != digest:
-                raise ValueError(f"models/{name}: found {found[:16]}, {description.name} lists {digest[:16]}; copy both")
+                said = f"found {found[:16]}, {description.name} lists {digest[:16]}"
+                raise ValueError(f"models/{name}: {said}; copy both files")
     more = sorted(file.name for file in models.iterdir() if file.name not in expected)
     if more:
         raise ValueError(f"models/{more[0]}: no JSON file in models/ lists it; remove it or list it")

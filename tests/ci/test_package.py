@@ -82,9 +82,7 @@ def without_shipped_weights(models: Path) -> str:
     return "models/hippocampus.json: a configuration names it as shipped"
 
 
-@pytest.mark.parametrize(
-    "spoil", [truncated, without_a_listed_file, with_a_digest_of_no_file, without_shipped_weights]
-)
+@pytest.mark.parametrize("spoil", [truncated, without_a_listed_file, with_a_digest_of_no_file, without_shipped_weights])
 def test_weights_that_do_not_fit_their_descriptions_are_noticed(spoil, verify, collected, tmp_path):
     folder = shutil.copytree(collected, tmp_path / "copy")
     expected = spoil(folder / "models")
