@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import monai.bundle
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
@@ -138,6 +139,11 @@ LONG = (
     "test_cases.py",
     "test_session.py",
 )
+
+
+def as_bundle_command(*words: str) -> list[str]:
+    """`sys.argv` of `python -m monai.bundle ...`."""
+    return [str(Path(monai.bundle.__file__).with_name("__main__.py")), *words]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,10 +12,11 @@ from monai.bundle import ConfigWorkflow
 
 from scripts.core.errors import UserError
 
-IMPORTS = {"os", "sys", "numpy", "torch.distributed as dist", "ignite.distributed as idist"}
+IMPORTS = {"inspect", "os", "sys", "numpy", "torch.distributed as dist", "ignite.distributed as idist"}
 CALLS = {  # everything that an expression of a configuration calls
-    "int", "isinstance", "len", "min", "max", "round", "enumerate", "str",
+    "getattr", "int", "isinstance", "len", "min", "max", "next", "round", "enumerate", "str",
     "os.cpu_count", "sys.stderr.isatty",
+    "inspect.stack", "c.frame.f_locals.get", "sys.modules.get", "sys.path.insert", "_.append",  # where scripts is
     "torch.device", "torch.cuda.is_available", "torch.cuda.set_device",
     "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",
     "idist.sync",

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 import torch
-from conftest import BUNDLE
+from conftest import BUNDLE, as_bundle_command
 from filelock import FileLock, Timeout
 from helpers import refusal
 from monai.data import CacheDataset
@@ -111,7 +111,7 @@ def test_every_target_of_the_configurations_can_be_asked():
 
 
 def test_the_command_line_is_read_first(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["monai.bundle", *RUN, "--epoch", "5"])
+    monkeypatch.setattr(sys, "argv", as_bundle_command(*RUN, "--epoch", "5"))
     assert "--epochs" in refusal(command_line.check_command_line)
 
 
@@ -243,7 +243,7 @@ def test_a_traceback_is_asked_for(monkeypatch):
     for line, debug, replaced in (
         (["run"], False, True), (["run"], True, True), (["ckpt_export"], False, False), (labelling, False, True)
     ):  # fmt: skip
-        monkeypatch.setattr(sys, "argv", ["monai.bundle", *line])
+        monkeypatch.setattr(sys, "argv", as_bundle_command(*line))
         monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
         command_line.check_command_line(debug)
         assert (getattr(sys.excepthook, "func", None) is crash.report_crash) == replaced

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
+from pathlib import Path
 from pydoc import locate
 from typing import Any
 
@@ -27,12 +28,21 @@ NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.jso
 def check_command_line(debug: bool = False) -> None:
     """Rejects unknown ids of the command line. After this call, an error that ends the run is printed in a few lines.
 
+    Nothing of this happens in a program that uses the bundle from Python: its command line is its own.
+
     Args:
         debug: whether an error prints its complete traceback. The log file, once it is open, has it in any case.
     """
-    if sys.argv[1:2] == ["run"] or sys.argv[1:3] == LABELLING_TASK:
+    if is_bundle_command() or sys.argv[1:3] == LABELLING_TASK:
         sys.excepthook = partial(report_crash, debug=debug is True)
-    refuse_unknown_ids(sys.argv[1:])
+    if is_bundle_command():
+        refuse_unknown_ids(sys.argv[1:])
+
+
+def is_bundle_command() -> bool:
+    """Returns whether this process is `python -m monai.bundle run ...`."""
+    program, *arguments = sys.argv or [""]
+    return Path(program) == Path(monai.bundle.__file__).with_name("__main__.py") and arguments[:1] == ["run"]
 
 
 def refuse_unknown_ids(arguments: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from ignite.engine import Engine, Events
 from scripts.core.errors import Stopped, UserError
 from scripts.core.files import DISK_FULL, disk_full_message
 from scripts.core.processes import is_main_process
+from scripts.run.command_line import is_bundle_command
 from scripts.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,8 @@ class Interruption:
                 logger.warning(self.farewell(self.signal))
             if together:
                 idist.barrier()
+            if self.signal == signal.SIGINT and not is_bundle_command():  # Python's own way to end by Ctrl-C
+                raise KeyboardInterrupt from None
             raise Stopped(128 + self.signal) from None
         if is_out_of_memory(error):
             raise UserError(self.too_large(error)) from error
