@@ -146,19 +146,32 @@ def python_format(root: Path) -> None:
             raise ValueError(f"{tool[0]}: {said[0]} ({len(said)} in all); fix it in bundle/scripts")
 
 
+LOADING = """
+import sys, torch
+from monai import bundle
+folder, name = sys.argv[1:]
+torch.hub.set_dir(folder)
+network = bundle.load(name)
+saved = torch.load(f"{folder}/bundle/{name}/models/model.pt", weights_only=True, map_location="cpu")
+loaded = network.cpu().state_dict()
+other = [key for key in loaded if key not in saved or not torch.equal(saved[key], loaded[key])]
+if other:
+    first = f"no or other values for {len(other)} tensors, {other[0]} first"
+    sys.exit(f"models/model.pt: {first}; expected the network's plain state dict")
+print(f"   {type(network).__name__} with {sum(part.numel() for part in network.parameters()):,} parameters")
+"""
+
+
 def loading(root: Path) -> None:
-    """MONAI takes what fits and is silent on the rest, so the network's weights are compared with the file's."""
-    network = bundle.load(root.name, bundle_dir=str(root.parent), workflow_type="inference", device="cpu")
-    saved = torch.load(root / "models" / "model.pt", weights_only=True, map_location="cpu")
-    loaded = network.state_dict()
-    other = [name for name in loaded if name not in saved or not torch.equal(saved[name], loaded[name])]
-    if other:
-        raise ValueError(
-            f"models/model.pt: found no or other values for {len(other)} tensors of the network, {other[0]} first; "
-            "expected its plain state dict"
-        )
-    count = sum(parameter.numel() for parameter in network.parameters())
-    print(f"   {type(network).__name__} with {count:,} parameters")
+    """By its name alone, from another folder, where MONAI looks for bundles. MONAI takes what fits and is silent on the
+    rest, so the network's weights are compared with the file's."""
+    with tempfile.TemporaryDirectory() as hub:
+        (Path(hub) / "bundle").symlink_to(root.parent)
+        command = [sys.executable, "-W", "ignore", "-c", LOADING, hub, root.name]
+        done = subprocess.run(command, cwd=hub, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ValueError(done.stderr.strip().splitlines()[-1])
+    print(done.stdout.splitlines()[-1])
 
 
 def inference(root: Path, images: Path) -> None:

@@ -128,6 +128,34 @@ def test_a_network_of_the_download_gives_equal_outputs(collected, downloaded):
     assert torch.equal(outputs(again), expected)
 
 
+BY_NAME = """
+import sys
+import monai.bundle, torch
+network = monai.bundle.load("male_pelvis_mri_segmentation").cpu().eval()
+with torch.no_grad():
+    torch.save(network(torch.load(sys.argv[1])), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("source", ["collected", "downloaded"])
+def test_load_needs_nothing_but_the_name(source, request, collected, tmp_path):
+    """In a program of its own, in another folder: unpacked where MONAI keeps its bundles, and downloaded to there."""
+    folder = request.getfixturevalue(source)
+    (tmp_path / "hub").mkdir()
+    (tmp_path / "hub" / "bundle").symlink_to(folder.parent)
+    torch.save(torch.rand(1, 1, 32, 32, 32), tmp_path / "image.pt")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [sys.executable, "-W", "ignore", "-c", BY_NAME, "image.pt", "outputs.pt"]
+    environment |= {"TORCH_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    original = ConfigParser(json.loads((collected / "configs" / "inference.json").read_text()))
+    network = original.get_parsed_content("network_def")
+    network.load_state_dict(torch.load(collected / "models" / "model.pt", weights_only=True))
+    expected = network.eval()(torch.load(tmp_path / "image.pt")).detach()
+    assert torch.allclose(torch.load(tmp_path / "outputs.pt"), expected, atol=1e-5) and expected.std() > 0.01
+
+
 @pytest.fixture
 def publish(ci, monkeypatch):
     """The function, in this process, for a hub of its own; `publish(hub, package)`."""

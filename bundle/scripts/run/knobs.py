@@ -5,19 +5,23 @@ words that it uses; editors and other programs can use the same file.
 """
 
 import json
+import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any
 
 import torch
 
 from scripts.core.errors import UserError
-from scripts.core.paths import CONFIGS
+from scripts.core.paths import BUNDLE, CONFIGS
 from scripts.run.command_line import refuse_misspelled_ids
 from scripts.run.configuration import current_parser, value_of
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = CONFIGS / "knobs.schema.json"
 NOT_SHAPING = {"data", "inference", "run", "machine", "paths"}  # groups of knobs that change no step of a training
@@ -40,6 +44,8 @@ def rules() -> dict[str, dict]:
 def check_configuration() -> dict[str, object]:
     """Checks every knob of the configuration that this is a component of, and returns the values by name."""
     parser = current_parser()
+    if "own_folder" in parser.config:
+        warn_of_other_scripts(str(value_of(parser, "own_folder")))
     refuse_misspelled_ids(parser.config)
     shown = parser.config.get("displayable_configs", {})  # another program's panel may have changed these
     values = {
@@ -49,6 +55,13 @@ def check_configuration() -> dict[str, object]:
     }
     check(values)
     return values
+
+
+def warn_of_other_scripts(folder: str) -> None:
+    """Says so if a copy of the bundle is run by the scripts of another copy, which this process has loaded before."""
+    beside = Path(folder) / "scripts"
+    if beside.is_dir() and not beside.samefile(BUNDLE / "scripts"):
+        logger.warning(f"{beside}: not used, as {BUNDLE / 'scripts'} is loaded already; run each in its own process")
 
 
 def shaping(knobs: Mapping[str, object]) -> dict[str, object]:
