@@ -5,6 +5,7 @@ The program below is a process of its own, which knows nothing of the bundle but
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -161,6 +162,31 @@ def test_a_copy_that_is_run_by_the_scripts_of_another_is_told(tmp_path, caplog):
     knobs.warn_of_other_scripts(str(tmp_path))
     (line,) = caplog.messages
     assert line.startswith(f"{tmp_path / 'scripts'}: not used, as {BUNDLE / 'scripts'} is loaded already")
+
+
+GUIDE = BUNDLE / "docs" / "how-to" / "from-python.md"
+
+
+def test_the_examples_of_the_guide_run(used, phantoms, tmp_path):
+    """In their order and in one program. Only the names of folders are replaced, and knobs that make it tiny."""
+    text = GUIDE.read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    code = "".join(block for block in blocks if "monai.bundle.load" not in block)  # which another test runs
+    replaced = {
+        '"BUNDLE/': f'"{BUNDLE}/',
+        "epochs=100": "epochs=1, **TINY",
+        'output_dir="predictions"': 'output_dir="predictions", ckpt_dir=MODELS, pictures=False, **TINY',
+        '"DIR"': "DIR",
+    }
+    for word, meant in replaced.items():
+        assert word in code
+        code = code.replace(word, meant)
+    names = {"TINY": TINY, "MODELS": str(used / "mine" / "models"), "DIR": str(phantoms)}
+    done = program("".join(f"{name} = {value!r}\n" for name, value in names.items()) + code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = re.findall(r"It prints `(.+?)`", " ".join(text.split()))
+    assert done.stdout.splitlines()[-1] == line
+    assert (tmp_path / "run" / "models" / "model.pt").is_file() and len(labels(tmp_path / "predictions")) == 10
 
 
 BESIDE = """
