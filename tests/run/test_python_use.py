@@ -78,7 +78,10 @@ for file in sorted(map(str, Path("mine").rglob("*.lock"))):
 plain = ConfigWorkflow(f"{bundle}/configs/inference.json", workflow_type="inference", logging_file=False)
 plain.initialize()
 seen["weights"] = plain.parser.get_parsed_content("weights_file")
-seen["network"] = type(plain.network_def).__name__
+named = ConfigWorkflow(f"{bundle}/configs/train.json", workflow_type="train", logging_file=False,
+                       network_def=f"%{bundle}/configs/networks.json::residual_attention_unet")
+named.initialize()
+seen["networks"] = [type(made.network_def).__name__ for made in (plain, named)]
 Path("seen.json").write_text(json.dumps(seen))
 """
 
@@ -151,7 +154,8 @@ def test_nothing_is_left_behind(used):
 
 def test_a_workflow_without_any_knob_knows_its_bundle(used):
     seen = json.loads((used / "seen.json").read_text())
-    assert seen["network"] == "ImprovedUNet" and seen["weights"] == str(BUNDLE / "models" / "model.pt")
+    assert seen["weights"] == str(BUNDLE / "models" / "model.pt")
+    assert seen["networks"] == ["ImprovedUNet", "ResidualAttentionUNet"]
 
 
 def test_a_copy_that_is_run_by_the_scripts_of_another_is_told(tmp_path, caplog):
