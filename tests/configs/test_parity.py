@@ -25,17 +25,27 @@ def test_evaluate_and_inference_share(key):
     assert read("evaluate.json")[key] == read("inference.json")[key]
 
 
-@pytest.mark.parametrize("key", ["imports", "device", "validate::sampler", "initialize"])
+@pytest.mark.parametrize("key", ["imports", "device", "initialize"])
 def test_multi_gpu_patches_share(key):
     assert read("multi_gpu_train.json")[key] == read("multi_gpu_evaluate.json")[key]
+
+
+def test_multi_gpu_patches_of_evaluation_and_inference_share():
+    evaluate, inference = read("multi_gpu_evaluate.json"), read("multi_gpu_inference.json")
+    assert evaluate["device"] == inference["device"] and evaluate["finalize"] == inference["finalize"]
+    assert evaluate["initialize"][:-1] == inference["initialize"][:-1]
+    assert inference["initialize"][-1:] == read("inference.json")["initialize"]
+    samplers = evaluate["validate::sampler"], inference["sampler"]
+    assert [part.pop("dataset") for part in samplers] == ["@validate::dataset", "@dataset"]
+    assert samplers[0] == samplers[1]
 
 
 def test_the_status_is_given_last():
     """After locks, log file and process group: what was done is done."""
     train, evaluate, inference = (read(f"{name}.json")["finalize"] for name in ("train", "evaluate", "inference"))
     assert evaluate == inference == [*train, "$@journal.exit_with_status()"]
-    several = [read(f"multi_gpu_{name}.json")["finalize"] for name in ("train", "evaluate")]
-    assert several[1] == [*several[0], "$@journal.exit_with_status()"] and several[0][:1] == train
+    several = [read(f"multi_gpu_{name}.json")["finalize"] for name in ("train", "evaluate", "inference")]
+    assert several[1] == several[2] == [*several[0], "$@journal.exit_with_status()"] and several[0][:1] == train
 
 
 def test_train_and_validate_have_the_same_members():
@@ -44,7 +54,15 @@ def test_train_and_validate_have_the_same_members():
 
 
 @pytest.mark.parametrize(
-    "patch", ["evaluate.json", "demo.json", "resize_last.json", "multi_gpu_train.json", "multi_gpu_evaluate.json"]
+    "patch",
+    [
+        "evaluate.json",
+        "demo.json",
+        "resize_last.json",
+        "multi_gpu_train.json",
+        "multi_gpu_evaluate.json",
+        "multi_gpu_inference.json",
+    ],
 )
 def test_every_id_of_a_patch_is_used(patch):
     """An id is used if the base has it, or if something refers to it."""

@@ -21,6 +21,7 @@ def weights(tmp_path):
 def begun(folder, weights, **options) -> Journal:
     journal = Journal(str(folder / "out"), str(weights), **options)
     journal.begin()
+    journal.open()
     return journal
 
 
@@ -80,7 +81,9 @@ def test_what_counts_as_done(change, done, tmp_path, weights, caplog):
     assert second.is_done("a.nii", "124" if change == "input" else "123") == done
     assert ("other weights or settings" in caplog.text) == (change in ("weights", "settings"))
     if done:
-        assert second.reuse("a.nii") == "a_seg.nii.gz" and content(tmp_path)["cases"][0]["digest"] == "123"
+        second.record_kept("a.nii")
+        assert second.earlier_result("a.nii") == tmp_path / "out" / "a_seg.nii.gz"
+        assert content(tmp_path)["cases"][0]["digest"] == "123"
 
 
 def test_nothing_to_go_on_from(tmp_path, weights, caplog):
@@ -134,3 +137,82 @@ def test_settings_of_the_shipped_configuration(phantoms, tmp_path):
     changed = [made(keep_largest=True), made(spatial_size=[48, 48, 32]), made(sliding_window=True), made(features=8)]
     changed.append(made(sliding_window=True, window_overlap=0.25))
     assert len({first, *changed}) == 6
+
+
+def test_a_killed_process_leaves_its_lines(tmp_path, weights):
+    """Those of two processes, of which one was killed while it wrote: a resumed run, of any number, has all others."""
+    (tmp_path / "out").mkdir()
+    for name in "abcd":
+        (tmp_path / "out" / f"{name}_seg.nii.gz").touch()
+    begun(tmp_path, weights).record_done("a.nii", "1", "a_seg.nii.gz", 1.0)
+    lines = [json.dumps({"image": f"{name}.nii", "fate": "done", "digest": "1", "output": f"{name}_seg.nii.gz"})
+             for name in "bcd"]  # fmt: skip
+    (tmp_path / "out" / ".run" / "1.jsonl").write_text(f"{lines[0]}\n{lines[1]}\n{lines[2][:40]}")
+    second = begun(tmp_path, weights, resume=True)
+    assert [second.is_done(f"{name}.nii", "1") for name in "abcd"] == [True, True, True, False]
+    assert [case["image"] for case in content(tmp_path)["cases"]] == ["a.nii", "b.nii", "c.nii"]
+    again = begun(tmp_path, weights, resume=True)  # killed before its first case: nothing is forgotten
+    assert again.is_done("c.nii", "1")
+    assert not begun(tmp_path, weights).is_done("a.nii", "1") and content(tmp_path)["cases"] == []
+
+
+def test_lines_of_other_weights_do_not_count(tmp_path, weights):
+    begun(tmp_path, weights).record_done("a.nii", "1", "a_seg.nii.gz", 1.0)
+    weights.write_bytes(b"others")
+    begun(tmp_path, weights, resume=True)
+    assert content(tmp_path)["cases"] == [] and (tmp_path / "out" / ".run" / "0.jsonl").read_text() == ""
+
+
+def test_the_work_for_a_case_does_not_grow_with_their_number(tmp_path, weights, monkeypatch):
+    """What is written for four times as many cases is about four times as much, and not sixteen times."""
+    written = []
+    monkeypatch.setattr(
+        "scripts.inference.journal.write_json", lambda content, _: written.append(len(content["cases"]))
+    )
+    journal = Journal(str(tmp_path), str(weights))
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    totals = []
+    for count in (500, 2000):
+        written.clear()
+        journal.made_with, journal.number, journal.count = {}, 0, 1
+        journal.open()
+        for number in range(count):
+            journal.record_done(f"{number}.nii", "1", f"{number}_seg.nii.gz", 1.0)
+        journal.finish()
+        assert written[-1] == count and written[:50] == list(range(1, 51))
+        totals.append(sum(written) / count)
+    assert totals[1] < 1.5 * totals[0] < 150
+
+
+def test_the_main_process_has_the_cases_of_all(tmp_path, weights, monkeypatch):
+    """Two processes, one after the other here; the second one is not the main one and writes its lines only."""
+    journals = []
+    for number in (1, 0):
+        monkeypatch.setattr("scripts.inference.journal.number_and_count", lambda number=number: (number, 2))
+        monkeypatch.setattr("scripts.inference.journal.is_main_process", lambda number=number: number == 0)
+        journals.append(Journal(str(tmp_path / "out"), str(weights)))
+    other, main = journals
+    steps = ((main, 0), (other, 1))
+    for step in ("begin", "open"):
+        for journal, number in reversed(steps) if step == "open" else steps:
+            monkeypatch.setattr("scripts.inference.journal.number_and_count", lambda number=number: (number, 2))
+            monkeypatch.setattr("scripts.inference.journal.is_main_process", lambda number=number: number == 0)
+            getattr(journal, step)()
+    other.record_failure("b.nii", "bad")
+    main.record_done("a.nii", "1", "a_seg.nii.gz", 1.0, record={"case": "a"})
+    assert [case["image"] for case in content(tmp_path)["cases"]] == ["a.nii", "b.nii"]
+    other.record_done("c.nii", "1", "c_seg.nii.gz", 1.0, record={"case": "c"})
+    assert (other.finish(), main.finish()) == (False, True)
+    assert [case["image"] for case in content(tmp_path)["cases"]] == ["a.nii", "b.nii", "c.nii"]
+    assert main.records() == [{"case": "a"}, {"case": "c"}] and not (tmp_path / "out" / ".run").exists()
+    other.failed = 1  # which the processes tell each other
+    with pytest.raises(SystemExit, match="1"):
+        other.exit_with_status()
+    assert "1 of 3 cases failed (b.nii)" in refusal(main.exit_with_status)
+
+
+def test_machines_that_do_not_share_the_folder_are_refused(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr("scripts.inference.journal.number_and_count", lambda: (0, 2))
+    journal = Journal(str(tmp_path / "out"), str(weights))
+    journal.begin()
+    assert "no file of process 1" in (message := refusal(journal.open)) and "--output_dir" in message

@@ -49,24 +49,25 @@ def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=Fa
     """What the engine does: SaveImaged writes to .partial, then the handler sees the case."""
     weights = folder / "model.pt"
     network = torch.nn.Conv3d(1, 3, 1)
-    torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "ranges": ranges}}, weights)
+    if not resume:  # other weights, and nothing would count as done
+        torch.save({"model": network.state_dict(), "info": {"trained_on": "phantoms", "ranges": ranges}}, weights)
     journal = Journal(str(folder / "out"), str(weights), anonymise=anonymise, resume=resume)
     journal.begin()
-    results = SegmentationWriter(str(folder / "out"), NAMES, journal, network, torch.device("cpu"), "input", pictures)
+    images = [{"image": source} for source in sources]
+    results = SegmentationWriter(
+        str(folder / "out"), NAMES, journal, network, torch.device("cpu"), images, "input", pictures
+    )
     partial = folder / "out" / ".partial"
+    partial.mkdir(parents=True, exist_ok=True)
 
     def step(engine, source):
         if resume:
             engine.state.batch = {"source": [str(source)], "kept": [True]}
             return []
-        partial.mkdir(parents=True, exist_ok=True)
         engine.state.batch = [{"source": str(source), "digest": "abc"}]
-        name = source.name.split(".")[0]
-        nib.save(
-            nib.Nifti1Image((labels() if made is None else made).astype(np.float32), np.eye(4)),
-            partial / f"{name}_seg.nii",
-        )
-        return [{"pred": SimpleNamespace(meta={"filename_or_obj": str(source)})}]
+        file = partial / f"{source.name.split('.')[0]}_seg.nii"
+        nib.save(nib.Nifti1Image((labels() if made is None else made).astype(np.float32), np.eye(4)), file)
+        return [{"pred": SimpleNamespace(meta={"filename_or_obj": str(source), "saved_to": file})}]
 
     engine = Engine(step)
     results.attach(engine)
@@ -144,7 +145,7 @@ def test_several_cases(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         out = finish(tmp_path, sources)
     assert {path.name for path in out.iterdir()} == {"a_seg.nii.gz", "b_seg.nii.gz", "c_seg.nii.gz", *FOR_ALL}
-    assert [row["case"] for row in rows(out / "volumes.csv")] == ["b", "a", "c"]
+    assert [row["case"] for row in rows(out / "volumes.csv")] == ["a", "b", "c"]
     (line,) = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.writer"]
     assert line.startswith("3 case(s) segmented") and str(out) in line
 

@@ -1,4 +1,4 @@
-"""Two processes under torchrun, without a GPU, against one: same data, same numbers, no case counted twice."""
+"""Several processes under torchrun, without a GPU, against one: same data, same numbers, no case counted twice."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import BUNDLE, ROOT, TINY, run
 from helpers import measured, rows
+from launcher import command_line, torchrun
 
 from scripts.data import datalist
 from scripts.training.checkpoint_files import read_checkpoint
@@ -23,41 +24,38 @@ SAME_STEPS = {"rotate_range": 0.0, "noise_std": 0.0, "flip_probability": 0.0, "d
 TRAIN, EVALUATE = ["train.json"], ["train.json", "evaluate.json"]
 
 
-def command_line(run_id, files, **overrides) -> list[str]:
-    """`torchrun --nproc_per_node 2` on the shipped configurations."""
-    arguments = [word for key, value in overrides.items() for word in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    command += ["-m", "monai.bundle", "run", run_id, "--config_file", str([f"configs/{file}" for file in files])]
-    return [*command, *arguments]
-
-
-def torchrun(run_id, files, **overrides):
-    """Started from the bundle's root, as a user would."""
-    command = command_line(run_id, files, **overrides)
-    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def folders(phantoms, tmp_path_factory):
-    """Both ways of training and evaluating: two cases to train on, three to validate and to test."""
+def data(phantoms, tmp_path_factory) -> dict:
+    """Two cases to train on, three to validate and to test; and the steps that do not depend on the process."""
     root = tmp_path_factory.mktemp("distributed")
     content = datalist.make_datalist(str(phantoms), validation=0.4, test=0.4)
     for split, count in (("training", 2), ("validation", 3), ("test", 3)):
         content[split] = content[split][:count]
     datalist.write_datalist(content, root / "list.json")
-    common = {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": root / "list.json"}
-    paths = {name: {"output_dir": root / name, "ckpt_dir": root / name} for name in ("one", "two")}
-    run("train", TRAIN, batch_size=2, **common, **paths["one"])
-    run("evaluate", EVALUATE, **common, **paths["one"])
-    torchrun("training", [*TRAIN, "multi_gpu_train.json"], batch_size=1, **common, **paths["two"])
-    torchrun("evaluating", [*EVALUATE, "multi_gpu_evaluate.json"], **common, **paths["two"])
-    return root
+    return {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": root / "list.json"}
 
 
-def test_training_follows_the_same_curve(folders):
-    one, two = rows(folders / "one" / "history.csv"), rows(folders / "two" / "history.csv")
+@pytest.fixture(scope="module")
+def alone(data, tmp_path_factory) -> Path:
+    """Training and evaluation in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    run("train", TRAIN, batch_size=2, output_dir=folder, ckpt_dir=folder, **data)
+    run("evaluate", EVALUATE, output_dir=folder, ckpt_dir=folder, **data)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[1, pytest.param(2, marks=pytest.mark.slow)], ids=["one node", "two nodes"])
+def together(request, data, tmp_path_factory) -> Path:
+    """The same in two processes: on one machine, and as if each had a machine of its own."""
+    folder, nodes = tmp_path_factory.mktemp("together"), request.param
+    given = {"processes": 2 // nodes, "nodes": nodes, "output_dir": folder, "ckpt_dir": folder, **data}
+    torchrun("training", [*TRAIN, "multi_gpu_train.json"], batch_size=1, **given)
+    torchrun("evaluating", [*EVALUATE, "multi_gpu_evaluate.json"], **given)
+    return folder
+
+
+def test_training_follows_the_same_curve(alone, together):
+    one, two = rows(alone / "history.csv"), rows(together / "history.csv")
     assert len(one) == len(two) == SAME_STEPS["epochs"]
     for a, b in zip(one, two):
         for key in a:
@@ -65,8 +63,8 @@ def test_training_follows_the_same_curve(folders):
                 assert float(a[key]) == pytest.approx(float(b[key]), abs=2e-3), key
 
 
-def test_every_case_is_scored_once_and_alike(folders):
-    one, two = (measured(folders / name / "metrics.csv") for name in ("one", "two"))
+def test_every_case_is_scored_once_and_alike(alone, together):
+    one, two = (measured(folder / "metrics.csv") for folder in (alone, together))
     assert list(one) == list(two) and len(one) == 3
     for case in one:
         assert one[case] == pytest.approx(two[case], abs=5e-3), case

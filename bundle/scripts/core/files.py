@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
     Raises:
         UserError: the disk is full.
     """
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    partial = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.partial")  # two machines may share a folder
     try:
         with explain_full_disk(file, needed):
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
-"""The processes of a distributed run: which one this is, and a way to collect the results of all of them."""
+"""The processes of a distributed run: which one this is, and a way to wait for all of them."""
 
 import ignite.distributed as idist
-import torch
 import torch.distributed as dist
 
 
@@ -10,10 +9,16 @@ def is_main_process() -> bool:
     return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0
 
 
-def gather(found: tuple) -> list[tuple]:
-    """Returns the values of all processes, in every process."""
-    if idist.get_world_size() == 1:
-        return [found]
-    parts: list = [None] * idist.get_world_size()
-    torch.distributed.all_gather_object(parts, found)
-    return parts
+def number_and_count() -> tuple[int, int]:
+    """Returns the number of this process, from 0, and how many there are, on all machines together."""
+    return idist.get_rank(), idist.get_world_size()
+
+
+def wait_for_all() -> None:
+    """Waits until all processes have come to this point."""
+    idist.barrier()
+
+
+def sum_of_all(number: int) -> int:
+    """Returns the sum of the numbers of all processes, once all have come to this point."""
+    return int(idist.all_reduce(number))

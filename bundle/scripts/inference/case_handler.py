@@ -1,7 +1,12 @@
-"""What the handlers of inference and of evaluation have in common: they do something to every case, and then report."""
+"""What the handlers of inference and of evaluation have in common: they do something to every case, and then report.
+
+A case's record goes into the journal at once and is read back for the report. So the report has the cases of all
+processes, and no process holds more in memory than figures.
+"""
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +21,9 @@ class CaseHandler:
     """Calls a method of its own for every case and one at the end. A case that fails does not stop the others.
 
     A subclass has `add_results` for a batch that was predicted in this run, `add_earlier_result` for a case that an
-    earlier run has finished, and `write_report`, which is called once at the event `end`.
+    earlier run has finished, and `write_report`, which the main process calls once, after the event `end` of all
+    processes, with the records of all cases, if there are any. `write_tables` is called whenever `run.json` has been
+    brought up to date.
 
     Args:
         output_dir: folder of the results.
@@ -39,16 +46,15 @@ class CaseHandler:
         self.dir = Path(output_dir)
         self.class_names = list(class_names)
         self.journal, self.network, self.device = journal, network, device
-        self.records: list[CaseRecord] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
         engine.add_event_handler(Events.GET_BATCH_STARTED, self.begin_case)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.finish_batch)
-        engine.add_event_handler(self.end, self.write_report)
+        engine.add_event_handler(self.end, self.finish_run)
 
     def begin(self) -> None:
-        self.records = []
+        self.journal.open()
 
     def begin_case(self) -> None:
         self.started = time.perf_counter()
@@ -68,11 +74,39 @@ class CaseHandler:
         except Exception as error:
             self.journal.record_failure(source, one_line_reason(error))
 
+    def note_done(
+        self, source: str, digest: str, output: str, record: CaseRecord, seconds: float, sealed: bool = False
+    ) -> None:
+        """Tells the journal of a result, with all that the report needs of it but its pictures."""
+        facts = replace(record, pictures={}).to_dict()
+        if self.journal.record_done(source, digest, output, seconds, sealed, facts):
+            self.write_tables(self.known_records())
+
+    def note_kept(self, source: str, record: CaseRecord) -> None:
+        """Tells the journal that the result of an earlier run stands."""
+        if self.journal.record_kept(source, replace(record, pictures={}).to_dict()):
+            self.write_tables(self.known_records())
+
+    def known_records(self) -> list[CaseRecord]:
+        """The records that the journal knows, in the order of `run.json`."""
+        return [CaseRecord(**facts) for facts in self.journal.records()]
+
+    def finish_run(self) -> None:
+        """Ends the record; in the main process it then has the cases of all processes, and makes the report."""
+        if self.journal.finish():
+            records = self.known_records()
+            if records:
+                self.write_tables(records)
+                self.write_report(records)
+
     def add_results(self, engine: Engine, seconds: float) -> None:
         raise NotImplementedError
 
     def add_earlier_result(self, source: str) -> None:
         raise NotImplementedError
 
-    def write_report(self) -> None:
+    def write_tables(self, records: list[CaseRecord]) -> None:
+        """Nothing, where a handler has no table beside the report."""
+
+    def write_report(self, records: list[CaseRecord]) -> None:
         raise NotImplementedError

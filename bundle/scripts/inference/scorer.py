@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 
+from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
-from scripts.core.processes import gather, is_main_process
 from scripts.data.digests import sha256_of_files
 from scripts.data.label_maps import read_volume, refuse_other_grid, round_labels
 from scripts.inference.case_handler import CaseHandler
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 class CaseScorer(CaseHandler):
     """Measures each case as soon as it is predicted. At the end it writes the report, and its table to the log.
+
+    The pictures are kept in `.cases`, because the prediction is not; the journal has everything else.
 
     Args:
         output_dir: folder of the report; a `history.csv` in it is drawn as curves on the page.
@@ -65,13 +67,12 @@ class CaseScorer(CaseHandler):
             self.run_or_note_failure(self.score, origin["source"], origin["digest"], item, seconds)
 
     def add_earlier_result(self, source: str) -> None:
-        file = self.dir / self.journal.reuse(source)
-        self.records.append(CaseRecord.from_dict(read_json(file), file, self.class_names))
+        file = self.journal.earlier_result(source)
+        self.note_kept(source, CaseRecord.from_dict(read_json(file), file, self.class_names))
 
     def score(self, source: str, digest: str, item: dict, seconds: float) -> None:
         record = self.measure(item, source, seconds)
-        self.journal.record_done(source, digest, self.store(record), seconds, sealed=True)
-        self.records.append(record)
+        self.note_done(source, digest, self.store(record), record, seconds, sealed=True)
 
     def measure(self, item: dict, source: str, seconds: float) -> CaseRecord:
         """The record with its pictures, which can't be drawn later because the prediction is not kept."""
@@ -87,36 +88,38 @@ class CaseScorer(CaseHandler):
         return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 
     def store(self, record: CaseRecord) -> str:
-        """Keeps the record for a run that continues this one; returns the file's name in the output folder."""
-        file = self.dir / ".cases" / f"{record.case}.json"
+        """Keeps the record with its pictures; returns the file's name in the output folder."""
+        file = self.stored(record)
         write_json(record.to_dict(), file, indent=None)
         return f".cases/{file.name}"
 
-    def write_report(self) -> None:
-        parts = gather((self.records, self.journal.cases))
-        found = [record for part, _ in parts for record in part]
-        for _, noted in parts:
-            self.journal.cases |= noted
-        if not is_main_process():
-            return
-        self.journal.write()
-        if not found:
-            return
+    def stored(self, record: CaseRecord) -> Path:
+        return self.dir / ".cases" / f"{record.case}.json"
+
+    def picture(self, record: CaseRecord, name: str) -> dict:
+        """The picture of a class of a case, as it was kept; only those that the page shows are read."""
+        pictures = read_json(self.stored(record)).get("pictures", {})
+        if name not in pictures:
+            raise UserError(f"{self.stored(record)}: no picture of {name!r}; delete this file and evaluate again")
+        return pictures[name]
+
+    def write_report(self, records: list[CaseRecord]) -> None:
         model, info = provenance.of_model(self.network, self.journal.weights)
         report = build(
-            found,
+            records,
             self.class_names,
             [
                 *model,
                 *self.source,
                 *provenance.of_pixels(self.patients),
-                *provenance.of_run(self.device, [record.seconds for record in found if record.seconds is not None]),
+                *provenance.of_run(self.device, [record.seconds for record in records if record.seconds is not None]),
             ],
             tolerance_mm=self.tolerance_mm,
             problems=self.journal.failures(),
             history=self.dir / "history.csv",
             trained_on=info.get("trained_on", ""),
             anonymise=self.journal.word,
+            draw=self.picture,
         )
         file = write(report, self.dir)
         for line in lines(report.summary):

@@ -20,7 +20,8 @@ class Submission:
     """Writes `submission.csv` at the end of an inference: columns `id,encoding`, a row for each class of each picture.
 
     The id `cmr121_mask1` is class 1 of cmr121. The encoding is a list of pairs of start and length. Pixels are counted
-    from 1, down the first column, then down the next. The file is read back and compared with the label maps.
+    from 1, down the first column, then down the next. The file is read back and compared with the label maps. Of
+    several processes the main one writes it, once the writer has ended the record, so it is attached after the writer.
 
     Args:
         output_dir: folder of the label maps.
@@ -35,6 +36,8 @@ class Submission:
         engine.add_event_handler(Events.COMPLETED, self.write)
 
     def write(self) -> None:
+        if not self.journal.is_main:
+            return
         masks = list(self.masks())
         with atomic_write(self.dir / FILE) as partial:
             with partial.open("w", newline="", encoding="utf-8") as file:

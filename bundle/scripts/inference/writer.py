@@ -4,7 +4,7 @@ import csv
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -20,8 +20,8 @@ from scripts.inference.case_handler import CaseHandler
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records
 from scripts.report.files import build, write
-from scripts.report.gallery import ALL_CLASSES
 from scripts.report.overlay import overlay
+from scripts.report.schema import CaseRecord
 from scripts.report.strips import strip
 
 logger = logging.getLogger(__name__)
@@ -37,11 +37,12 @@ class SegmentationWriter(CaseHandler):
     the background) and the report: volumes, pictures, and warnings about what is unlike the training data.
 
     Args:
-        output_dir: folder of the results; `.partial` in it is emptied before every case.
+        output_dir: folder of the results; `.partial` in it is removed at the end.
         class_names: names of the values 0, 1, ...
         journal: knows the weights and whether names are to be codes; it is told what became of every case.
         network: makes the predictions.
         device: that the network runs on.
+        images: dictionaries with an `image` path each, the cases of all processes.
         source: what was segmented, for the report.
         pictures: whether to draw the overlays and the report's pictures.
     """
@@ -53,40 +54,31 @@ class SegmentationWriter(CaseHandler):
         journal: Journal,
         network: torch.nn.Module,
         device: torch.device,
+        images: Sequence[dict],
         source: str = "",
         pictures: bool = True,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
+        self.images = [str(item["image"]) for item in images]
         self.source, self.pictures = source, pictures
 
     def begin(self) -> None:
         super().begin()
-        self.segmented: list[Path] = []  # the image of every record
         self.model, self.info = provenance.of_model(self.network, self.journal.weights)
-
-    def begin_case(self) -> None:
-        self.remove_partial()
-        super().begin_case()
-
-    def remove_partial(self) -> None:
-        """Removes what a killed run or a failed case has left."""
-        shutil.rmtree(self.dir / ".partial", ignore_errors=True)
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         if engine.state.output:
-            case = engine.state.batch[0]
-            self.run_or_note_failure(self.finish, case["source"], case["digest"], seconds)
+            case, partial = engine.state.batch[0], engine.state.output[0]["pred"].meta["saved_to"]
+            self.run_or_note_failure(self.finish, case["source"], case["digest"], Path(partial), seconds)
 
     def add_earlier_result(self, source: str) -> None:
-        file = self.dir / self.journal.reuse(source)
-        labels, affine = read_labels(file, self.class_names)
-        self.add_record(Path(source), labels, affine, read_volume(source)[0] if self.pictures else None, None)
+        labels, affine = read_labels(self.journal.earlier_result(source), self.class_names)
+        self.note_kept(source, self.measure(source, labels, affine, None))
 
-    def finish(self, path: str, digest: str, seconds: float) -> None:
-        """Moves a new map to its place, with the header of its image, and adds its record."""
+    def finish(self, path: str, digest: str, partial: Path, seconds: float) -> None:
+        """Moves a new map to its place, with the header of its image, and tells the journal."""
         source = Path(path)
         case, shown = case_name(source), self.shown_name(source)
-        (partial,) = (self.dir / ".partial").iterdir()  # whatever SaveImaged makes of names like A.NII.GZ
         labels = np.asarray(nib.load(partial).dataobj).astype(np.uint8)
         volume: np.ndarray | None
         if is_sliced(source):
@@ -109,8 +101,7 @@ class SegmentationWriter(CaseHandler):
         if ready.exists():
             os.replace(ready, self.dir / output)
         partial.unlink()
-        self.add_record(source, labels, affine, volume if self.pictures else None, seconds)
-        self.journal.record_done(path, digest, output, seconds)
+        self.note_done(path, digest, output, self.measure(path, labels, affine, seconds), seconds)
 
     def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
         header.set_data_dtype(np.uint8)
@@ -125,49 +116,59 @@ class SegmentationWriter(CaseHandler):
         """The name of a case, or its code."""
         return case_name(source) if self.journal.word is None else self.journal.public_name(str(source))
 
-    def add_record(
-        self, source: Path, labels: np.ndarray, affine: np.ndarray, volume: np.ndarray | None, seconds: float | None
-    ) -> None:
+    def measure(self, source: str, labels: np.ndarray, affine: np.ndarray, seconds: float | None) -> CaseRecord:
+        """Volumes and warnings of a case."""
         known = self.info.get("ranges")
         record = records.measure_case(
             case_name(source), labels, None, affine, self.class_names, known=known, seconds=seconds
         )
-        if self.pictures:  # without truth the page shows all classes together only
-            record.pictures = {ALL_CLASSES: strip(volume, None, labels, affine)}
-        self.records.append(record)
-        self.segmented.append(source)
-        self.write_volumes()
+        return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 
-    def write_volumes(self) -> None:
-        """Writes `volumes.csv` after every case, so that a run that is stopped keeps what it has measured."""
+    def write_tables(self, records: list[CaseRecord]) -> None:
+        """Writes `volumes.csv`."""
         with atomic_write(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *(f"{name}_ml" for name in self.class_names[1:])])
-            for source, record in zip(self.segmented, self.records):
+            for record in records:
                 volumes = [round(found["predicted_ml"], 3) for found in record.measures.values()]
-                writer.writerow([self.shown_name(source), *volumes])
+                writer.writerow([record.case, *volumes])
 
-    def write_report(self) -> None:
-        self.remove_partial()
-        if not self.records:
-            return
+    def finish_run(self) -> None:
+        super().finish_run()
+        if self.journal.is_main:  # what killed processes and failed cases have left
+            shutil.rmtree(self.dir / ".partial", ignore_errors=True)
+
+    def write_report(self, records: list[CaseRecord]) -> None:
         report = build(
-            self.records,
+            records,
             self.class_names,
             [
                 *self.model,
                 ["Input", self.source],
-                *provenance.of_pixels(self.segmented),
-                *provenance.of_run(self.device, [r.seconds for r in self.records if r.seconds]),
+                *provenance.of_pixels(self.images),
+                *provenance.of_run(self.device, [r.seconds for r in records if r.seconds]),
             ],
             has_truth=False,
             problems=self.journal.failures(),
             trained_on=self.info.get("trained_on", ""),
             anonymise=self.journal.word,
+            draw=self.painter() if self.pictures else None,
         )
         write(report, self.dir)
-        warned = sum(bool(record.warnings) for record in self.records)
+        warned = sum(bool(record.warnings) for record in records)
         logger.info(
-            f"{len(self.records)} case(s) segmented, {warned} with warnings: label maps, pictures, volumes.csv and "
+            f"{len(records)} case(s) segmented, {warned} with warnings: label maps, pictures, volumes.csv and "
             f"report.html in {self.dir}"
         )
+
+    def painter(self) -> Callable[[CaseRecord, str], dict]:
+        """Draws a case from its files, so that only those are drawn that the page shows."""
+        images = {self.shown_name(Path(image)): image for image in self.images}
+
+        def draw(record: CaseRecord, _: str) -> dict:  # without truth the page shows all classes together only
+            image = images[record.case]
+            output = self.journal.cases[self.journal.public_name(image)]["output"]
+            labels, affine = read_labels(self.dir / output, self.class_names)
+            return strip(read_volume(image)[0], None, labels, affine)
+
+        return draw

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from filelock import FileLock, Timeout
 from torch import nn
 
@@ -19,6 +20,11 @@ from scripts.core.processes import is_main_process
 logger = logging.getLogger(__name__)
 
 LOCK_TIMEOUT_S = 3  # the workers of a killed run may hold its lock for this long
+PATCHES = {  # for several processes, by the name of the log
+    "training": "multi_gpu_train.json",
+    "evaluation": "multi_gpu_evaluate.json",
+    "inference": "multi_gpu_inference.json",
+}
 open_handles: list = []  # locks and log file of the current run
 
 
@@ -39,6 +45,7 @@ def start(
         ckpt_dir: folder of the checkpoints, if the run writes any.
     """
     finish()  # releases the handles of an earlier run in this process that ended with an error
+    refuse_strangers(log_name)
     keep_freed()
     check_size: Callable | None = getattr(network, "check_size", None)
     if check_size is not None:
@@ -58,6 +65,16 @@ def start(
     open_handles.append(file)
     logger.info("Research use only: not for diagnosis or treatment.")
     warn_if_machine_is_busy()
+
+
+def refuse_strangers(log_name: str) -> None:
+    """Refuses processes that a launcher has started together and that do not know of each other."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count not in ("", "1") and not dist.is_initialized():
+        raise UserError(
+            f"{log_name}: one of {count} processes of a launcher such as torchrun, but the configuration is for one; "
+            f"add configs/{PATCHES.get(log_name)} at the end of --config_file"
+        )
 
 
 def warn_if_machine_is_busy() -> None:

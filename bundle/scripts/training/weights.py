@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from scripts.core.errors import UserError
+from scripts.core.processes import is_main_process
 from scripts.training.checkpoint_files import parse_checkpoint, sha256
 from scripts.training.weights_info import (
     NETWORKS,
@@ -155,7 +156,8 @@ def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], cl
     for member, weights in zip(members, found.networks):
         load_strictly(member, weights, file)
     count = f", {len(found.networks)} networks" if len(found.networks) > 1 else ""
-    logger.info(f"weights: {file}{count}, trained on {origin(found.info, 3)}")
+    if is_main_process():
+        logger.info(f"weights: {file}{count}, trained on {origin(found.info, 3)}")
 
 
 def origin(info: dict, digits: int) -> str:
