@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from samples import CLASSES, HOSTILE, comparison, full_size, odd, odd_records, records, report
 
+from scripts.report import tables
+from scripts.report.files import metrics
 from scripts.report.page import comparison_page, report_page, to_html, to_markdown
 from scripts.report.schema import Report
 from scripts.report.strips import strips
@@ -309,6 +311,16 @@ def test_a_page_of_1200_scans_stays_small():
     assert len(text.encode()) < 6_000_000
     assert "bladder: 24 of 300 patients" in text and "The volumes of all patients are in metrics.csv." in text
     assert "The lowest scans have their names." in text
+
+
+def test_a_table_on_a_page_ends_somewhere(monkeypatch):
+    """A browser can't show a hundred thousand rows; the files beside the page have all of them."""
+    monkeypatch.setattr(tables, "MOST_ROWS", 7)
+    for truth, caption in ((False, "Predicted volumes of every case"), (True, "Dice of every patient")):
+        made = report(records(12, 1, truth=truth), truth=truth)
+        assert caption in (text := html(made))
+        assert "the first 7 of 12, the others are in metrics.json" in text
+        assert len(metrics(made)["metric_per_case"]) == 12
 
 
 def test_a_small_page_shows_the_weeks_of_every_patient():

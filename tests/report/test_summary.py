@@ -223,6 +223,25 @@ def test_intervals_as_scipy_has_them(column):
     assert naive != pytest.approx(wanted, abs=0.1 * (wanted[1] - wanted[0]))
 
 
+def test_drawing_in_parts_changes_nothing(monkeypatch):
+    """Which keeps the memory small; the parts must not begin with the same draws either."""
+    table, patients = uneven()
+    wanted = intervals(table[..., None], patients)
+    monkeypatch.setattr(summary, "AT_ONCE", 100)
+    found = intervals(table[..., None], patients)
+    assert np.allclose(found, wanted, rtol=1e-12)
+
+
+def test_fewer_draws_for_very_many_patients(monkeypatch):
+    values = np.random.default_rng(0).normal(0.8, 0.1, (500, 1, 1))
+    wanted = intervals(values, range(500))[0][0]
+    monkeypatch.setattr(summary, "MOST_DRAWN", 1)
+    assert len(summary.resampled_means(values, np.ones_like(values))) == summary.FEWEST_RESAMPLES
+    found = intervals(values, range(500))[0][0]
+    assert found != wanted
+    assert_close(found, wanted, share=0.15)
+
+
 def test_interval_over_the_classes_as_scipy_has_it():
     table, patients = uneven()
     found = intervals(table[..., None], patients, over_classes=True)

@@ -9,6 +9,8 @@ from scripts.report.measures import MEASURES, NAN
 from scripts.report.schema import CaseRecord, ClassSummary, PatientSummary, Statistics, Summary, WorstResult
 
 RESAMPLES = 10_000
+FEWEST_RESAMPLES, MOST_DRAWN = 1000, 2 * 10**8  # of very many patients, fewer resamples are as exact
+AT_ONCE = 2**23  # patients that are drawn before their means are computed, to save memory
 SEED = 0
 COUNTED = ("scored", "missed", "predicted")  # a false alarm has a volume, but it is not averaged
 
@@ -48,13 +50,11 @@ def summarise(cases: Sequence[CaseRecord], class_names: Sequence[str]) -> Summar
     if "Dice" not in measures:
         return Summary(classes)
     dice = table[:, :, measures.index("Dice")]
-    patients = sorted({case.patient for case in cases})
-    return Summary(
-        classes,
-        summarise_foreground(dice, cases),
-        find_worst(cases, names),
-        {patient: summarise_patient(patient, cases, dice, names) for patient in patients},
-    )
+    rows_of: dict[str, list[int]] = {}
+    for row, case in enumerate(cases):
+        rows_of.setdefault(case.patient, []).append(row)
+    patients = {patient: summarise_patient(rows_of[patient], cases, dice, names) for patient in sorted(rows_of)}
+    return Summary(classes, summarise_foreground(dice, cases), find_worst(cases, names), patients)
 
 
 def statistics(
@@ -104,10 +104,9 @@ def summarise_foreground(dice: np.ndarray, cases: Sequence[CaseRecord]) -> Stati
 
 
 def summarise_patient(
-    patient: str, cases: Sequence[CaseRecord], dice: np.ndarray, names: Sequence[str]
+    rows: Sequence[int], cases: Sequence[CaseRecord], dice: np.ndarray, names: Sequence[str]
 ) -> PatientSummary:
-    """Dice of one patient's scans: class by class, and of every scan's mean over the classes."""
-    rows = [k for k, case in enumerate(cases) if case.patient == patient]
+    """Dice of the scans in these rows, which are of one patient: class by class, and of every scan's mean."""
     own = [cases[k] for k in rows]
     classes = {}
     for i, name in enumerate(names):
@@ -147,13 +146,11 @@ def intervals(table: np.ndarray, groups: Sequence, over_classes: bool = False) -
     sums, counts = (np.zeros((number, *table.shape[1:])) for _ in range(2))
     np.add.at(sums, group, np.where(known, table, 0))
     np.add.at(counts, group, known)
-    draws = np.random.default_rng(SEED).multinomial(number, [1 / number] * number, size=RESAMPLES) if number else None
     rows = 1 if over_classes else table.shape[1]
     found: list = [[None] * table.shape[2] for _ in range(rows)]
     if number < 2:
         return found
-    with np.errstate(invalid="ignore"):
-        means = np.tensordot(draws, sums, 1) / np.tensordot(draws, counts, 1)  # resamples, classes, measures
+    means = resampled_means(sums, counts)  # resamples, classes, measures
     if over_classes:
         means = nanmean(means, axis=1)[:, None]
         counts = counts.sum(1, keepdims=True)
@@ -162,6 +159,25 @@ def intervals(table: np.ndarray, groups: Sequence, over_classes: bool = False) -
             if (counts[:, i, j] > 0).sum() > 1:  # draws without a case of the class are left out
                 found[i][j] = [float(v) for v in np.nanpercentile(means[:, i, j], (2.5, 97.5))]
     return found
+
+
+def resampled_means(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means over groups that are drawn at random, of shape (resamples, ...).
+
+    Args:
+        sums: of each group's values, of shape (groups, ...).
+        counts: how many values each of them is of.
+    """
+    number = len(sums)
+    resamples = min(RESAMPLES, max(FEWEST_RESAMPLES, MOST_DRAWN // number))
+    rng, found, drawn = np.random.default_rng(SEED), [], 0
+    while drawn < resamples:
+        size = min(max(1, AT_ONCE // number), resamples - drawn)
+        draws = rng.multinomial(number, [1 / number] * number, size=size)
+        with np.errstate(invalid="ignore"):
+            found.append(np.tensordot(draws, sums, 1) / np.tensordot(draws, counts, 1))
+        drawn += size
+    return np.concatenate(found)
 
 
 def nanmean(values: np.ndarray, axis: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from scripts.report.schema import CaseRecord, ClassSummary, Report, Statistics
 DASH = "–"
 ML = 1  # decimals of a volume
 ALL = "mean of the classes"
+MOST_ROWS = 1000  # of a table on the page: a browser takes minutes to show a hundred thousand
 
 
 @dataclass
@@ -107,7 +108,7 @@ def patient_table(report: Report) -> Table:
         case = found.classes[lowest[1]]["worst"]["case"] if lowest else None
         rows.append([*row, f"{lowest[1]} {number(lowest[0])} in {case}" if lowest else DASH])
     head = ["Patient", "Scans", "Missed", "Absent", "Mean", "SD", "Median", *names, "Worst"]
-    return Table("Dice of every patient, all classes and each", head, [(None, rows)], text=(0, len(head) - 1))
+    return long_table("Dice of every patient, all classes and each", head, rows, text=(0, len(head) - 1))
 
 
 def found_table(report: Report) -> Table:
@@ -130,7 +131,14 @@ def case_table(report: Report) -> Table:
         sizes = [number(record.measures.get(name, {}).get("predicted_ml"), ML) for name in names]
         rows.append([record.case, record.patient, week(record), *sizes])
     head = ["Case", "Patient", "Week", *(f"{name} (ml)" for name in names)]
-    return Table("Predicted volumes of every case", head, [(None, rows)], text=(0, 1))
+    return long_table("Predicted volumes of every case", head, rows, text=(0, 1))
+
+
+def long_table(caption: str, head: list[str], rows: list[list[str]], text: tuple[int, ...]) -> Table:
+    """A table that may have a row for every case or patient; where they are too many, of the first ones."""
+    if len(rows) > MOST_ROWS:
+        caption += f": the first {MOST_ROWS} of {len(rows)}, the others are in metrics.json"
+    return Table(caption, head, [(None, rows[:MOST_ROWS])], text=text)
 
 
 def week(record: CaseRecord) -> str:
@@ -141,4 +149,4 @@ def warning_table(report: Report) -> Table:
     """What looked implausible, the cases with most warnings first."""
     warned = sorted((record for record in report.cases if record.warnings), key=lambda r: -len(r.warnings))
     rows = [[record.case, str(len(record.warnings)), "; ".join(record.warnings)] for record in warned]
-    return Table("Warnings of the plausibility checks", ["Case", "Warnings", "What was found"], [(None, rows)], (0, 2))
+    return long_table("Warnings of the plausibility checks", ["Case", "Warnings", "What was found"], rows, text=(0, 2))
