@@ -2,8 +2,8 @@
 
 The model card has the table of the demo's run. README and card say what the demo's mean Dice was on several machines,
 from bundle/docs/demo_machines.json; a figure beyond those is added there by hand. The report's first screen is
-photographed if Chromium is installed. The tables of benchmarks/recipes.py, networks.py, hippocampus.py and
-strong_steps.py are renewed if these were run.
+photographed if Chromium is installed. The tables of benchmarks/recipes.py, networks.py, hippocampus.py,
+strong_steps.py and fine_tuning.py are renewed if these were run.
 """
 
 import importlib
@@ -25,6 +25,7 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "networks": (DEMO / "networks.json", DOCS / "recipes.md"),
     "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
     "strong_steps": (DEMO / "strong_steps" / "strong_steps.json", DOCS / "hippocampus.md"),
+    "fine_tuning": (DEMO / "fine_tuning" / "fine_tuning.json", DOCS / "how-to" / "fine-tune.md"),
 }
 KEPT = ("foreground", "classes", "patients", "worst", "tolerance_mm")  # of metrics.json: not every case
 QUIET = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

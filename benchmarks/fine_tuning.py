@@ -181,6 +181,7 @@ def finished(mark: Path, title: str, train: str, deadline: float) -> bool:
     if not mark.is_file():
         if not execute(title, train, deadline):
             return False
+        mark.parent.mkdir(parents=True, exist_ok=True)
         mark.write_text(json.dumps({"command": train}) + "\n")
     if json.loads(mark.read_text())["command"] != train:
         sys.exit(f"{mark.parent}: trained by another command; move it away")

@@ -323,6 +323,14 @@ def test_a_table_on_a_page_ends_somewhere(monkeypatch):
         assert len(metrics(made)["metric_per_case"]) == 12
 
 
+def test_curves_that_begin_before_the_first_epoch():
+    """A fine-tuned model has a score at epoch 0, and no loss there."""
+    made = report(odd_records(12, 1), history=4)
+    made.history.insert(0, made.history[0] | {"epoch": "0", "train_loss": ""})
+    first, last = (made.history[place]["train_loss"] for place in (1, -1))
+    assert f"Training loss from {first} to {last} in 4 epochs" in html(made)
+
+
 def test_a_small_page_shows_the_weeks_of_every_patient():
     text = pages()["report-True"]
     assert "in metrics.csv" not in text and "Every panel is a patient with several scans.</p>" in text

@@ -270,6 +270,12 @@ def test_a_run_without_a_validation_has_no_score(tmp_path):
         one_run.read_result(tmp_path)
 
 
+def test_the_weights_that_a_run_started_from_are_no_epoch_but_have_a_score(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_dice\n0,0.0,0.75\n1,2.0,0.5\n")
+    found = one_run.read_result(tmp_path)
+    assert (found["epochs"], found["score"], found["points"]) == (1, 0.75, [(0, 0.75), (1, 0.5)])
+
+
 # killed, stopped, continued with other settings
 
 

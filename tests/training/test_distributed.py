@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import BUNDLE, ROOT, TINY, run
 from helpers import measured, rows
 from launcher import command_line, torchrun
@@ -131,3 +132,26 @@ def test_processes_go_on_as_if_never_stopped(target, phantoms, tmp_path):
     torchrun("training", files, epochs=epochs, resume=True, **common, **paths["broken"])
     torchrun("training", files, epochs=epochs, **common, **paths["whole"])
     assert experiments.differences(tmp_path / "whole", tmp_path / "broken") == []
+
+
+@pytest.mark.slow
+def test_two_processes_start_from_given_weights_and_freeze_the_encoder_as_one_does(folders, phantoms, tmp_path):
+    """The same copied weights in both, the same score before epoch 1, an encoder that no gradient has moved."""
+    content = datalist.read_datalist(folders / "list.json")
+    datalist.write_datalist(content, tmp_path / "list.json")
+    start = folders / "one" / "model.pt"
+    common = {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": tmp_path / "list.json", "pretrained": start}
+    paths = {name: {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name} for name in ("one", "two")}
+    files = [*TRAIN, "finetune.json"]
+    run("train", files, batch_size=2, **common, **paths["one"], frozen_epochs=2)
+    torchrun("training", [*files, "multi_gpu_train.json"], batch_size=1, **common, **paths["two"], frozen_epochs=2)
+    one, two = (rows(tmp_path / name / "history.csv") for name in ("one", "two"))
+    assert [row["epoch"] for row in one] == [row["epoch"] for row in two] == ["0", "1", "2"]
+    for a, b in zip(one, two):
+        assert float(a["val_mean_dice"]) == pytest.approx(float(b["val_mean_dice"]), abs=2e-3)
+    before = read_checkpoint(start)
+    for name in ("one", "two"):
+        after = read_checkpoint(tmp_path / name / "last.pt")["model"]
+        assert after.keys() == before.keys()
+        for tensor, value in after.items():
+            assert torch.equal(value, before[tensor]) is tensor.startswith("encoder."), tensor

@@ -114,6 +114,24 @@ def test_a_new_run_moves_the_old_record_aside(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+def test_the_validation_before_the_first_epoch_is_epoch_0(tmp_path, caplog):
+    """The record of an earlier run is moved aside all the same; the time that is left follows from real epochs."""
+    caplog.set_level(logging.INFO)
+    run(tmp_path, 1)
+    trainer, evaluator = Engine(step), Engine(lambda *_: None)
+    evaluator.state.metrics = metrics("val", 0.625, 1.0, NAN, 0.5)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    history = History(tmp_path, optimizer, evaluator, CLASSES)
+    trainer.add_event_handler(Events.STARTED, history.add_start)
+    history.attach(trainer)
+    trainer.run([2.0, 3.0], max_epochs=1)
+    start, first = rows(tmp_path / "history.csv")
+    assert (start["epoch"], start["val_mean_dice"], start["val_dice_body"]) == ("0", "0.625", "")
+    assert start["train_loss"] == start["learning_rate"] == "" and first["epoch"] == "1"
+    assert (tmp_path / "history.1.csv").is_file() and (tmp_path / "progress.png").is_file()
+    assert "before epoch 1: Dice validation 0.625 (body - prostate 0.500), the score to beat" in caplog.messages
+
+
 @pytest.mark.parametrize("epochs", [1, 3, 30])
 def test_the_picture(epochs, tmp_path):
     made = [{"epoch": n, "learning_rate": 0.1 / n, "train_loss": 1 / n} for n in range(1, epochs + 1)]

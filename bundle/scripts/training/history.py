@@ -69,7 +69,7 @@ class History:
         """Keeps the loss of a batch on its device until the epoch ends."""
         self.losses.append(trainer.state.output[0]["loss"])
 
-    def add_start(self, trainer: Engine) -> None:
+    def add_start(self) -> None:
         """Adds the validation of the weights that the training starts from, as epoch 0."""
         self.begin()
         row = {"epoch": 0, "seconds": 0.0, "learning_rate": None, "train_loss": None}

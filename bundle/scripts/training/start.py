@@ -64,7 +64,7 @@ class StartScore:
         if self.best_model.keep_last:
             return
         self.validate()
-        self.history.add_start(trainer)
+        self.history.add_start()
         self.best_model.update(0)
         if self.early_stop.active:
             self.early_stop(trainer)
