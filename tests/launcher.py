@@ -22,7 +22,7 @@ def launch(run_id: str, files: list[str], processes: int = 2, nodes: int = 1, **
     meeting: tuple = ("--standalone",)
     if nodes > 1:
         place = f"127.0.0.1:{free_port()}"
-        meeting = ("--nnodes", str(nodes), "--rdzv-id", "test", "--rdzv-backend", "c10d", "--rdzv-endpoint", place)
+        meeting = ("--nnodes", str(nodes), "--rdzv_id", "test", "--rdzv_backend", "c10d", "--rdzv_endpoint", place)
     command = command_line(run_id, files, processes, meeting, **overrides)
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "start_new_session": True}
     return [subprocess.Popen(command, cwd=BUNDLE, **piped) for _ in range(nodes)]

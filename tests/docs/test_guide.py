@@ -35,7 +35,7 @@ TOOLS = {
 }
 FOLDERS = ("benchmarks", "integration", ".ci")  # of scripts
 COMMON = ROOT / "integration" / "common.py"  # has options that all scripts there share
-LAUNCHER = {"nproc_per_node", "nnodes", "node_rank", "rdzv_endpoint"}  # of torchrun
+LAUNCHER = {"nproc_per_node", "nnodes", "node_rank", "rdzv_id", "rdzv_backend", "rdzv_endpoint"}  # of torchrun
 EXAMPLES = {"configs/kidney.json", "bias_probability", "scripts.networks.my_network.MyNetwork"}  # that readers write
 
 

@@ -1,9 +1,9 @@
 """`run.json`: the record of an inference or evaluation, with what became of every case.
 
-Every process adds a line to a file of its own, in the folder `.run`, as soon as a case is done. `run.json` is made from
-these lines by the main process: after every case while they are few, later whenever there is one more in a hundred, and
-at the end. So the work for a case stays the same, however many there are, and whatever kills a process, the lines of
-all finished cases are on disk. The next run with `resume` reads both and skips the cases that are finished.
+Every process adds a line to a file of its own, in the folder `.run`, as soon as a case is done. From these lines the
+main process makes `run.json`: after every case up to a hundred, later whenever there are a tenth more, and at the end.
+So the work for a case stays the same, however many there are; and whatever kills a process, the lines of all finished
+cases are on disk. The next run with `resume` reads both and skips the cases that are finished.
 
 The writer, the scorer, `skipping.py` and `submission.py` use it.
 """
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
 RECORD = "record"  # key of a line: what the report says of the case; `run.json` is without it
-GROWTH = 1.01  # how much longer the list gets before `run.json` is written again
+FEW, GROWTH = 100, 1.1  # up to FEW cases `run.json` is written after each; then the list grows by this factor between
 
 
 class Journal:
@@ -179,7 +179,8 @@ class Journal:
         an earlier run."""
         if self.count > 1:
             self.cases = self.read_parts()
-        self.due = GROWTH * len(self.cases)
+        count = len(self.cases)
+        self.due = count + 1 if count < FEW else GROWTH * count
         self.write(self.earlier | self.cases)
 
     def read_parts(self) -> dict[str, dict]:

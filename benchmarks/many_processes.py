@@ -1,0 +1,224 @@
+"""How inference grows with processes and with cases: measured here, and computed on to 100,000 scans.
+
+    python benchmarks/many_processes.py [--tiny 64] [--full 8] [--size 256 256 128] [--repeats 3] [--records 100000]
+
+Images, some tiny and some of full size, are segmented under torchrun by one process and by two, in turn. Each process
+has one thread. A run of two cases, which is done before each, says how long the start takes. Then the parts that are
+done once for all cases are given very many: the list of files, the record of the run, the tables, the report. The
+result is written to many_processes.md and many_processes.json.
+"""
+
+import argparse
+import ast
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from common import BUNDLE, inference
+
+FILES = "['configs/inference.json','configs/multi_gpu_inference.json']"
+TINY = {"spatial_size": "[32,32,16]", "features": "4"}
+COUNTS = (1, 2)  # processes
+SHOWN = (1, 8, 64, 512)  # processes of the computed times
+FEW = 2  # cases of a run that says how long the start takes
+
+
+def command(data: Path, models: Path, out: Path, processes: int, options: dict) -> float:
+    """Seconds of one run, from the start of the launcher to its end."""
+    given = {"dataset_dir": data, "ckpt_dir": models, "output_dir": out, **options}
+    words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    line = [*launcher, "-m", "monai.bundle", "run", "inference", "--config_file", FILES, *words]
+    began = time.perf_counter()
+    done = subprocess.run(line, cwd=BUNDLE, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(line)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return time.perf_counter() - began
+
+
+def prepare(root: Path, cases: int, size: tuple, features: int) -> tuple[Path, Path, Path]:
+    """Folders of all images, of a few of them, and of weights: those of a new network, which take as long as others."""
+    from scripts.networks.improved_unet import ImprovedUNet
+    from scripts.phantoms import generate
+    from scripts.training.weights_info import write_weights
+
+    generate.generate(root / "made", patients=cases, scans=1, size=size, seed=0)
+    every, few = root / "every", root / "few"
+    for folder in (every, few):
+        folder.mkdir()
+    for number, image in enumerate(sorted((root / "made").glob("semantic_MRs*/*.nii.gz"))):
+        for folder in (every, few) if number < FEW else (every,):
+            os.link(image, folder / image.name)
+    names = list(generate.CLASSES)
+    network = ImprovedUNet(out_channels=len(names), features=features, dropout=0.3)
+    write_weights(network.state_dict(), {"class_names": names}, root / "models" / "model.pt")
+    return every, few, root / "models"
+
+
+def speed(root: Path, cases: int, size: tuple, options: dict, repeats: int) -> dict:
+    """Seconds of the start and of a case by number of processes, and the ratio to twice the speed."""
+    every, few, models = prepare(root, cases, size, int(options.get("features", 16)))
+    whole: dict[int, list[float]] = {count: [] for count in COUNTS}
+    short: dict[int, list[float]] = {count: [] for count in COUNTS}
+    for repeat in range(repeats):
+        for count in COUNTS:
+            short[count].append(command(few, models, root / f"few{count}_{repeat}", count, options))
+            whole[count].append(command(every, models, root / f"all{count}_{repeat}", count, options))
+            print(f"{cases} cases of {size}, {count} process(es): {whole[count][-1]:.1f} s", flush=True)
+    rows = {}
+    for count in COUNTS:
+        rest = median(a - b for a, b in zip(whole[count], short[count], strict=True))
+        share = rest / (cases - FEW)  # seconds for one more case
+        rows[count] = {"run": median(whole[count]), "case": share, "start": median(short[count]) - FEW * share}
+    gain = rows[1]["case"] / rows[2]["case"]
+    volume = sum(file.stat().st_size for file in every.iterdir()) / cases
+    read = bytes_read(few, models, root / "read", options)
+    made = {"cases": cases, "size": list(size), "processes": rows, "gain": gain, "ratio": gain / COUNTS[1]}
+    return made | {"image_bytes": volume, "read_bytes": read}
+
+
+def bytes_read(data: Path, models: Path, out: Path, options: dict) -> float:
+    """What a process reads for one case, from the disk or from the memory that holds the disk's files."""
+    options = {key: ast.literal_eval(value) for key, value in options.items() if key != "pictures"}
+    made = inference(data, models, out, **options)
+    made.parser.get_parsed_content("journal").begin()
+    before = rchar()
+    made.parser.get_parsed_content("evaluator").run()
+    return (rchar() - before) / FEW
+
+
+def rchar() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def clock(call: Callable) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def many(root: Path, count: int) -> dict:
+    """Seconds and sizes of what is done once for all cases."""
+    from scripts.data.datalist import list_images
+    from scripts.inference.journal import Journal
+    from scripts.inference.writer import SegmentationWriter
+    from scripts.report.files import build, write
+    from scripts.report.schema import CaseRecord
+
+    (root / "images").mkdir(parents=True)
+    names = [f"Case_{number:06d}_Week0" for number in range(count)]
+    made = clock(lambda: [(root / "images" / f"{name}.nii.gz").touch() for name in names])
+    listed = clock(lambda: list_images(str(root / "images")))
+    classes = ["background", "body", "bones", "bladder", "rectum", "prostate"]
+    (root / "model.pt").write_bytes(b"weights")
+    out = root / "out"
+    journal = Journal(str(out), str(root / "model.pt"))
+    journal.begin()
+    journal.open()
+    volumes = np.random.default_rng(0).lognormal(4, 1, (count, len(classes) - 1))
+
+    def record(number: int) -> CaseRecord:
+        measures = {name: {"status": "predicted", "predicted_ml": ml} for name, ml in zip(classes[1:], volumes[number])}
+        return CaseRecord(names[number], f"{number:06d}", 0, measures, 5.0)
+
+    def note(number: int) -> None:
+        image, output = str(root / "images" / f"{names[number]}.nii.gz"), f"{names[number]}_seg.nii.gz"
+        facts = record(number).to_dict()
+        if journal.record_done(image, "0" * 64, output, 5.0, record=facts):
+            writer.write_tables(writer.known_records())
+
+    writer = SegmentationWriter(
+        str(out), classes, journal, torch.nn.Identity(), torch.device("cpu"), [], pictures=False
+    )
+    noted = clock(lambda: [note(number) for number in range(count)])
+    lines = journal.part(0).stat().st_size
+    finished = clock(journal.finish)
+    records = writer.known_records()
+    tables = clock(lambda: writer.write_tables(records))
+    reported = clock(lambda: write(build(records, classes, [], has_truth=False), out))
+    kept = Journal(str(out), str(root / "model.pt"), resume=True)
+    resumed = clock(kept.begin)
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, timeout=timedelta(seconds=20))
+    adds = min(count, 10_000)
+    seconds = {
+        "list": listed,
+        "a new file in a folder of so many": made / count,
+        "note a case": noted / count,
+        "last run.json": finished,
+        "last volumes.csv": tables,
+        "report": reported,
+        "read run.json to resume": resumed,
+        "take a case": clock(lambda: [store.add("case", 1) for _ in range(adds)]) / adds,
+    }
+    sizes = {"lines": lines, **{file.name: file.stat().st_size for file in sorted(out.iterdir()) if file.is_file()}}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"records": count, "seconds": seconds, "bytes": sizes, "peak_bytes": peak}
+
+
+def hours(found: dict, processes: int) -> float:
+    """Of all the cases that were measured for the parts done once, at the speed of the full-size ones."""
+    full, once = found["full"]["processes"]["1"], found["many"]["seconds"]
+    single = sum(once[name] for name in ("list", "last run.json", "last volumes.csv", "report"))
+    return (full["start"] + single + found["many"]["records"] * full["case"] / processes) / 3600
+
+
+def table(found: dict) -> str:
+    """The result as Markdown."""
+    lines = ["| cases | processes | start (s) | one more case (s) | speed, of the ideal |", "|---|---|---|---|---|"]
+    for name in ("tiny", "full"):
+        part = found[name]
+        size = "x".join(map(str, part["size"]))
+        for count, row in part["processes"].items():
+            ratio = "1" if count == "1" else f"{part['ratio']:.2f}"
+            lines.append(f"| {part['cases']} of {size} | {count} | {row['start']:.1f} | {row['case']:.2f} | {ratio} |")
+    once = found["many"]
+    lines += ["", f"| of {once['records']:,} cases | seconds | size |", "|---|---|---|"]
+    sizes = {"list": "", "last run.json": "run.json", "last volumes.csv": "volumes.csv", "report": "report.html"}
+    for name, seconds in once["seconds"].items():
+        size = once["bytes"].get(sizes.get(name, ""))
+        shown = f"{seconds:.1f}" if seconds >= 0.1 else f"{seconds:.5f}"
+        lines.append(f"| {name} | {shown} | {f'{size / 2**20:.1f} MiB' if size else ''} |")
+    lines += ["", "| processes | hours for them |", "|---|---|"]
+    lines += [f"| {count} | {hours(found, count):.1f} |" for count in SHOWN]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", type=int, default=64, help="number of tiny cases")
+    parser.add_argument("--full", type=int, default=8, help="number of cases of full size")
+    parser.add_argument("--size", type=int, nargs=3, default=[256, 256, 128], help="of the latter")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--output", type=Path, default=Path())
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    common = {"pictures": "False", "num_workers": "0"}
+    with tempfile.TemporaryDirectory() as folder:
+        found: dict = (
+            {"many": many(Path(folder, "many"), given.records)} if Path(folder, "many").mkdir() is None else {}
+        )
+        for name, count, size, options in (
+            ("tiny", given.tiny, (32, 32, 16), TINY),
+            ("full", given.full, tuple(given.size), {}),
+        ):
+            found[name] = speed(Path(folder, name), count, size, {**common, **options}, given.repeats)
+    found = json.loads(json.dumps(found))
+    (given.output / "many_processes.json").write_text(json.dumps(found, indent=2) + "\n")
+    (given.output / "many_processes.md").write_text(table(found))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
