@@ -36,9 +36,12 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
     "device": "a run may move to another machine; what follows from it, such as amp, is compared",
     "dataset_dir": "a data set may move; the cases are compared by their paths within it",
     "datalist": "the cases in it are compared",
-    **dict.fromkeys(("data", "cases"), "the cases are compared"),
+    **dict.fromkeys(("data", "cases", "handed_over", "keep_patients_together"), "the cases are compared"),
+    "displayable_configs": "the knobs' values, which another program may replace; what follows from them is compared",
     **dict.fromkeys(("validation_share", "test_share", "folds", "fold", "by_slice"), "the cases are compared"),
-    **dict.fromkeys(("output_dir", "ckpt_dir", "log_dir", "bundle_root"), "results may be written elsewhere"),
+    **dict.fromkeys(
+        ("output_dir", "ckpt_dir", "log_dir", "bundle_root", "own_folder"), "results may be written elsewhere"
+    ),
     **dict.fromkeys(("resume", "resume_changed"), "ask for a run to be resumed"),
     **dict.fromkeys(
         ("imports", "initialize", "training", "run", "finalize", "command_line")
