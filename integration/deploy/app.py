@@ -1,6 +1,6 @@
 """An application of the MONAI Deploy App SDK: a DICOM series in, a DICOM segmentation out. Research use only.
 
-    python deploy_app.py --input DIR --model model.ts --output DIR
+    python app.py --input DIR --model model.ts --output DIR
 
 It lies beside the bundle's folder `scripts`, which the configuration inside model.ts names. In a container the SDK
 takes the paths from HOLOSCAN_INPUT_PATH, HOLOSCAN_OUTPUT_PATH and HOLOSCAN_MODEL_PATH.
