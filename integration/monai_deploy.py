@@ -3,8 +3,8 @@
     python integration/monai_deploy.py [--weights FILE] [--patch FILE]
 
 In an environment of its own it trains a small model on phantoms, if there are no weights; exports it as TorchScript;
-writes one phantom as DICOM series in five orientations; labels each series by the application `deploy/app.py`,
-which writes a DICOM segmentation; reads that back and compares it with the labels of `run inference` of the same image. It
+writes one phantom as DICOM series in five orientations; labels each series by the application `deploy/app.py`, which
+writes a DICOM segmentation; reads that back and compares it with the labels of `run inference` of the same image. It
 ends with status 1 if anything is different.
 """
 
