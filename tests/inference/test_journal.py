@@ -164,6 +164,24 @@ def test_lines_of_other_weights_do_not_count(tmp_path, weights):
     assert content(tmp_path)["cases"] == [] and (tmp_path / "out" / ".run" / "0.jsonl").read_text() == ""
 
 
+def test_lines_of_other_weights_do_not_come_back(tmp_path, weights, monkeypatch):
+    """A run with new weights that is killed as soon as its list is begun."""
+    begun(tmp_path, weights).record_done("a.nii", "1", "a_seg.nii.gz", 1.0)
+    weights.write_bytes(b"others")
+    write = Journal.write
+
+    def killed(*args):
+        write(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        begun(tmp_path, weights)
+    monkeypatch.undo()
+    begun(tmp_path, weights, resume=True)
+    assert content(tmp_path)["cases"] == []
+
+
 def test_the_work_for_a_case_does_not_grow_with_their_number(tmp_path, weights, monkeypatch):
     """What is written for four times as many cases is about four times as much, and not sixteen times."""
     written = []
