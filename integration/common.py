@@ -110,7 +110,7 @@ def write_geometries(folder: Path, size: tuple[int, int, int], oblique: bool = F
     return written
 
 
-def write_noise(folder: Path, size: tuple[int, int, int], images: int = 4) -> None:
+def write_noise(folder: Path, size: tuple[int, int, int], images: int = 2) -> None:
     """Writes smooth noise, in which a network finds pieces of this and that; the images differ in how smooth it is."""
     import nibabel as nib
     import numpy as np
@@ -119,7 +119,7 @@ def write_noise(folder: Path, size: tuple[int, int, int], images: int = 4) -> No
     folder.mkdir(parents=True, exist_ok=True)
     place = draw_phantom(size)[0].affine
     for number in range(1, images + 1):
-        noise = gaussian_filter(np.random.default_rng(number).normal(size=size), sigma=1.5 + 0.25 * number)
+        noise = gaussian_filter(np.random.default_rng(number).normal(size=size), sigma=1.5 + 0.5 * number)
         counts = 1000 * (noise - noise.min()) / np.ptp(noise)
         nib.save(nib.Nifti1Image(counts.astype(np.int16), place), folder / f"Noise_{number}.nii.gz")
 
@@ -249,6 +249,15 @@ def compare_labels(file: Path, reference: Path) -> Difference:
     voxels = int((labels != expected).sum())
     found = f"{voxels} of {expected.size} voxels differ, affine by {affine:.1e} mm, {len(classes)} classes"
     return Difference(voxels, affine, classes, found)
+
+
+def differing_share(files: Sequence[Path]) -> float:
+    """The largest share of voxels in which label maps of one image in several orientations differ from the first."""
+    import nibabel as nib
+    import numpy as np
+
+    first, *others = (np.asarray(nib.as_closest_canonical(nib.load(file)).dataobj) for file in files)
+    return max(float((other != first).mean()) if other.shape == first.shape else 1.0 for other in others)
 
 
 @dataclass

@@ -58,6 +58,15 @@ def test_a_difference_of_one_voxel_or_of_the_place_is_seen(common, tmp_path):
     assert not found.none and found.voxels is None and "(3, 5, 6)" in found.found
 
 
+def test_orientations_that_do_not_agree_are_seen(common, tmp_path):
+    written = [labels for _, labels in common.write_geometries(tmp_path, SIZE).values()]
+    assert common.differing_share(written) == 0
+    flipped = np.asarray(nib.load(written[0]).dataobj)[::-1]
+    other = save_labels(tmp_path / "a.nii.gz", flipped, nib.load(written[0]).affine)
+    assert common.differing_share([*written, other]) > 0.01
+    assert common.differing_share([written[0], save_labels(tmp_path / "b.nii.gz", flipped[1:])]) == 1
+
+
 @pytest.mark.parametrize(("rows", "status"), [([True, True], 0), ([True, False], 1), ([], 1)])
 def test_the_status_says_whether_all_was_proved(rows, status, common, capsys):
     proofs = common.Proofs()
