@@ -109,6 +109,22 @@ def test_a_better_model_does(way, phantoms, good, tmp_path, caplog, monkeypatch)
     assert any("best val_mean_dice" in message and "at epoch 1" in message for message in caplog.messages)
 
 
+@pytest.mark.parametrize("keep_last", [False, True])
+def test_a_server_finds_weights_while_it_trains(keep_last, phantoms, good, tmp_path):
+    """Before the first epoch ends, whether or not the start is validated; the server looks for model.pt at each image."""
+    file = shutil.copytree(good / "models", tmp_path / "models") / "model.pt"
+    start, found = read_weights(file).networks[0], []
+    made = prepared("loader", ["train.json"], file, **given(tmp_path, phantoms, good, keep_last=keep_last))
+
+    def look(engine) -> None:
+        found.append(same(read_weights(file).networks[0], start))
+
+    made.parser.get_parsed_content("validate::evaluator").add_event_handler(Events.STARTED, look)
+    made.parser.get_parsed_content("train::trainer").add_event_handler(Events.ITERATION_COMPLETED(once=1), look)
+    finish(made)
+    assert found[:2] == [True, True]  # at the validation of the start and in epoch 1, or in epoch 1 and after it
+
+
 def test_in_place_as_monai_label_trains(phantoms, good, tmp_path):
     """The handler reads model.pt of the folder that the training writes to; the file before is kept beside it."""
     file = shutil.copytree(good / "models", tmp_path / "models") / "model.pt"

@@ -76,6 +76,12 @@ class BestModel:
         """Renames what an earlier run has left."""
         rename_previous_weights(self.file)
 
+    def keep_start(self) -> None:
+        """Writes the weights that the training starts from, before anything is known of them: a program that serves
+        `model.pt` meanwhile must find some. MONAI Label's server would segment with random ones and say nothing."""
+        if is_main_process():
+            write_weights(unwrapped(self.network).state_dict(), self.info, self.file)
+
     def reset_best_if_lost(self) -> None:
         """For a resumed run: if the best weights so far are lost, the next validated epoch becomes the best."""
         for file in (self.file, info_file(self.file)):

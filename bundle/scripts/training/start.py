@@ -61,6 +61,7 @@ class StartScore:
         self.best_model.started_from = self.origin or OTHERS
         if self.averaged is not self.network:
             self.averaged.load_state_dict(self.network.state_dict())
+        self.best_model.keep_start()
         if self.best_model.keep_last:
             return
         self.validate()
