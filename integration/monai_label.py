@@ -13,6 +13,7 @@ import json
 import shutil
 import socket
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +109,7 @@ class Server:
 
         answer = requests.request(method, self.url + path, timeout=timeout, **options)
         if answer.status_code != 200:
+            time.sleep(1)  # until the server has written the reason
             fail(f"{method} {path} answered {answer.status_code} {answer.text[:200]}; the end of {self.log}:", self.log)
         return answer
 
