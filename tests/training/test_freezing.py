@@ -14,8 +14,8 @@ OPTIMIZERS = {
     "adamw": {"_target_": "torch.optim.AdamW", "weight_decay": 0.1},
     "momentum": {"_target_": "torch.optim.SGD", "momentum": 0.9, "weight_decay": 0.1},
 }
-AVERAGE = {
-    "averaging": {"_target_": "ignite.handlers.EMAHandler", "model": "@network", "momentum": 0.3},
+AVERAGE = {  # 0.9 and 0.1 of a number rarely sum to the same number
+    "averaging": {"_target_": "ignite.handlers.EMAHandler", "model": "@network", "momentum": 0.1},
     "averaged": "$@averaging.ema_model",
 }
 
@@ -29,9 +29,8 @@ def equal(one, other) -> list[bool]:
     return [torch.equal(a, b) for a, b in zip(one, other, strict=True)]
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("optimizer", list(OPTIMIZERS))
-def test_nothing_in_the_encoder_changes_until_it_is_set_free(norm, optimizer, phantoms, tmp_path):
+@pytest.mark.parametrize("optimizer, norm", [("adam", "instance"), ("adamw", "batch"), ("momentum", "batch")])
+def test_nothing_in_the_encoder_changes_until_it_is_set_free(optimizer, norm, phantoms, tmp_path):
     """Neither a weight nor a running statistic, of the network and of its average; then all do."""
     settings = {**OPTIMIZERS[optimizer], "params": "$@network.parameters()", "lr": 0.01}
     made = workflow(

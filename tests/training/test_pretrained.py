@@ -19,12 +19,22 @@ from scripts.training.weights_info import write_ensemble, write_weights
 
 ENTRIES = {name: entry for name, entry in json.loads((CONFIGS / "networks.json").read_text()).items() if name[0] != "_"}
 OLD, NEW = ["background", "body", "bladder", "prostate"], ["background", "prostate", "body", "bladder"]
-SMALLER = {"alexnet_fcn": {"head_width": 64}, "segnet": {"widths": [8, 8, 16, 16, 16]}}
+NARROWER = {"head_width": 64, "pyramid_width": 32}
+
+
+def narrowed(entry: dict) -> dict:
+    """An entry of networks.json with widths that cost little."""
+    widths = {
+        key: [max(16, width // 8) for width in value]
+        for key, value in entry.items()
+        if key in ("widths", "features", "filters", "channels") and isinstance(value, list)
+    }
+    return {**entry, **widths, **{key: value for key, value in NARROWER.items() if key in entry}}
 
 
 def build(name: str, out_channels: int = 4, in_channels: int = 1, seed: int = 0) -> torch.nn.Module:
     knobs = {"spatial_dims": 2, "in_channels": in_channels, "out_channels": out_channels, "features": 4}
-    content = json.loads(json.dumps(ENTRIES[name])) | SMALLER.get(name, {})
+    content = narrowed(json.loads(json.dumps(ENTRIES[name])))
     torch.manual_seed(seed)
     parser = ConfigParser({**knobs, "dropout": 0.0, "encoder_weights": None, "network_def": content})
     return parser.get_parsed_content("network_def").eval()
@@ -41,17 +51,18 @@ def transfer(name: str, old: list[str] | None, new: list[str], given: torch.nn.M
 def test_a_reordered_list_gives_the_same_scores_in_the_new_order(name):
     """Of equal length, so no shape tells anything; each network by name."""
     given, into = build(name), build(name, seed=1)
-    for tensor, value in given.state_dict().items():  # running statistics as after a training
-        if tensor.endswith(("running_mean", "running_var")):
-            value.uniform_(0.5, 1.5)
+    x = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        given.train()(x)  # running statistics of its own for every channel
+        given.eval()
     copied = transfer(name, OLD, NEW, given, into)
     assert not copied.part and not copied.afresh and not copied.unused
-    x = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         before, after = given(x), into(x)
-    assert not torch.allclose(before, after, atol=1e-3)
     order = [OLD.index(label) for label in NEW]
-    assert torch.allclose(before[:, order], after, atol=1e-4, rtol=1e-4)
+    detail = before.std(dim=(0, 2, 3)).min()  # of the class whose scores vary least
+    assert (before[:, order] - before).abs().max() > detail > 1e-4
+    assert (before[:, order] - after).abs().max() < 0.01 * detail
 
 
 @pytest.mark.parametrize("name", ["improved_unet", "unet_32", "segresnet", "basic_unet"])
