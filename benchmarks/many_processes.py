@@ -3,22 +3,24 @@
     python benchmarks/many_processes.py [--tiny 64] [--full 8] [--size 256 256 128] [--repeats 3] [--records 100000]
 
 Images, some tiny and some of full size, are segmented under torchrun by one process and by two, in turn. Each process
-has one thread. A run of two cases, which is done before each, says how long the start takes. Then the parts that are
-done once for all cases are given very many: the list of files, the record of the run, the tables, the report. The
-result is written to many_processes.md and many_processes.json.
+has one thread. A run has three parts: the start, until the weights are read; the work, until the last label map is
+written; the end, with the report. Then the parts that are done once for all cases are given very many: the list of
+files, the record of the run, the tables, the report. The result is written to many_processes.md and
+many_processes.json. An interrupted run continues with the part that is missing.
 """
 
 import argparse
 import ast
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from statistics import median
 
@@ -31,71 +33,68 @@ FILES = "['configs/inference.json','configs/multi_gpu_inference.json']"
 TINY = {"spatial_size": "[32,32,16]", "features": "4"}
 COUNTS = (1, 2)  # processes
 SHOWN = (1, 8, 64, 512)  # processes of the computed times
-FEW = 2  # cases of a run that says how long the start takes
 
 
-def command(data: Path, models: Path, out: Path, processes: int, options: dict) -> float:
-    """Seconds of one run, from the start of the launcher to its end."""
+def timed(data: Path, models: Path, out: Path, processes: int, options: dict) -> dict[str, float]:
+    """Seconds of the start, the work and the end of one run, from the start of the launcher to its end."""
     given = {"dataset_dir": data, "ckpt_dir": models, "output_dir": out, **options}
     words = [word for key, value in given.items() for word in (f"--{key}", str(value))]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     line = [*launcher, "-m", "monai.bundle", "run", "inference", "--config_file", FILES, *words]
-    began = time.perf_counter()
+    began = time.time()
     done = subprocess.run(line, cwd=BUNDLE, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    ended = time.time()
     if done.returncode:
         sys.exit(f"{' '.join(line)}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return time.perf_counter() - began
+    log = (out / "inference.log").read_text()
+    ready = datetime.strptime(re.search(r"^(\S+ \S+) weights: ", log, re.MULTILINE)[1], "%Y-%m-%d %H:%M:%S,%f")
+    worked = max(file.stat().st_mtime for file in out.glob("*_seg.nii.gz"))
+    return {"start": ready.timestamp() - began, "work": worked - ready.timestamp(), "end": ended - worked}
 
 
-def prepare(root: Path, cases: int, size: tuple, features: int) -> tuple[Path, Path, Path]:
-    """Folders of all images, of a few of them, and of weights: those of a new network, which take as long as others."""
+def prepare(root: Path, cases: int, size: tuple, features: int) -> tuple[Path, Path]:
+    """Folders of images and of weights: those of a new network, which take as long as others."""
     from scripts.networks.improved_unet import ImprovedUNet
     from scripts.phantoms import generate
     from scripts.training.weights_info import write_weights
 
-    generate.generate(root / "made", patients=cases, scans=1, size=size, seed=0)
-    every, few = root / "every", root / "few"
-    for folder in (every, few):
-        folder.mkdir()
-    for number, image in enumerate(sorted((root / "made").glob("semantic_MRs*/*.nii.gz"))):
-        for folder in (every, few) if number < FEW else (every,):
-            os.link(image, folder / image.name)
+    generate.generate(root / "data", patients=cases, scans=1, size=size, seed=0)
     names = list(generate.CLASSES)
     network = ImprovedUNet(out_channels=len(names), features=features, dropout=0.3)
     write_weights(network.state_dict(), {"class_names": names}, root / "models" / "model.pt")
-    return every, few, root / "models"
+    return root / "data", root / "models"
 
 
 def speed(root: Path, cases: int, size: tuple, options: dict, repeats: int) -> dict:
-    """Seconds of the start and of a case by number of processes, and the ratio to twice the speed."""
-    every, few, models = prepare(root, cases, size, int(options.get("features", 16)))
-    whole: dict[int, list[float]] = {count: [] for count in COUNTS}
-    short: dict[int, list[float]] = {count: [] for count in COUNTS}
+    """Seconds by number of processes, and the speed of two in relation to twice the speed of one."""
+    data, models = prepare(root, cases, size, int(options.get("features", 16)))
+    runs: dict[int, list[dict]] = {count: [] for count in COUNTS}
     for repeat in range(repeats):
         for count in COUNTS:
-            short[count].append(command(few, models, root / f"few{count}_{repeat}", count, options))
-            whole[count].append(command(every, models, root / f"all{count}_{repeat}", count, options))
-            print(f"{cases} cases of {size}, {count} process(es): {whole[count][-1]:.1f} s", flush=True)
-    rows = {}
-    for count in COUNTS:
-        rest = median(a - b for a, b in zip(whole[count], short[count], strict=True))
-        share = rest / (cases - FEW)  # seconds for one more case
-        rows[count] = {"run": median(whole[count]), "case": share, "start": median(short[count]) - FEW * share}
-    gain = rows[1]["case"] / rows[2]["case"]
-    volume = sum(file.stat().st_size for file in every.iterdir()) / cases
-    read = bytes_read(few, models, root / "read", options)
-    made = {"cases": cases, "size": list(size), "processes": rows, "gain": gain, "ratio": gain / COUNTS[1]}
-    return made | {"image_bytes": volume, "read_bytes": read}
+            runs[count].append(timed(data, models, root / f"{count}_{repeat}", count, options))
+            print(f"{cases} cases of {size}, {count} process(es): {runs[count][-1]}", flush=True)
+    rows = {count: {part: median(run[part] for run in own) for part in own[0]} for count, own in runs.items()}
+    gains = [one["work"] / two["work"] for one, two in zip(*runs.values(), strict=True)]
+    files = [file for file in data.glob("semantic_MRs*/*") if file.is_file()]
+    return {
+        "cases": cases,
+        "size": list(size),
+        "processes": rows,
+        "gains": gains,
+        "ratio": median(gains) / COUNTS[1],
+        "image_bytes": sum(file.stat().st_size for file in files) / cases,
+        "read_bytes": bytes_read(data, models, root / "read", options) / cases,
+    }
 
 
-def bytes_read(data: Path, models: Path, out: Path, options: dict) -> float:
-    """What a process reads for one case, from the disk or from the memory that holds the disk's files."""
+def bytes_read(data: Path, models: Path, out: Path, options: dict) -> int:
+    """What a process reads for all cases, from the disk or from the memory that holds the disk's files."""
     options = {key: ast.literal_eval(value) for key, value in options.items() if key != "pictures"}
     made = inference(data, models, out, **options)
     made.parser.get_parsed_content("journal").begin()
     before = rchar()
     made.parser.get_parsed_content("evaluator").run()
-    return (rchar() - before) / FEW
+    return rchar() - before
 
 
 def rchar() -> int:
@@ -116,7 +115,7 @@ def many(root: Path, count: int) -> dict:
     from scripts.report.files import build, write
     from scripts.report.schema import CaseRecord
 
-    (root / "images").mkdir(parents=True)
+    (root / "images").mkdir()
     names = [f"Case_{number:06d}_Week0" for number in range(count)]
     made = clock(lambda: [(root / "images" / f"{name}.nii.gz").touch() for name in names])
     listed = clock(lambda: list_images(str(root / "images")))
@@ -170,18 +169,21 @@ def hours(found: dict, processes: int) -> float:
     """Of all the cases that were measured for the parts done once, at the speed of the full-size ones."""
     full, once = found["full"]["processes"]["1"], found["many"]["seconds"]
     single = sum(once[name] for name in ("list", "last run.json", "last volumes.csv", "report"))
-    return (full["start"] + single + found["many"]["records"] * full["case"] / processes) / 3600
+    case = full["work"] / found["full"]["cases"]
+    return (full["start"] + single + found["many"]["records"] * case / processes) / 3600
 
 
 def table(found: dict) -> str:
     """The result as Markdown."""
-    lines = ["| cases | processes | start (s) | one more case (s) | speed, of the ideal |", "|---|---|---|---|---|"]
+    head = ["cases", "processes", "start (s)", "work (s)", "end (s)", "speed, of the ideal"]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name in ("tiny", "full"):
         part = found[name]
         size = "x".join(map(str, part["size"]))
         for count, row in part["processes"].items():
             ratio = "1" if count == "1" else f"{part['ratio']:.2f}"
-            lines.append(f"| {part['cases']} of {size} | {count} | {row['start']:.1f} | {row['case']:.2f} | {ratio} |")
+            shown = " | ".join(f"{row[name]:.1f}" for name in ("start", "work", "end"))
+            lines.append(f"| {part['cases']} of {size} | {count} | {shown} | {ratio} |")
     once = found["many"]
     lines += ["", f"| of {once['records']:,} cases | seconds | size |", "|---|---|---|"]
     sizes = {"list": "", "last run.json": "run.json", "last volumes.csv": "volumes.csv", "report": "report.html"}
@@ -204,18 +206,20 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path())
     given = parser.parse_args()
     torch.set_num_threads(1)
-    common = {"pictures": "False", "num_workers": "0"}
-    with tempfile.TemporaryDirectory() as folder:
-        found: dict = (
-            {"many": many(Path(folder, "many"), given.records)} if Path(folder, "many").mkdir() is None else {}
-        )
-        for name, count, size, options in (
-            ("tiny", given.tiny, (32, 32, 16), TINY),
-            ("full", given.full, tuple(given.size), {}),
-        ):
-            found[name] = speed(Path(folder, name), count, size, {**common, **options}, given.repeats)
-    found = json.loads(json.dumps(found))
-    (given.output / "many_processes.json").write_text(json.dumps(found, indent=2) + "\n")
+    file = given.output / "many_processes.json"
+    found: dict = json.loads(file.read_text()) if file.is_file() else {}
+    options = {"pictures": "False", "num_workers": "0"}
+    parts: dict[str, Callable] = {
+        "many": lambda root: many(root, given.records),
+        "tiny": lambda root: speed(root, given.tiny, (32, 32, 16), {**options, **TINY}, given.repeats),
+        "full": lambda root: speed(root, given.full, tuple(given.size), options, given.repeats),
+    }
+    for name, part in parts.items():
+        if name not in found:
+            with tempfile.TemporaryDirectory() as folder:
+                found[name] = part(Path(folder))
+            file.write_text(json.dumps(found, indent=2) + "\n")
+    found = json.loads(file.read_text())
     (given.output / "many_processes.md").write_text(table(found))
     print(table(found))
 
