@@ -13,7 +13,7 @@ from ignite.handlers import EarlyStopping
 from monai.data.utils import set_rnd
 from monai.engines.utils import IterationEvents
 from monai.handlers import ValidationHandler
-from torch.utils.data import BatchSampler
+from torch.utils.data import BatchSampler, ConcatDataset, Dataset
 
 from scripts.core.errors import UserError
 
@@ -114,8 +114,15 @@ class StopOnBadLoss:
             return []
         first = (engine.state.iteration - 1) % engine.state.epoch_length * batches.batch_size
         drawn = sampler.drawn[first : first + batches.batch_size]
-        items = [dataset.data[index] for index in drawn] if hasattr(dataset, "data") else []
+        listed = listed_cases(dataset)
+        items = [listed[index] for index in drawn] if listed else []
         return [str(item["image"]) for item in items if isinstance(item, dict) and "image" in item]
+
+
+def listed_cases(dataset: Dataset) -> list:
+    """What a dataset of MONAI was given, in the order of its indices; nothing if it is of another kind."""
+    parts = dataset.datasets if isinstance(dataset, ConcatDataset) else [dataset]
+    return [case for part in parts for case in getattr(part, "data", [])]
 
 
 class StopEarly(EarlyStopping):
