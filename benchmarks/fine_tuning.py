@@ -27,7 +27,7 @@ from pathlib import Path
 
 import common  # noqa: F401 - puts the bundle on the path
 import numpy as np
-from hippocampus import command, duration, leave
+from hippocampus import command, leave
 from recipes import DEMO, execute
 
 SIZE = (64, 64, 32)
@@ -205,7 +205,6 @@ def outcome(run: Run, given: argparse.Namespace) -> dict:
         "difference": {"mean": found["mean"], "ci": found["ci"]},
         "prostate": [one["classes"]["prostate"]["measures"]["Dice"]["mean"] for one in metrics],
         "iterations": EPOCHS * CASES_IN_EPOCH,
-        "seconds": [duration(folder / "run")["seconds"] for folder in folders],
     }
 
 

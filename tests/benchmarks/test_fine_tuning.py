@@ -90,6 +90,24 @@ def test_both_arms_differ_in_what_they_start_from_and_its_settings(script, given
         script.work(pair[1], Namespace(**{**vars(given), "options": {}}), math.inf)
 
 
+def test_the_guide_says_what_was_measured():
+    """Its table is held to the same file by test_documents.py."""
+    docs = ROOT / "bundle" / "docs"
+    rows = json.loads((docs / "fine_tuning_metrics.json").read_text())["rows"]
+    text = " ".join((docs / "how-to" / "fine-tune.md").read_text().split())
+    site, real = ([row["difference"] for row in rows if row["task"] == task] for task in ("site", "prostate"))
+    better = [sum(found["mean"] > 0 for found in part) for part in (site, real)]
+    means = [found["mean"] for found in site]
+    assert f"better in {better[0]} of {len(site)} pairs, by {min(means):.3f} to {max(means):.3f}." in text
+    clear = sum(found["ci"][0] > 0 or found["ci"][1] < 0 for found in real)
+    assert f"better in {better[1]} of {len(real)} pairs, and {clear} of {len(real)} intervals exclude" in text
+    assert all(
+        row["difference"]["mean"] < 0 for row in rows if (row["task"], row["training_cases"]) == ("prostate", 16)
+    )
+    assert {(row["iterations"], row["scored_cases"]) for row in rows} == {(192, 20)}
+    assert "number of iterations (192, one case each)" in text and "scored on 20 cases" in text
+
+
 def test_table(script):
     row = {
         "task": "site", "training_cases": 8, "draw": 1, "scratch": 0.81234, "tuned": 0.85,
