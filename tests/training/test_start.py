@@ -111,7 +111,7 @@ def test_a_better_model_does(way, phantoms, good, tmp_path, caplog, monkeypatch)
 
 @pytest.mark.parametrize("keep_last", [False, True])
 def test_a_server_finds_weights_while_it_trains(keep_last, phantoms, good, tmp_path):
-    """Before the first epoch ends, whether or not the start is validated; the server looks for model.pt at each image."""
+    """Before the first epoch ends, whether or not the start is validated; the server looks for it at each image."""
     file = shutil.copytree(good / "models", tmp_path / "models") / "model.pt"
     start, found = read_weights(file).networks[0], []
     made = prepared("loader", ["train.json"], file, **given(tmp_path, phantoms, good, keep_last=keep_last))
