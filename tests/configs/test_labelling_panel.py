@@ -7,6 +7,7 @@ import pytest
 from conftest import read, run, workflow
 from helpers import refusal, rows
 from monai.bundle import ConfigParser
+from monai.inferers import SimpleInferer, SlidingWindowInferer
 from monai.transforms import KeepLargestConnectedComponentd
 
 from scripts.data.layouts import find_pairs
@@ -48,11 +49,12 @@ def test_the_panel_begins_with_the_knobs():
 
 def test_a_switch_changes_the_transforms_and_the_inferer():
     for chosen in (True, False):
-        parser = as_the_server_sets(keep_largest=chosen, mirror_images=chosen)
+        parser = as_the_server_sets(keep_largest=chosen, mirror_images=chosen, sliding_window=chosen)
         kinds = [type(step) for step in parser.get_parsed_content("postprocessing").transforms]
         assert (KeepLargestConnectedComponentd in kinds) is chosen
         inferer = parser.get_parsed_content("inferer").inferer
         assert isinstance(inferer, MirroredInferer) and inferer.flips == ([[2]] if chosen else [])
+        assert isinstance(inferer.inferer, SlidingWindowInferer if chosen else SimpleInferer)
 
 
 def test_a_recipe_with_mirror_images_can_do_without():
