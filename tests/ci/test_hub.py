@@ -195,7 +195,14 @@ def change_a_line(hub: Hub) -> str:
     return "configs/inference.json"
 
 
-@pytest.mark.parametrize("spoil", [lose_a_file, truncate_the_weights, change_a_line])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lose_a_file,
+        pytest.param(truncate_the_weights, marks=pytest.mark.slow),
+        pytest.param(change_a_line, marks=pytest.mark.slow),
+    ],
+)
 def test_a_hub_that_spoils_a_file_is_noticed(spoil, publish, packed, collected, tmp_path):
     """The comparison of the first test, on a hub that is broken on purpose."""
     with Hub() as hub:

@@ -223,6 +223,7 @@ for order in orders:  # each in a process of its own, which has no `scripts` yet
 ORDERS = ("own,ours,own", "ours,own,others", "others,ours", "others,ours,others")
 
 
+@pytest.mark.slow
 def test_other_packages_of_the_name_scripts_in_one_process(tmp_path):
     """The program's own, and that of another bundle, loaded before or after."""
     for folder, name in ((tmp_path / "own", "own"), (tmp_path / "other", "theirs")):
