@@ -206,6 +206,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path())
     given = parser.parse_args()
     torch.set_num_threads(1)
+    given.output.mkdir(parents=True, exist_ok=True)
     file = given.output / "many_processes.json"
     found: dict = json.loads(file.read_text()) if file.is_file() else {}
     options = {"pictures": "False", "num_workers": "0"}

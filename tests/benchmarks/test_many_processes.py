@@ -1,9 +1,10 @@
-"""The script on many processes: its arithmetic and its parts."""
+"""The script on many processes: its arithmetic, its parts, and the page that shows what it has measured."""
 
 import importlib
+import json
 
 import pytest
-from conftest import ROOT
+from conftest import BUNDLE, ROOT
 
 
 @pytest.fixture
@@ -46,3 +47,10 @@ def test_the_parts_that_are_done_once_are_measured(script, tmp_path):
     assert found["records"] == 30 and min(found["seconds"].values()) > 0
     assert {"run.json", "volumes.csv", "report.html", "metrics.csv"} < set(found["bytes"])
     assert len((tmp_path / "out" / "volumes.csv").read_text().splitlines()) == 31
+
+
+def test_the_page_shows_what_was_measured(script):
+    docs = BUNDLE / "docs"
+    found = json.loads((docs / "many_processes_metrics.json").read_text())
+    text = (docs / "how-to" / "cluster.md").read_text()
+    assert f"<!-- many_processes -->\n\n{script.table(found)}\n<!-- end -->" in text
