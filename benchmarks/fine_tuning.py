@@ -27,7 +27,7 @@ from pathlib import Path
 
 import common  # noqa: F401 - puts the bundle on the path
 import numpy as np
-from hippocampus import command, leave
+from hippocampus import command, leave, train_once
 from recipes import DEMO, execute
 
 SIZE = (64, 64, 32)
@@ -152,7 +152,7 @@ def train_source(given: argparse.Namespace, deadline: float) -> bool:
     options = {"dataset_dir": given.output / "source_data", "seed": 0, "half": given.half} | CHEAP
     options |= {"validation_share": 0.0, "test_share": 0.0, "epochs": 14}
     train = command("training", ["train", "demo"], folder, "run", options, "--resume True")
-    return finished(folder / "trained.json", "source: train", train, deadline)
+    return train_once(folder, "source", train, train, deadline)
 
 
 CHEAP = {"keep_last": True, "picture_interval": 1000}
@@ -170,22 +170,10 @@ def work(run: Run, given: argparse.Namespace, deadline: float) -> bool:
     else:
         options |= SCRATCH
     train = command("training", FILES, folder, "run", options, "--resume True")
-    if not finished(folder / "trained.json", f"{run.name}: train", train, deadline):
+    if not train_once(folder, run.name, train, train, deadline):
         return False
     evaluate = command("evaluating", ["train", "evaluate", "demo"], folder, "scored", shared)
     return (folder / "scored" / "metrics.json").is_file() or execute(f"{run.name}: score", evaluate, deadline)
-
-
-def finished(mark: Path, title: str, train: str, deadline: float) -> bool:
-    """Runs a training unless it was finished before; refuses one that another command has made."""
-    if not mark.is_file():
-        if not execute(title, train, deadline):
-            return False
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(json.dumps({"command": train}) + "\n")
-    if json.loads(mark.read_text())["command"] != train:
-        sys.exit(f"{mark.parent}: trained by another command; move it away")
-    return True
 
 
 def outcome(run: Run, given: argparse.Namespace) -> dict:

@@ -75,20 +75,36 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     shared = {"dataset_dir": given.data.resolve(), "seed": given.seed + SHIPPED.get(part, 0)}
     training = shared | {"keep_last": True, "val_interval": 5} | given.options
     train = command("training", ["train", *RECIPE, "strong"], folder, "run", training, "--resume True")
-    done = folder / "trained.json"
-    settings = {"command": train.replace(str(folder), part).replace(str(given.data.resolve()), "DATA")}
-    if done.is_file() and json.loads(done.read_text()) != settings:
-        sys.exit(f"{folder}: trained by another command ({json.loads(done.read_text())['command']}); move it away")
-    if not done.is_file():
-        if not execute(f"{part}: train", train, deadline):
-            return False
-        done.write_text(json.dumps(settings) + "\n")
+    noted = train.replace(str(folder), part).replace(str(given.data.resolve()), "DATA")
+    if not train_once(folder, part, train, noted, deadline):
+        return False
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
     for out, changed in reports(part).items():
         options = shared | shapes | changed
         evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, out, options, "--split validation")
         if not (folder / out / "metrics.json").is_file() and not execute(f"{part}: score", evaluate, deadline):
             return False
+    return True
+
+
+def train_once(folder: Path, title: str, train: str, noted: str, deadline: float) -> bool:
+    """Trains in a folder, unless that is done; returns whether it is. Refuses what another command has trained.
+
+    Args:
+        folder: receives `trained.json`, which says by which command.
+        title: of the training, for the reader of the output.
+        train: the command.
+        noted: the command as it is kept and compared.
+        deadline: a time of time.monotonic().
+    """
+    done, settings = folder / "trained.json", {"command": noted}
+    if done.is_file() and json.loads(done.read_text()) != settings:
+        sys.exit(f"{folder}: trained by another command ({json.loads(done.read_text())['command']}); move it away")
+    if not done.is_file():
+        if not execute(f"{title}: train", train, deadline):
+            return False
+        folder.mkdir(parents=True, exist_ok=True)
+        done.write_text(json.dumps(settings) + "\n")
     return True
 
 

@@ -21,18 +21,20 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from common import BUNDLE, inference
+from common import BUNDLE, inference, seconds
 
 FILES = "['configs/inference.json','configs/multi_gpu_inference.json']"
 TINY = {"spatial_size": "[32,32,16]", "features": "4"}
 COUNTS = (1, 2)  # processes
 SHOWN = (1, 8, 64, 512)  # processes of the computed times
+clock = partial(seconds, repeats=1)
 
 
 def timed(data: Path, models: Path, out: Path, processes: int, options: dict) -> dict[str, float]:
@@ -99,12 +101,6 @@ def bytes_read(data: Path, models: Path, out: Path, options: dict) -> int:
 
 def rchar() -> int:
     return int(Path("/proc/self/io").read_text().split()[1])
-
-
-def clock(call: Callable) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
 
 
 def many(root: Path, count: int) -> dict:
@@ -187,9 +183,9 @@ def table(found: dict) -> str:
     once = found["many"]
     lines += ["", f"| of {once['records']:,} cases | seconds | size |", "|---|---|---|"]
     sizes = {"list": "", "last run.json": "run.json", "last volumes.csv": "volumes.csv", "report": "report.html"}
-    for name, seconds in once["seconds"].items():
+    for name, took in once["seconds"].items():
         size = once["bytes"].get(sizes.get(name, ""))
-        shown = f"{seconds:.1f}" if seconds >= 0.1 else f"{seconds:.5f}"
+        shown = f"{took:.1f}" if took >= 0.1 else f"{took:.5f}"
         lines.append(f"| {name} | {shown} | {f'{size / 2**20:.1f} MiB' if size else ''} |")
     lines += ["", "| processes | hours for them |", "|---|---|"]
     lines += [f"| {count} | {hours(found, count):.1f} |" for count in SHOWN]

@@ -27,8 +27,8 @@ ORIENTATIONS = ("LPS", "PIR", "SRA", "RAS")
 AFFINE_TOLERANCE = 1e-4  # mm: a header holds its numbers in float32
 
 
-def add_environment_options(parser: argparse.ArgumentParser, name: str) -> None:
-    """The options that every script has."""
+def read_options(parser: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+    """Reads the command line, with the options that every script has; a file that is not there ends the script."""
     parser.add_argument(
         "--work", type=Path, default=ENVIRONMENTS / name, help="folder for the environment and all other files"
     )
@@ -36,6 +36,13 @@ def add_environment_options(parser: argparse.ArgumentParser, name: str) -> None:
         "--torch", nargs="+", metavar="REQUIREMENT", help="which PyTorch to install, such as torch==2.13.0"
     )
     parser.add_argument("--fresh", action="store_true", help="make the environment anew")
+    parser.add_argument("--weights", type=Path, help="a trained model.pt, in place of a small one that is trained here")
+    parser.add_argument("--patch", type=Path, help="the patch that its training was given, if any")
+    given = parser.parse_args()
+    for file in (given.weights, given.patch):
+        if file and not file.is_file():
+            fail(f"{file}: no such file; expected a trained model.pt, or the patch of its training")
+    return given
 
 
 def enter_environment(work: Path, requirements: Sequence[str], fresh: bool = False) -> None:
@@ -78,6 +85,14 @@ def empty_folder(folder: Path) -> Path:
 def use_bundle(bundle: Path = BUNDLE) -> None:
     """Makes the rooms of a bundle importable."""
     sys.path.insert(0, str(bundle))
+
+
+def package():
+    """The module that makes the zip file for the model zoo."""
+    sys.path.insert(0, str(ROOT / ".ci"))
+    import package
+
+    return package
 
 
 def write_geometries(folder: Path, size: tuple[int, int, int], oblique: bool = False) -> dict[str, tuple[Path, Path]]:
@@ -189,13 +204,16 @@ def run_command(command: Sequence, log: Path, **options) -> None:
         fail(f"`{' '.join(words)[:200]}` ended with status {status}; the end of {log}:", log)
 
 
-def run_inference(bundle: Path, images: Path, output_dir: Path, **overrides) -> dict[str, Path]:
+def run_inference(
+    bundle: Path, images: Path, output_dir: Path, config_file: str = "configs/inference.json", **overrides
+) -> dict[str, Path]:
     """The labels of `run inference`, which another program's labels are compared with.
 
     Args:
         bundle: folder with the weights in models/model.pt.
         images: a folder of images.
         output_dir: receives the labels.
+        config_file: as for `--config_file`.
         overrides: further options.
 
     Returns:
@@ -205,7 +223,7 @@ def run_inference(bundle: Path, images: Path, output_dir: Path, **overrides) -> 
         "inference",
         bundle,
         output_dir.with_suffix(".log"),
-        "configs/inference.json",
+        config_file,
         dataset_dir=images.resolve(),
         output_dir=output_dir.resolve(),
         pictures=False,

@@ -118,20 +118,12 @@ def prepare(given: argparse.Namespace, work: Path) -> tuple[Path, str]:
     if not weights:
         weights, patch = train(common.empty_folder(work.parent / "trained"), patch or DEMO)
     bundle = work / "bundle"
-    package().collect(weights.resolve(), None, bundle)
+    common.package().collect(weights.resolve(), None, bundle)
     files = ["configs/inference.json"]
     if patch:
         shutil.copy(patch, bundle / "configs" / patch.name)
         files.append(f"configs/{patch.name}")
     return bundle, str(files).replace(" ", "")
-
-
-def package():
-    """The module that makes the zip file for the model zoo."""
-    sys.path.insert(0, str(common.ROOT / ".ci"))
-    import package
-
-    return package
 
 
 def train(folder: Path, patch: Path) -> tuple[Path, Path]:
@@ -230,13 +222,7 @@ def compare(proofs: common.Proofs, what: str, image: Path, segmentation: Path, e
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    common.add_environment_options(parser, "monai_deploy")
-    parser.add_argument("--weights", type=Path, help="model.pt of a training; without it a small one is trained")
-    parser.add_argument("--patch", type=Path, help="the patch that the weights were trained with, if any")
-    given = parser.parse_args()
-    for file in (given.weights, given.patch):
-        if file and not file.is_file():
-            sys.exit(f"{file}: no such file")
+    given = common.read_options(parser, "monai_deploy")
     grow_stack()
     common.enter_environment(given.work, [*(given.torch or TORCH), *REQUIREMENTS], given.fresh)
     common.use_bundle()
@@ -248,16 +234,7 @@ def main() -> None:
     model = export(bundle, config_file, work)
     app = make_app(bundle, work / "app")
     geometries = common.write_geometries(work, SIZE, oblique=True)
-    predictions = work / "predictions"
-    common.run_bundle(
-        "inference",
-        bundle,
-        work / "inference.log",
-        config_file,
-        dataset_dir=work / "images",
-        output_dir=predictions,
-        pictures=False,
-    )
+    labels = common.run_inference(bundle, work / "images", work / "predictions", config_file)
     proofs = common.Proofs()
     for codes, (image, _) in geometries.items():
         write_series(nib.load(image), work / "series" / codes)
@@ -267,7 +244,7 @@ def main() -> None:
         output = work / "segmentations" / (f"{codes}_container" if as_container else codes)
         segmentation = segment(app, model, work / "series" / codes, output, as_container)
         image = geometries[codes][0]
-        expected = predictions / image.name.replace(".nii.gz", "_seg.nii.gz")
+        expected = labels[image.name.removesuffix(".nii.gz")]
         compare(proofs, what, image, segmentation, expected, children_seconds() - began)
     classes = common.compare_labels(expected, expected).classes
     proofs.note("labels to compare", len(classes) > 2, f"classes {classes}; two of them would say little")

@@ -165,21 +165,13 @@ def prepare(given: argparse.Namespace, work: Path) -> Bench:
     """The server's application with the bundle in it, and images without labels."""
     app = work / "monaibundle"
     images = (work / name for name in ("phantoms", "geometries", "noise"))
-    bench = Bench(work, app, app / "model" / package().NAME, work / "studies", *images)
+    bench = Bench(work, app, app / "model" / common.package().NAME, work / "studies", *images)
     command = [sys.executable, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work]
     common.run_command(command, work / "apps.log")
     write_images(bench)
     weights, patch = (given.weights, given.patch) if given.weights else train_tiny(work, bench.phantoms)
-    package().collect(weights.resolve(), patch, bench.bundle)
+    common.package().collect(weights.resolve(), patch, bench.bundle)
     return bench
-
-
-def package():
-    """The module that makes the zip file for the model zoo."""
-    sys.path.insert(0, str(common.ROOT / ".ci"))
-    import package
-
-    return package
 
 
 def write_images(bench: Bench) -> None:
@@ -302,9 +294,6 @@ def main() -> None:
     if sys.version_info[:2] not in PYTHONS:
         found, known = ".".join(map(str, sys.version_info[:2])), " or ".join(f"{a}.{b}" for a, b in PYTHONS)
         fail(f"Python {found}: MONAI Label needs {known}; start the script with that one")
-    for file in (given.weights, given.patch):
-        if file and not file.is_file():
-            fail(f"{file}: no such file; expected a trained model.pt, or the patch of its training")
     requirements = [*(given.torch or TORCH), *BUNDLE_NEEDS, *SERVERS[given.server]]
     common.enter_environment(given.work / given.server, requirements, given.fresh)
     common.use_bundle()
@@ -407,11 +396,8 @@ def try_everything(server: Server, bench: Bench, proofs: Proofs) -> None:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    common.add_environment_options(parser, "monai_label")
     parser.add_argument("--server", choices=SERVERS, default="0.8.5", help="release of PyPI, or the newest source")
-    parser.add_argument("--weights", type=Path, help="a trained model.pt, in place of a small one that is trained here")
-    parser.add_argument("--patch", type=Path, help="the patch that its training was given, if any")
-    return parser.parse_args()
+    return common.read_options(parser, "monai_label")
 
 
 if __name__ == "__main__":

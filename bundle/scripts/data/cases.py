@@ -68,7 +68,7 @@ def cases_of_run(
 def divide_anew(training: list, validation: list, patients: Mapping[str, str]) -> tuple[list, list]:
     """Moves scans where a patient is on both sides, see `unshare_patients`, and says so."""
     sides = unshare_patients(training, validation, patients)
-    if len(sides[1]) != len(validation) or any(case not in validation for case in sides[1]):
+    if sides != (training, validation):
         held_out = ", ".join(dict.fromkeys(patients[case["image"]] for case in sides[1]))
         logger.warning(
             f"a patient was in training and in validation; now {len(sides[0])} scans are for training and "
