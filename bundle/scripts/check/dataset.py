@@ -20,7 +20,7 @@ from scripts.core.paths import CONFIGS
 from scripts.core.processes import is_main_process
 from scripts.data import datalist as lists
 from scripts.data.layouts import dataset_classes, find_pairs, scan_key
-from scripts.data.slices import refuse_slices_without_reader
+from scripts.data.slices import refuse_what_reader_cannot
 from scripts.run.knobs import check_class_names
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def stop_on_errors(
         workers: number of threads; 0 for one per core.
         labelled: the splits whose cases must have a label; by default training and validation.
         channels: number of channels that every image must have.
-        reader: the reader that the configuration names, or None if it is for volumes only.
+        reader: the reader that the configuration names.
 
     Raises:
         UserError: the first error, and the number of the others.
@@ -154,7 +154,7 @@ def stop_on_errors(
     if not is_main_process():
         return
     for case in (case for split in splits for case in data.get(split, [])):
-        refuse_slices_without_reader(case["image"], reader)
+        refuse_what_reader_cannot(case["image"], reader)
     began = time.perf_counter()
     labelled = LABELLED if labelled is None else labelled
     found = check_dataset(data, class_names, output_dir, workers, splits=splits, labelled=labelled, channels=channels)

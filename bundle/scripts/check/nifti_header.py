@@ -48,7 +48,7 @@ def read_header(start: bytes, compressed: bool) -> nib.Nifti1Header:
     if kind is None:
         known = [text for magic, text in OTHERS.items() if start.startswith(magic)]
         if start[128:132] == b"DICM":
-            known = ["a DICOM file; convert the series with dcm2niix -z y -o OUT DIR"]
+            known = ["a DICOM file; name the folder of its series"]
         refuse(f"found {(known or ['no NIfTI header; write it again as NIfTI'])[0]}")
     if len(start) < kind.template_dtype.itemsize:
         refuse(f"found {len(start)} bytes, less than a NIfTI header; copy or write it again")

@@ -22,6 +22,7 @@ from scripts.data.layouts import (
 )
 from scripts.data.slices import FolderNames, scan_exists
 from scripts.data.splits import SPLITS, split_entries
+from scripts.series.index import find_series, is_source, path_of
 
 logger = logging.getLogger(__name__)
 
@@ -119,6 +120,8 @@ def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names:
     for key in ("image", "label"):
         if key in entry:
             file = (root / entry[key]).absolute()
+            if key == "image" and file.is_dir() and is_source(file):
+                file = Path(path_of(file, find_series(file)))  # a folder of one series
             if not scan_exists(file, names):
                 raise UserError(
                     f"{file}: listed in {path} under {split}, but no such file; was the list made for another folder? "
@@ -222,12 +225,18 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
 
 
-def list_images(source: str, split: str = "test") -> list[dict]:
-    """Returns what inference reads, as a list of {"image"}: a file, a folder's images, or a split of a datalist."""
+def list_images(source: str, split: str = "test", series: str | int | None = None) -> list[dict]:
+    """Returns what inference reads, as a list of {"image"}.
+
+    Args:
+        source: a file, a folder of images, a DICOM source, or a datalist.
+        split: of a datalist.
+        series: of a DICOM source; None for every MR series that fits, see `scripts.series.index.choose`.
+    """
     if Path(source).suffix.lower() == ".json" and Path(source).is_file():
         entries = read_datalist(source)[split] if split in SPLITS else None
         if not entries:
             raise UserError(f"{source}: no entry under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")
         index_by_key((Path(entry["image"]) for entry in entries), case_name)
         return [{"image": entry["image"]} for entry in entries]
-    return [{"image": str(path)} for path in find_images(source)]
+    return [{"image": str(path)} for path in find_images(source, series)]

@@ -13,6 +13,8 @@ import numpy as np
 from scripts.core.errors import UserError
 from scripts.data import slices
 from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key
+from scripts.series.index import is_series
+from scripts.series.reader import read_series
 
 GRID_TOLERANCE_MM = 0.1  # rounding in a header may move a corner of a volume by this much
 
@@ -31,7 +33,9 @@ def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarra
 
 
 def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the volume of a file or of a stack of slices, and its affine. Colours are averaged."""
+    """Reads the volume of a file, of a stack of slices or of a series, and its affine. Colours are averaged."""
+    if is_series(path):
+        return read_series(path)
     if slices.is_sliced(path):
         values, affine = slices.read_slices(path)
         return (values.mean(axis=3) if values.ndim == 4 else values), affine

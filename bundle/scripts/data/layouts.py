@@ -1,4 +1,4 @@
-"""Finds images and labels in a folder: HipMRI's own layout, Decathlon's, plain files, or slices.
+"""Finds images and labels in a folder: HipMRI's own layout, Decathlon's, plain files, slices, or DICOM series.
 
 The datalist, the data check and inference use it.
 """
@@ -12,10 +12,13 @@ from scripts.core.errors import UserError
 from scripts.core.files import read_json
 from scripts.data import slice_layouts
 from scripts.data.slices import is_sliced
+from scripts.series.files import is_dicom
+from scripts.series.index import choose, is_series, is_source, path_of
 
 logger = logging.getLogger(__name__)
 
 SCAN = re.compile(r"(?:case_|c)(\d+)_week_?(\d+)", re.IGNORECASE)
+SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
 EXPECTED = (
     "expected semantic_MRs*/ with semantic_labels*/ (HipMRI), imagesTr/ with labelsTr/ or a dataset.json (Decathlon), "
     f"or slices: {slice_layouts.EXPECTED}"
@@ -24,14 +27,25 @@ EXPECTED = (
 
 def case_name(path: str | Path) -> str:
     """Returns the file name without folder and extension; for a stack of slices also without `_slice_*`."""
-    name = re.sub(r"\.(nii(\.gz)?|png|tiff?)$", "", Path(path).name, flags=re.IGNORECASE)
+    name = re.sub(r"\.(nii(\.gz)?|png|tiff?|series)$", "", Path(path).name, flags=re.IGNORECASE)
     return re.sub(r"(_slice)?_\*", "", name)
 
 
 def scan_key(path: str | Path) -> tuple[str, int | None]:
-    """Returns patient and week from the file name. A name without them counts as a patient of its own."""
-    found = SCAN.search(Path(path).name)
-    return (found[1].zfill(3), int(found[2])) if found else (case_name(path), None)
+    """Returns patient and week from the file name. A name made from the headers of a series has the patient; any other
+    name without patient and week counts as a patient of its own."""
+    name = case_name(path)
+    found = SCAN.search(name)
+    if found:
+        return found[1].zfill(3), int(found[2])
+    made = SERIES.match(name)
+    return (made["patient"] if made else name), None
+
+
+def scan_date(path: str | Path) -> str | None:
+    """Returns the date of the study, as YYYYMMDD, if the name is made from the headers of a series and has one."""
+    made = SERIES.match(case_name(path))
+    return made["date"] if made and made["date"].isdigit() else None
 
 
 def find_pairs(dataset_dir: str | Path, by_slice: bool = False) -> list[dict]:
@@ -58,8 +72,9 @@ def find_pairs(dataset_dir: str | Path, by_slice: bool = False) -> list[dict]:
         labels = index_by_key(nifti_files(folders_named(root, "semantic_labels")), scan_key_or_refuse)
         pairs = match_pairs(root, images, labels)
     elif (root / "imagesTr").is_dir():
-        images = index_by_key(nifti_files([root / "imagesTr"]), decathlon_key)
         labels = index_by_key(nifti_files([root / "labelsTr"]), case_name)
+        images = index_by_key(nifti_files([root / "imagesTr"]), decathlon_key)
+        images = images or series_by_label(root / "imagesTr", labels)
         pairs = match_pairs(root, images, labels)
     elif (sliced := slice_layouts.find_slices(root, by_slice)) is not None:
         index_by_key((root / entry["image"] for entry in sliced), case_name)
@@ -86,14 +101,24 @@ def sort_key(entry: dict) -> tuple:
     return entry["patient"], entry["week"] or 0, entry["image"]
 
 
-def find_images(source: str | Path) -> list[Path]:
-    """Finds the images of a folder, without labels and earlier results (`*_seg.nii.gz`). A file is its own result."""
+def find_images(source: str | Path, series: str | int | None = None) -> list[Path]:
+    """Finds the images of a folder, without labels and earlier results (`*_seg.nii.gz`). A file is its own result.
+
+    Args:
+        source: a file, or a folder. If it has no NIfTI files and no slices, its DICOM series are the images; so are
+            those of a zip archive or of a DICOMDIR.
+        series: chooses among the series, see `scripts.series.index.choose`.
+    """
     source = Path(source)
+    if is_series(source):
+        return [source]
     if source.is_file() or "*" in source.name:
+        if is_source(source):
+            return find_series_images(source, series)
         if not is_nifti(source) and not is_sliced(source):
             raise UserError(
-                f"{source}: expected a NIfTI file (.nii, .nii.gz), a slice (.png, .tif), a folder of them or a "
-                "datalist (.json)"
+                f"{source}: expected a NIfTI file (.nii, .nii.gz), a slice (.png, .tif), a folder of them, DICOM (a "
+                "folder, a .zip, a DICOMDIR) or a datalist (.json)"
             )
         return [source]
     root = existing_folder(source)
@@ -101,12 +126,44 @@ def find_images(source: str | Path) -> list[Path]:
     inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
     images = [path for path in nifti_files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
     images = images or slice_layouts.find_slice_images(root)
+    if not images and is_source(root):
+        return find_series_images(root, series)
     if not images:
         raise UserError(
-            f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz) or slices (.png, .tif)"
+            f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz), slices (.png, .tif) or DICOM"
         )
+    if series is not None:
+        raise UserError(f"series is {series!r}, but {root} has images that are no DICOM series; leave --series out")
     index_by_key(images, case_name)  # two images of one name would overwrite each other's result
     return images
+
+
+def find_series_images(source: Path, series: str | int | None = None) -> list[Path]:
+    """Finds the DICOM series of a source that are images, and logs why the others are none."""
+    chosen, lines = choose(source, series)
+    for line in lines:
+        logger.info(line)
+    return [Path(path_of(source, one)) for one in chosen]
+
+
+def series_by_label(folder: Path, labels: dict[str, Path]) -> dict[str, Path]:
+    """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder."""
+    if not is_source(folder):
+        return {}
+    chosen, lines = choose(folder)
+    for line in lines:
+        logger.info(line)
+    found: dict[str, Path] = {}
+    for series in chosen:
+        folders = {Path(file.path).parent for file in series.files}
+        own = next(iter(folders)).name if len(folders) == 1 else ""
+        name = own if own in labels and series.name not in labels else series.name
+        if name in found:
+            raise UserError(
+                f"{folder / own}: holds several series, expected one for the label {labels[name]}; move one"
+            )
+        found[name] = Path(path_of(folder, series))
+    return found
 
 
 def dataset_description(dataset_dir: str | Path) -> str:
@@ -215,11 +272,5 @@ def reason_nothing_found(root: Path) -> str:
     """Says why no image was found in a folder: it contains DICOM files, is empty, or has an unknown layout."""
     inside = [path for _, path in zip(range(200), root.rglob("*")) if path.is_file()]
     if any(is_dicom(path) for path in inside):
-        return "contains DICOM files, which can't be read: convert each series with dcm2niix -z y -o OUT DIR"
+        return "contains DICOM files, but not in imagesTr with their labels in labelsTr"
     return "contains no files" if not inside else "contains no images in a known layout"
-
-
-def is_dicom(path: Path) -> bool:
-    """Returns whether a file has the marker of DICOM behind its preamble."""
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"

@@ -21,6 +21,7 @@ from PIL import Image
 
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write
+from scripts.series.index import is_series, named_series
 
 PICTURES = (".png", ".tif", ".tiff")
 NIFTI_SLICE = re.compile(r"slice_(\d+|\*).*\.nii(\.gz)?$", re.IGNORECASE)
@@ -62,12 +63,19 @@ def is_sliced(path: str | Path) -> bool:
     return is_picture(name) or bool(NIFTI_SLICE.search(name))
 
 
-def refuse_slices_without_reader(path: str | Path, reader: str | None) -> None:
-    """Refuses slices if the configuration names no reader for them, because it is made for volumes."""
-    if reader is None and is_sliced(path):
+def refuse_what_reader_cannot(path: str | Path, reader: str | None) -> None:
+    """Refuses slices if the configuration names no reader for them, because it is made for volumes; and a series if it
+    is made for slices."""
+    for_slices = reader is not None and reader.endswith(SliceReader.__name__)
+    if is_sliced(path) and not for_slices:
         raise UserError(
             f"{path}: found slices, expected a volume; this configuration is for volumes, add a recipe for slices "
             "to --config_file, such as configs/recipe_hipmri_2d.json"
+        )
+    if is_series(path) and for_slices:
+        raise UserError(
+            f"{path}: found a DICOM series, expected slices; this configuration is for slices, leave its recipe out "
+            "of --config_file"
         )
 
 
@@ -98,7 +106,9 @@ def scan_files(path: str | Path, listed: FolderNames | None = None) -> list[Path
 
 
 def scan_exists(path: str | Path, listed: FolderNames | None = None) -> bool:
-    """Returns whether the file exists, or at least one file of the stack."""
+    """Returns whether the file exists, at least one file of the stack, or the series."""
+    if is_series(path):
+        return named_series(path) is not None
     found = scan_files(path, listed)
     return bool(found) and found[0].is_file()
 

@@ -5,18 +5,16 @@ The configurations of inference and evaluation use both classes: one for loading
 
 from collections.abc import Sequence
 
-import nibabel as nib
 import torch
 from ignite.engine import Engine
-from monai.data import Dataset, NibabelReader
-from monai.data.utils import correct_nifti_header_if_necessary
+from monai.data import Dataset
 from monai.transforms import LoadImaged
-from monai.utils import ensure_tuple
 
 from scripts.check.dataset import find_faults
 from scripts.core.errors import one_line_reason
 from scripts.data.digests import sha256_of_files
-from scripts.data.slices import refuse_slices_without_reader
+from scripts.data.readers import VolumeReader
+from scripts.data.slices import refuse_what_reader_cannot
 from scripts.inference.journal import Journal
 
 
@@ -30,7 +28,7 @@ class SkippingDataset(Dataset):
         journal: record of the run; it says which cases are finished.
         class_names: names of the values 0, 1, ..., for cases that have a `label`.
         channels: number of channels of every image.
-        reader: the reader that the configuration names, or None if it is for volumes only.
+        reader: the reader that the configuration names.
     """
 
     def __init__(
@@ -44,43 +42,27 @@ class SkippingDataset(Dataset):
     ):
         super().__init__(data, transform)
         self.journal, self.class_names, self.channels = journal, class_names, channels
-        self.named_reader, self.reader = reader, PreloadedReader()
-        for step in transform.transforms:
-            if (
-                isinstance(step, LoadImaged) and step._loader.auto_select
-            ):  # a reader that the configuration names reads the files itself
-                step.register(self.reader)
+        self.reader = reader
+        loaders = [step._loader for step in transform.transforms if isinstance(step, LoadImaged)]
+        self.readers = [part for loader in loaders for part in loader.readers if isinstance(part, VolumeReader)]
 
     def __getitem__(self, index: int) -> dict:
         image = str(self.data[index]["image"])
-        self.reader.volumes.clear()
+        read: dict = {}
         try:
-            refuse_slices_without_reader(image, self.named_reader)
+            refuse_what_reader_cannot(image, self.reader)
             found = sha256_of_files(image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
             label = self.data[index].get("label")
-            faults = find_faults(image, label, self.class_names, self.channels, self.reader.volumes)
+            faults = find_faults(image, label, self.class_names, self.channels, read)
             if faults:
                 return {"source": image, "failed": faults[0]}
+            for reader in self.readers:  # so that no file is read twice
+                reader.ready = read
             return {**super().__getitem__(index), "source": image, "digest": found}
         except Exception as error:
             return {"source": image, "failed": one_line_reason(error)}
-
-
-class PreloadedReader(NibabelReader):
-    """Gives MONAI the volumes that the data check has just read, so that each file is read only once."""
-
-    def __init__(self):
-        super().__init__()
-        self.volumes: dict[str, nib.Nifti1Image] = {}
-
-    def verify_suffix(self, filename: Sequence[str] | str) -> bool:
-        return set(ensure_tuple(filename)) <= self.volumes.keys()
-
-    def read(self, data: Sequence[str] | str, **_) -> nib.Nifti1Image:
-        (name,) = self.filenames = ensure_tuple(data)
-        return correct_nifti_header_if_necessary(self.volumes.pop(name))
 
 
 class SkippingIteration:

@@ -23,6 +23,8 @@ from scripts.report.files import build, write
 from scripts.report.overlay import overlay
 from scripts.report.schema import CaseRecord
 from scripts.report.strips import strip
+from scripts.series.index import is_series
+from scripts.series.reader import read_grid
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +87,7 @@ class SegmentationWriter(CaseHandler):
             volume, affine = read_volume(source)
             header, shape = nib.Nifti1Header(), volume.shape
         else:
-            image = nib.load(source)
-            header, affine, shape = image.header.copy(), image.affine, image.shape
+            header, affine, shape = grid_of(source)
             volume = read_volume(source)[0] if self.pictures else None
         ready = partial.with_name(f"{shown}_seg.nii.gz")
         if is_picture(source):
@@ -172,3 +173,17 @@ class SegmentationWriter(CaseHandler):
             return strip(read_volume(image)[0], None, labels, affine)
 
         return draw
+
+
+def grid_of(source: Path) -> tuple[nib.Nifti1Header, np.ndarray, tuple[int, ...]]:
+    """The header, the affine and the shape of a volume, for the label map that belongs to it."""
+    if not is_series(source):
+        image = nib.load(source)
+        return image.header.copy(), image.affine, image.shape
+    shape, affine = read_grid(source)
+    header = nib.Nifti1Header()
+    header.set_xyzt_units("mm")
+    header.set_data_shape(shape)
+    header.set_sform(affine, code="scanner")
+    header.set_qform(affine, code="scanner")
+    return header, affine, shape

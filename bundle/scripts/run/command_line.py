@@ -8,6 +8,7 @@ import inspect
 import json
 import re
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -36,6 +37,7 @@ def check_command_line(debug: bool = False) -> None:
     if is_bundle_command() or sys.argv[1:3] == LABELLING_TASK:
         sys.excepthook = partial(report_crash, debug=debug is True)
     if is_bundle_command():
+        warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # MONAI's, in every run beside pydicom
         refuse_unknown_ids(sys.argv[1:])
 
 

@@ -3,9 +3,13 @@
 `index.py` uses this module.
 """
 
+import logging
+import warnings
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from scripts.core.extras import require
@@ -106,12 +110,20 @@ def open_dataset(stream: BinaryIO, **options) -> Any:
         ValueError: it is a deflated file that unpacks to more than a file may have.
         Exception: of many kinds, if the file is damaged.
     """
-    pydicom = require("pydicom", "dicom", "DICOM files")
+    pydicom = quiet_pydicom()
     start = stream.read(LENGTH_OF_META.stop)
     if DEFLATED in stream.read(int.from_bytes(start[LENGTH_OF_META], "little")):
         refuse_bomb(stream)
     stream.seek(0)
     return pydicom.dcmread(stream, **options)
+
+
+@cache
+def quiet_pydicom() -> ModuleType:
+    """pydicom, which from now on does not print what it thinks of each value in a file."""
+    warnings.filterwarnings("ignore", module="pydicom")
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    return require("pydicom", "dicom", "DICOM files")
 
 
 def refuse_bomb(stream: BinaryIO) -> None:
@@ -137,7 +149,7 @@ def read_header(file: DicomFile) -> Header:
         if several:
             stream.seek(0)
             found = open_dataset(stream, stop_before_pixels=True)
-    facts = {word: " ".join(str(found.get(word, "")).split()) for word in WANTED}
+    facts = {word: text_of(found, word) for word in WANTED}
     header = Header(file, facts["SeriesInstanceUID"], facts)
     header.fault = image_fault(found)
     if header.fault is None:
@@ -168,6 +180,12 @@ def image_fault(found: Any) -> str | None:
     return f"no {missing[0]}, so nobody knows where it is" if missing else None
 
 
+def text_of(found: Any, word: str) -> str:
+    """A header as text on one line; nothing if it is empty or missing."""
+    value = found.get(word)
+    return "" if value is None else " ".join(str(value).split())
+
+
 def single_frame(file: DicomFile, found: Any) -> Frame:
     return Frame(
         file,
@@ -177,7 +195,7 @@ def single_frame(file: DicomFile, found: Any) -> Frame:
         numbers(found.ImageOrientationPatient, 6, "ImageOrientationPatient"),
         checked_spacing(found.PixelSpacing),
         (int(found.Rows), int(found.Columns)),
-        tuple(str(found.get(word, "")) for word in TELLING_APART),
+        tuple(text_of(found, word) for word in TELLING_APART),
     )
 
 

@@ -6,9 +6,10 @@ from the headers alone, so it does not depend on the names or the order of the f
 
 import hashlib
 import logging
+import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -28,6 +29,7 @@ ENDING = ".series"
 FEWEST_SLICES = 8
 LONGEST_WORD = 40
 SHOWN = 5  # unreadable files that are named one by one
+known: dict[str, "Index"] = {}  # what was last found in each source
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Series:
         frames: the slices, in order along the normal if they are a stack.
         fault: why they are none, or None.
         notes: lines on what was left out.
+        stamp: of the files, when they were read.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Series:
     frames: tuple[Frame, ...] = ()
     fault: str | None = None
     notes: tuple[str, ...] = ()
+    stamp: tuple = ()
 
     @property
     def files(self) -> list[DicomFile]:
@@ -133,6 +137,10 @@ def named_series(path: str | Path) -> Series | None:
     if not is_series(path) or not path.parent.exists():
         return None
     wanted = path.name[: -len(ENDING)]
+    remembered = known.get(str(path.parent.absolute()), Index())
+    found = next((series for series in remembered.series if series.name == wanted), None)
+    if found and found.stamp == stamps({file.path for file in found.files}):
+        return found
     return next((series for series in index_of(path.parent).series if series.name == wanted), None)
 
 
@@ -160,7 +168,7 @@ def choose(source: str | Path, wanted: str | int | None = None) -> tuple[list[Se
             )
         reasons = {series.name: series.fault for series in asked}
     else:
-        reasons = {series.name: series.fault or series.doubt() for series in found.series}
+        reasons = {series.name: series.doubt() or series.fault for series in found.series}
     lines = [f"{path_of(source, s)}: not read: {reasons[s.name]}" for s in found.series if reasons.get(s.name)]
     chosen = [series for series in found.series if reasons.get(series.name, "not asked for") is None]
     lines += [f"{path_of(source, series)}: {note}" for series in chosen for note in series.notes] + found.lines
@@ -182,33 +190,52 @@ def matches(series: Series, wanted: str | int) -> bool:
 
 def index_of(source: str | Path) -> Index:
     """Returns what a source holds. The result is kept until a file changes."""
+    source = Path(source).absolute()
     require("pydicom", "dicom", str(source))
-    return read_index(str(Path(source).absolute()), stamp_of(Path(source)))
-
-
-def stamp_of(source: Path) -> tuple:
-    """Numbers that change when a file of a source changes, and when one is added or removed."""
     if not source.exists():
         raise UserError(f"{source}: does not exist, expected a folder, a zip archive or a DICOMDIR; correct the path")
     files = walk(source if source.is_dir() else source.parent) if source.is_dir() or is_dicomdir(source) else [source]
-    return tuple((str(file), found.st_size, found.st_mtime_ns) for file in files for found in [os.lstat(file)])
+    known[str(source)] = read_index(str(source), stamps(map(str, files)))
+    return known[str(source)]
+
+
+def stamps(files: Iterable[str]) -> tuple:
+    """Numbers that change when one of the files changes."""
+    return tuple((file, *stamp) for file in sorted(files) for stamp in [stamp_of(file)])
+
+
+def stamp_of(file: str) -> tuple[int, int]:
+    """Size and time of a file; zeros if it has gone."""
+    try:
+        found = os.lstat(file)
+    except OSError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
 @lru_cache(maxsize=8)
 def read_index(source: str, stamp: tuple) -> Index:
+    """Reads the headers of a source.
+
+    Args:
+        source: the path.
+        stamp: of its files; after a change the result is another one.
+    """
     files, lines = find_files(source)
     with ThreadPoolExecutor(4) as pool:
         headers = list(pool.map(header_or_reason, files))
-    damaged = [header for header in headers if isinstance(header, str)]
+    homeless = [f"{h.file}: {h.fault}" for h in headers if isinstance(h, Header) and not h.series]
+    damaged = [header for header in headers if isinstance(header, str)] + homeless
     lines = lines + damaged[:SHOWN]
     if len(damaged) > SHOWN:
-        lines.append(f"{source}: {len(damaged) - SHOWN} more file(s) are not readable")
+        lines.append(f"{source}: {len(damaged) - SHOWN} more file(s) can't be used")
     by_uid: dict[str, list[Header]] = {}
     for header in headers:
-        if isinstance(header, Header):
-            by_uid.setdefault(header.series or str(header.file), []).append(header)
+        if isinstance(header, Header) and header.series:
+            by_uid.setdefault(header.series, []).append(header)
     stacks = [stack for members in by_uid.values() for stack in stacks_of(members)]
-    return Index(sorted(named_apart(stacks), key=lambda series: series.name), lines)
+    stacks = [replace(stack, stamp=stamps({file.path for file in stack.files})) for stack in named_apart(stacks)]
+    return Index(sorted(stacks, key=lambda series: series.name), lines)
 
 
 def header_or_reason(file: DicomFile) -> Header | str:
@@ -266,10 +293,7 @@ def ordered(series: Series, label: str) -> Series:
     try:
         order = in_order(positions, series.frames[0].orientation)
         series = replace(series, name=name, frames=tuple(series.frames[i] for i in order))
-        if len(series.frames) > 1 and series.doubt() is None:
-            series.affine  # noqa: B018 (raises the reason)
-        elif len(series.frames) == 1:
-            raise NotAStack("a single slice, expected two or more")
+        series.affine  # noqa: B018 (raises the reason)
     except NotAStack as error:
         return replace(series, name=name, fault=str(error))
     return series
@@ -321,8 +345,18 @@ def told_apart(frames: Sequence[Frame]) -> list[tuple[list[Frame], str]]:
             groups.setdefault(frame.tags[index], []).append(frame)
         if len(groups) > 1 and all(all_apart(group) for group in groups.values()):
             short = "echo" if word.startswith("Echo") else word.lower()
-            return [(groups[value], f"{short}{number}") for number, value in enumerate(sorted(groups), start=1)]
+            return [
+                (groups[value], f"{short}{number}") for number, value in enumerate(sorted(groups, key=in_size), start=1)
+            ]
     return [(list(frames), "")]
+
+
+def in_size(text: str) -> tuple[float, str]:
+    """A key that sorts numbers by their size, and other texts before them."""
+    try:
+        return float(text), text
+    except ValueError:
+        return -math.inf, text
 
 
 def all_apart(frames: Sequence[Frame]) -> bool:

@@ -29,6 +29,12 @@ def read_series(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(stack.to_volume(read_frames(series.frames, str(path)))), stack.nifti_affine
 
 
+def read_grid(path: str | Path) -> tuple[tuple[int, int, int], np.ndarray]:
+    """The shape and the affine that `read_series` gives, without reading the pixels."""
+    stack = stack_of(find_series(path), [], str(path))
+    return stack.shape, stack.nifti_affine
+
+
 def read_stack(path: str | Path) -> Stack:
     """Reads the headers of a series, as for `read_series`."""
     series = find_series(path)
