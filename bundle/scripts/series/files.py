@@ -9,6 +9,7 @@ import stat
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,8 +51,20 @@ class DicomFile:
         if not self.member:
             refuse_size(regular_size(self.path))
             return open(self.path, "rb")
-        with zipfile.ZipFile(self.path) as archive:
-            return io.BytesIO(unpack(archive, archive.getinfo(self.member)))
+        archive = opened_archive(self.path, os.stat(self.path).st_mtime_ns, os.getpid())
+        return io.BytesIO(unpack(archive, archive.getinfo(self.member)))
+
+
+@lru_cache(maxsize=1)
+def opened_archive(path: str, time: int, process: int) -> zipfile.ZipFile:
+    """An archive that stays open, as its table of contents may be long.
+
+    Args:
+        path: of the archive.
+        time: of its last change; then it is opened anew.
+        process: number of this process; two can't share the place where they read.
+    """
+    return zipfile.ZipFile(path)
 
 
 def regular_size(path: str | Path) -> int:

@@ -67,6 +67,8 @@ def read_pixels(frame: Frame, last: int) -> np.ndarray:
         text = first_line(error)
         if "plugins are missing" in text or "missing dependencies" in text:
             text = f"compressed, and no decoder is installed; pip install {EXTRAS['dicom']}"
+        elif "raised by all available plugins" in text:
+            text = "no decoder can read the compressed image"
         raise UserError(f"{frame.file}: its pixels are not readable ({text}); export it again") from error
 
 
