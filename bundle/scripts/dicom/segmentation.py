@@ -1,0 +1,126 @@
+"""Writes a label map as DICOM SEG with highdicom: one segment for every class that has a voxel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.core.extras import require
+from scripts.core.files import atomic_write
+from scripts.core.palette import colour
+from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest
+from scripts.dicom.identity import headers_of, set_moment
+from scripts.series.stack import Stack
+
+SERIES_NUMBER = 9101
+
+
+def write_segmentation(
+    frames: np.ndarray,
+    stack: Stack,
+    class_names: Sequence[str],
+    file: str | Path,
+    about: About,
+    labelmap: bool = False,
+) -> list[str]:
+    """Writes a SEG object.
+
+    Args:
+        frames: labels, indexed [slice, row, column] in the order of the stack.
+        stack: the series.
+        class_names: names of the values 0, 1, ..., background first.
+        file: to write.
+        about: the origin of the labels.
+        labelmap: writes one map of all classes (LABELMAP, compressed by RLE) in place of one mask for each (BINARY).
+            It is smaller, but many programs do not know this newer form.
+
+    Returns:
+        The names of the classes that have a voxel. If there is none, no file is written.
+
+    Raises:
+        UserError: a package is missing, or the series lacks its UIDs.
+    """
+    hd = require("highdicom", "dicom", str(file))
+    present = [int(value) for value in np.unique(frames) if value]
+    if not present:
+        return []
+    headers = headers_of(stack, about)
+    kind = "LABELMAP" if labelmap else "BINARY"
+    names = list(class_names)
+    codes = [repr(about.segment(names[value])) for value in present]
+    parts = [kind, headers[0].SeriesInstanceUID, *names, *codes, digest(frames)]
+    made = hd.seg.Segmentation(
+        headers,
+        ordered_pixels(frames, present, stack, headers),
+        kind,
+        [describe(number, names[value], value, about) for number, value in enumerate(present, 1)],
+        series_instance_uid=about.uid("series", *parts),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=about.uid("instance", *parts),
+        instance_number=1,
+        manufacturer=about.model,
+        manufacturer_model_name=about.model,
+        software_versions=about.version,
+        device_serial_number=about.weights[:16] or "none",
+        content_label=LABEL,
+        content_description=f"Segmentation, {RESEARCH_ONLY}",
+        series_description=f"Segmentation, {RESEARCH_ONLY}",
+        transfer_syntax_uid="1.2.840.10008.1.2.5" if labelmap else "1.2.840.10008.1.2.1",
+        specific_character_set="ISO_IR 192",
+    )
+    finish(made, headers[0], about.uid("dimensions", *parts))
+    with atomic_write(Path(file)) as partial:
+        made.save_as(partial)
+    return [names[value] for value in present]
+
+
+def ordered_pixels(frames: np.ndarray, present: list[int], stack: Stack, headers: list[Any]) -> np.ndarray:
+    """Segment numbers in the order of the source's frames: that of the headers, or of the frames in a single file."""
+    numbers = np.zeros(256, np.uint8)
+    numbers[present] = np.arange(1, len(present) + 1)
+    frames = numbers[frames]
+    if len(headers) == 1 and "NumberOfFrames" in headers[0]:
+        made = np.zeros((int(headers[0].NumberOfFrames), *frames.shape[1:]), np.uint8)
+        made[[number - 1 for _, number in stack.frames]] = frames
+        return made
+    orientation = headers[0].ImageOrientationPatient
+    for header in headers:  # a stack may differ by noise in the last digit, which highdicom refuses
+        header.ImageOrientationPatient = orientation
+    made = np.zeros_like(frames)
+    made[[index for index, _ in stack.frames]] = frames
+    return made
+
+
+def describe(number: int, name: str, value: int, about: About) -> Any:
+    """The description of a segment."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    segment = about.segment(name)
+    how = None
+    if about.made_by != "MANUAL":
+        how = hd.AlgorithmIdentificationSequence(about.model, codes.DCM.ArtificialIntelligence, about.version)
+    return hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:LONGEST_NAME],
+        segmented_property_category=hd.sr.CodedConcept(*segment.category),
+        segmented_property_type=hd.sr.CodedConcept(*segment.code),
+        algorithm_type=about.made_by,
+        algorithm_identification=how,
+        tracking_id=name[:LONGEST_NAME],
+        tracking_uid=about.uid("segment", name),
+        display_color=hd.color.CIELabColor.from_string(colour(value)),
+    )
+
+
+def finish(made: Any, source: Any, dimensions: str) -> None:
+    """Adds what highdicom leaves out, and takes the clock and chance away."""
+    set_moment(made, source)
+    for item in made.get("ContributingEquipmentSequence", []):
+        item.pop("ContributionDateTime", None)
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
+    for name in ("PatientIdentityRemoved", "DeidentificationMethod"):
+        if name in source and name not in made:
+            setattr(made, name, source[name].value)
