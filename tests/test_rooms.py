@@ -12,7 +12,7 @@ FLOORS = {
     "core": 1,
     "networks": 2, "run": 2, "series": 2,
     "data": 3, "phantoms": 3,
-    "check": 4,
+    "check": 4, "dicom": 4,
     "training": 5,
     "report": 6,
     "inference": 8, "study": 8,

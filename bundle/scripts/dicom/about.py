@@ -1,4 +1,4 @@
-"""What a DICOM object says of its origin: the model, the codes of its classes, and UIDs that the same input gives again.
+"""What a DICOM object says of its origin: the model, codes of classes, and UIDs that the same input gives again.
 
 A UID names one content only. So nothing in a file depends on the clock: dates are those of the series.
 """
@@ -23,6 +23,7 @@ ROI_TYPES = ("", "EXTERNAL", "ORGAN", "GTV", "CTV", "PTV", "AVOIDANCE", "CAVITY"
 NO_ROOT = "2.25"
 LONGEST_ROOT = 40  # leaves 23 digits of a UID's 64 characters
 LONGEST_NAME = 64  # of a segment, a region or a model
+CODE_LENGTHS = (16, 16, 64)  # of a code, its scheme and its meaning
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ def checked_root(root: str) -> str:
     return root
 
 
+def shown_name(name: str) -> str:
+    """The name of a class as DICOM can hold it."""
+    return name.replace("\\", "/")[:LONGEST_NAME]
+
+
 def digest(array: np.ndarray) -> str:
     """The sha256 of an array's content and shape."""
     content = hashlib.sha256(str((array.shape, array.dtype.str)).encode())
@@ -138,15 +144,21 @@ def read_segments(file: Path) -> dict[str, Segment]:
 def one_segment(file: Path, name: str, entry: object) -> Segment:
     general = Segment()
     given = entry if isinstance(entry, dict) else {}
-    code, category = given.get("code"), given.get("category", list(general.category))
     roi_type = given.get("roi_type", "")
-    for part in (code, category):
-        whole = isinstance(part, list) and len(part) == 3 and all(isinstance(p, str) and p.strip() for p in part)
-        if not whole or len(part[0]) > 16 or len(part[1]) > 16 or len(part[2]) > 64 or "\\" in "".join(part):
-            raise UserError(
-                f'{file}: "{name}" has {str(part)[:60]}, expected three texts: a code (16 characters at most), its '
-                "scheme (16) and its meaning (64)"
-            )
+    code, category = (
+        one_code(file, name, part) for part in (given.get("code"), given.get("category", general.category))
+    )
     if roi_type not in ROI_TYPES:
         raise UserError(f'{file}: "{name}" has the roi_type {roi_type!r}, expected one of {", ".join(ROI_TYPES[1:])}')
-    return Segment(tuple(code), tuple(category), roi_type, True)
+    return Segment(code, category, roi_type, True)
+
+
+def one_code(file: Path, name: str, part: object) -> tuple[str, str, str]:
+    texts = [text for text in part if isinstance(text, str)] if isinstance(part, list | tuple) else []
+    fits = [0 < len(text.strip()) <= most and "\\" not in text for text, most in zip(texts, CODE_LENGTHS)]
+    if len(texts) != 3 or not all(fits):
+        raise UserError(
+            f'{file}: "{name}" has {str(part)[:60]}, expected three texts: a code (16 characters at most), its scheme '
+            "(16) and its meaning (64)"
+        )
+    return texts[0], texts[1], texts[2]

@@ -7,7 +7,8 @@ python -m scripts.dicom import --files DIR --series DIR --output_dir DIR
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,15 @@ from scripts.dicom.structures import write_structures
 from scripts.run.knobs import check_class_names
 from scripts.series.index import choose, path_of
 from scripts.series.reader import read_stack
-from scripts.series.stack import Stack
 
 logger = logging.getLogger(__name__)
 
 ENDINGS = {"dicom_seg": "_seg.dcm", "dicom_labelmap": "_labelmap.dcm", "rtstruct": "_rtstruct.dcm"}
+WRITERS = {
+    "dicom_seg": write_segmentation,
+    "dicom_labelmap": partial(write_segmentation, labelmap=True),
+    "rtstruct": write_structures,
+}
 
 
 def list_series(series: str) -> None:
@@ -90,15 +95,8 @@ def export(
         logger.info(line)
     for format in chosen:
         file = Path(output_dir) / f"{case}{ENDINGS[format]}"
-        written = writer_of(format)(frames, stack, names, file, about)
+        written = WRITERS[format](frames, stack, names, file, about)
         print(f"{file}: {', '.join(written)}")
-
-
-def writer_of(format: str) -> Callable[[np.ndarray, Stack, Sequence[str], Path, About], list[str]]:
-    """The function that writes a format."""
-    if format == "rtstruct":
-        return write_structures
-    return lambda *given: write_segmentation(*given, labelmap=format == "dicom_labelmap")
 
 
 def check_formats(formats: Sequence[str]) -> list[str]:

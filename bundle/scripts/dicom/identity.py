@@ -1,4 +1,4 @@
-"""Who a DICOM object is of: the headers of the series as the writers need them, with the patient's data or with codes."""
+"""Headers of a series as the writers need them: with what they say of the patient, or with codes in its place."""
 
 import copy
 from typing import Any
@@ -133,8 +133,7 @@ def content_moment(header: Any) -> tuple[str, str]:
 
 def set_moment(made: Any, source: Any) -> None:
     """Replaces the times that a writer took from the clock."""
-    date, time = content_moment(source)
-    for name in ("InstanceCreationDate", "ContentDate", "SeriesDate", "StructureSetDate"):
-        if name in made:
-            setattr(made, name, date)
-            setattr(made, name.replace("Date", "Time"), time)
+    for name in ("InstanceCreationDate", "InstanceCreationTime"):
+        made.pop(name, None)
+    if "ContentDate" in made:
+        made.ContentDate, made.ContentTime = content_moment(source)

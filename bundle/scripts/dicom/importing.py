@@ -17,7 +17,7 @@ from scripts.dicom.identity import coded_uid
 from scripts.dicom.reading import Structure, StructureFile, open_structures, read_masks
 from scripts.run.knobs import check_class_names
 from scripts.series.files import find_files
-from scripts.series.index import ENDING, Series, find_series, index_of, is_series, path_of
+from scripts.series.index import Series, find_series, index_of, is_series, path_of
 from scripts.series.reader import read_stack
 
 DESCRIPTION = b"label map, research use only"

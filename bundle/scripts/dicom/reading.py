@@ -9,7 +9,7 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.dicom.contours import fill
-from scripts.series.files import LARGEST_FILE, DicomFile, first_line
+from scripts.series.files import DicomFile, first_line
 from scripts.series.headers import LARGEST_AXIS, open_dataset
 from scripts.series.stack import SAME_GRID_MM, Stack
 
@@ -189,7 +189,7 @@ def draw_segments(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> 
     rows, columns, count = int(content.Rows), int(content.Columns), int(content.get("NumberOfFrames") or 1)
     if max(rows, columns) > LARGEST_AXIS or rows * columns * count > MOST_PIXELS:
         raise ValueError(f"{count} frames of {rows} x {columns} pixels, expected {MOST_PIXELS:,} pixels at most")
-    shared = next(items(content, "SharedFunctionalGroupsSequence"), {})
+    shared: Any = next(items(content, "SharedFunctionalGroupsSequence"), {})
     groups = list(items(content, "PerFrameFunctionalGroupsSequence"))
     if len(groups) != count:
         raise ValueError(f"found the places of {len(groups)} frames, expected those of {count}")
@@ -241,8 +241,8 @@ def place_of_frame(
     furthest = float(np.abs(off).max())
     if furthest > SAME_GRID_MM:
         raise UserError(
-            f"{file.path}: a frame is {furthest:.2f} mm off the voxels of {stack.name}, expected at most {SAME_GRID_MM}; "
-            "resample the SEG to the grid of the series"
+            f"{file.path}: a frame is {furthest:.2f} mm off the voxels of {stack.name}, expected at most "
+            f"{SAME_GRID_MM}; resample the SEG to the grid of the series"
         )
     return step, origin
 

@@ -9,7 +9,7 @@ import numpy as np
 from scripts.core.extras import require
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
-from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest
+from scripts.dicom.about import LABEL, RESEARCH_ONLY, About, digest, shown_name
 from scripts.dicom.identity import headers_of, set_moment
 from scripts.series.stack import Stack
 
@@ -103,13 +103,11 @@ def describe(number: int, name: str, value: int, about: About) -> Any:
         how = hd.AlgorithmIdentificationSequence(about.model, codes.DCM.ArtificialIntelligence, about.version)
     return hd.seg.SegmentDescription(
         segment_number=number,
-        segment_label=name[:LONGEST_NAME],
+        segment_label=shown_name(name),
         segmented_property_category=hd.sr.CodedConcept(*segment.category),
         segmented_property_type=hd.sr.CodedConcept(*segment.code),
         algorithm_type=about.made_by,
         algorithm_identification=how,
-        tracking_id=name[:LONGEST_NAME],
-        tracking_uid=about.uid("segment", name),
         display_color=hd.color.CIELabColor.from_string(colour(value)),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 from scripts.core.extras import require
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
-from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest
+from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest, shown_name
 from scripts.dicom.contours import outer_outlines, outlines
 from scripts.dicom.identity import content_moment, headers_of, set_moment
 from scripts.series.stack import Stack
@@ -64,7 +64,7 @@ def write_structures(
     made.ReferencedFrameOfReferenceSequence = [frame_of_reference(headers, references)]
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
     for number, value in enumerate(values, 1):
-        name = names[value][:LONGEST_NAME]
+        name = shown_name(names[value])
         mask = frames > 0 if value == outer else frames == value
         made.StructureSetROISequence.append(region(number, name, headers[0], about))
         made.ROIContourSequence.append(contours(number, value, mask, value == outer, stack, references))
