@@ -7,7 +7,7 @@ python -m scripts.dicom import --files DIR --series DIR --output_dir DIR
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from scripts.series.reader import read_stack
 logger = logging.getLogger(__name__)
 
 ENDINGS = {"dicom_seg": "_seg.dcm", "dicom_labelmap": "_labelmap.dcm", "rtstruct": "_rtstruct.dcm"}
-WRITERS = {
+WRITERS: dict[str, Callable] = {
     "dicom_seg": write_segmentation,
     "dicom_labelmap": partial(write_segmentation, labelmap=True),
     "rtstruct": write_structures,

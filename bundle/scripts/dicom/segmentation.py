@@ -14,6 +14,8 @@ from scripts.dicom.identity import headers_of, set_moment
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9101
+EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+RLE = "1.2.840.10008.1.2.5"
 
 
 def write_segmentation(
@@ -66,10 +68,12 @@ def write_segmentation(
         content_label=LABEL,
         content_description=f"Segmentation, {RESEARCH_ONLY}",
         series_description=f"Segmentation, {RESEARCH_ONLY}",
-        transfer_syntax_uid="1.2.840.10008.1.2.5" if labelmap else "1.2.840.10008.1.2.1",
+        transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         specific_character_set="ISO_IR 192",
     )
     finish(made, headers[0], about.uid("dimensions", *parts))
+    if labelmap:  # by pydicom itself: gdcm ends the whole process where a frame has an odd number of pixels
+        made.compress(RLE, encoding_plugin="pydicom", generate_instance_uid=False)
     with atomic_write(Path(file)) as partial:
         made.save_as(partial)
     return [names[value] for value in present]
