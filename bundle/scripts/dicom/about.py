@@ -4,6 +4,7 @@ A UID names one content only. So nothing in a file depends on the clock: dates a
 """
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from scripts.core.errors import UserError
 from scripts.core.files import read_json
 from scripts.core.paths import CONFIGS, METADATA
 from scripts.series.writer import uid_of
+
+logging.getLogger("highdicom").setLevel(logging.WARNING)  # it tells of every module that it copies
 
 SEGMENTS = CONFIGS / "segments.json"
 RESEARCH_ONLY = "research use only"

@@ -29,11 +29,6 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     return found
 
 
-def outer_outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """The outlines without the holes."""
-    return [rings[0] for rings in pieces(mask)]
-
-
 def pieces(mask: np.ndarray) -> list[list[np.ndarray]]:
     """For every piece of a mask its outer ring and then the rings of its holes."""
     import contourpy

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import binary_fill_holes
 
 from scripts.core.extras import require
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest, shown_name
-from scripts.dicom.contours import outer_outlines, outlines
+from scripts.dicom.contours import outlines
 from scripts.dicom.identity import content_moment, headers_of, set_moment
 from scripts.series.stack import Stack
 
@@ -65,13 +66,18 @@ def write_structures(
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
     for number, value in enumerate(values, 1):
         name = shown_name(names[value])
-        mask = frames > 0 if value == outer else frames == value
+        mask = whole_patient(frames) if value == outer else frames == value
         made.StructureSetROISequence.append(region(number, name, headers[0], about))
-        made.ROIContourSequence.append(contours(number, value, mask, value == outer, stack, references))
+        made.ROIContourSequence.append(contours(number, value, mask, stack, references))
         made.RTROIObservationsSequence.append(observation(number, names[value], about))
     with atomic_write(Path(file)) as partial:
         made.save_as(partial, enforce_file_format=True)
     return [names[value] for value in values]
+
+
+def whole_patient(frames: np.ndarray) -> np.ndarray:
+    """All classes together, with everything that they enclose on a slice."""
+    return np.stack([binary_fill_holes(frame) for frame in frames > 0])
 
 
 def new_object(source: Any, about: About, parts: list[str]) -> Any:
@@ -153,17 +159,16 @@ def region(number: int, name: str, source: Any, about: About) -> Any:
     return made
 
 
-def contours(number: int, value: int, mask: np.ndarray, outer_only: bool, stack: Stack, references: list[Any]) -> Any:
+def contours(number: int, value: int, mask: np.ndarray, stack: Stack, references: list[Any]) -> Any:
     """The contours of a structure on all slices."""
     from pydicom.dataset import Dataset
 
-    trace = outer_outlines if outer_only else outlines
     made = Dataset()
     made.ROIDisplayColor = [int(colour(value)[i : i + 2], 16) for i in (1, 3, 5)]
     made.ReferencedROINumber = number
     made.ContourSequence = []
     for place in np.flatnonzero(mask.any(axis=(1, 2))):
-        for points in trace(mask[place]):
+        for points in outlines(mask[place]):
             contour = one_contour(points, int(place), stack.affine, references[place])
             contour.ContourNumber = len(made.ContourSequence) + 1
             made.ContourSequence.append(contour)
