@@ -1,0 +1,66 @@
+"""What the command writes: `weeks.json`, `weeks.csv`, `weeks.html` and `weeks.md`."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from scripts.core.files import atomic_write, write_json
+from scripts.data.anonymise import patient_code
+from scripts.report import page
+from scripts.weeks.motion import PatientMotion
+from scripts.weeks.sections import LIMITS, Weeks, weeks_page
+
+SHIFTS = ("volume_ml", "change_ml", "change_percent", "left_mm", "back_mm", "head_mm", "surface_max_mm", "surface_p95_mm")
+
+
+def anonymous(patients: Sequence[PatientMotion], word: str) -> list[PatientMotion]:
+    """The patients with codes in place of their names, and without the names of files."""
+    coded = []
+    for patient in patients:
+        scans = [replace(scan, file="") for scan in patient.scans]
+        coded.append(replace(patient, patient=patient_code(patient.patient, word), scans=scans))
+    return coded
+
+
+def write(weeks: Weeks, output_dir: str | Path) -> Path:
+    """Writes the four files and returns the page's path."""
+    folder = Path(output_dir)
+    write_json(content(weeks), folder / "weeks.json")
+    write_table(weeks, folder / "weeks.csv")
+    laid_out = weeks_page(weeks)
+    for name, text in (("weeks.md", page.to_markdown(laid_out)), ("weeks.html", page.to_html(laid_out))):
+        with atomic_write(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return folder / "weeks.html"
+
+
+def content(weeks: Weeks) -> dict:
+    """What `weeks.json` holds."""
+    return {
+        "use": LIMITS[0],
+        "axes": "millimetres, positive towards the patient's left, back and head",
+        **{key: getattr(weeks, key) for key in ("class_names", "organs", "about", "problems")},
+        "one_scan": weeks.single,
+        "population": {
+            organ: {axis: asdict(found) for axis, found in axes.items()} for organ, axes in weeks.population.items()
+        },
+        "patients": [patient.to_dict() for patient in weeks.patients],
+    }
+
+
+def write_table(weeks: Weeks, file: Path) -> None:
+    """A row for every patient, scan and organ; an empty value where a figure is not defined."""
+    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        fit = ["residual_mm", "matched"]
+        writer.writerow(["patient", "scan", "time", "unit", "organ", *SHIFTS, "outside_5_mm", "outside_10_mm", *fit, "note"])
+        for patient in weeks.patients:
+            for scan in patient.scans:
+                residual = [getattr(scan.bones, key, None) for key in fit]
+                for organ, found in scan.organs.items():
+                    figures = [getattr(found, key) for key in SHIFTS]
+                    figures += [found.outside.get(key) for key in ("5_mm", "10_mm")] + residual
+                    shown = ["" if value is None else f"{value:.6g}" for value in figures]
+                    start = [patient.patient, scan.name, scan.time, patient.unit, organ]
+                    writer.writerow([*start, *shown, found.note])
