@@ -3,19 +3,20 @@
 from collections.abc import Sequence
 
 from scripts.report.svg import INK, SOFT, blank, styled, text_of, ticks
-from scripts.weeks.motion import PatientMotion
+from scripts.weeks.motion import PatientMotion, ScanMotion
+from scripts.weeks.population import AXES
 
 MARKERS = "osD^vP*"
 PANELS = {"left_mm": "Left (mm)", "back_mm": "Back (mm)", "head_mm": "Head (mm)", "volume_ml": "Volume (ml)"}
 
 
-def chart(patient: PatientMotion, hues: dict[str, str], reach: Sequence[float]) -> str:
+def chart(patient: PatientMotion, hues: dict[str, str], reach: dict[str, tuple[float, float]]) -> str:
     """Shifts along three axes and the volume, one below the other, as SVG text.
 
     Args:
         patient: two scans or more.
         hues: colour of every organ.
-        reach: lowest and highest shift of the axes, the same for all patients, so that charts can be compared.
+        reach: lowest and highest shift along every axis, the same for all patients, so that charts can be compared.
     """
     with styled():
         figure = blank(5.2)
@@ -29,9 +30,9 @@ def chart(patient: PatientMotion, hues: dict[str, str], reach: Sequence[float]) 
                     panel.plot(*zip(*known), marker=marker, color=hue, ms=4.5, lw=1.3, mec=INK, mew=0.4, gid=gid)
             panel.set_ylabel(label)
             panel.yaxis.set_major_locator(ticks(4))
-            if key != "volume_ml":
+            if key in AXES:
                 panel.axhline(0, color=SOFT, linewidth=0.8, zorder=1)
-                panel.set_ylim(*reach)
+                panel.set_ylim(*reach[key])
         panels[-1].set_ylim(0, 1.08 * max(panels[-1].get_ylim()[1], 1))
         panels[-1].xaxis.set_major_locator(ticks(8, integer=True))
         panels[-1].set_xlabel("Week" if patient.unit == "week" else "Days since the first scan")
@@ -39,7 +40,7 @@ def chart(patient: PatientMotion, hues: dict[str, str], reach: Sequence[float]) 
         return text_of(figure)
 
 
-def value(scan, organ: str, key: str) -> float | None:
+def value(scan: ScanMotion, organ: str, key: str) -> float | None:
     """A shift or the volume. The first scan has the shift 0."""
     found = scan.organs[organ]
     if key == "volume_ml" or scan.bones is not None:
@@ -47,11 +48,12 @@ def value(scan, organ: str, key: str) -> float | None:
     return 0.0 if found.volume_ml else None
 
 
-def common_reach(patients: Sequence[PatientMotion]) -> tuple[float, float]:
-    """Lowest and highest shift of all patients, organs and axes, with some room."""
-    keys = [key for key in PANELS if key != "volume_ml"]
+def common_reach(patients: Sequence[PatientMotion]) -> dict[str, tuple[float, float]]:
+    """Lowest and highest shift along every axis, of all patients and organs, with some room."""
     moved = [organ for patient in patients for scan in patient.scans for organ in scan.organs.values()]
-    shifts = [shift for organ in moved for key in keys if (shift := getattr(organ, key)) is not None]
-    low, high = min(shifts, default=0.0), max(shifts, default=0.0)
-    room = max(0.08 * (high - low), 0.5)
-    return min(low, -1) - room, max(high, 1) + room
+    found = {}
+    for key in AXES:
+        shifts = [0.0, *(shift for organ in moved if (shift := getattr(organ, key)) is not None)]
+        low, high = min(*shifts, -1.0), max(*shifts, 1.0)
+        found[key] = low - 0.1 * (high - low), high + 0.1 * (high - low)
+    return found

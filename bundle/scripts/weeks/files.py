@@ -11,7 +11,16 @@ from scripts.report import page
 from scripts.weeks.motion import PatientMotion
 from scripts.weeks.sections import LIMITS, Weeks, weeks_page
 
-SHIFTS = ("volume_ml", "change_ml", "change_percent", "left_mm", "back_mm", "head_mm", "surface_max_mm", "surface_p95_mm")
+SHIFTS = (
+    "volume_ml",
+    "change_ml",
+    "change_percent",
+    "left_mm",
+    "back_mm",
+    "head_mm",
+    "surface_max_mm",
+    "surface_p95_mm",
+)
 
 
 def anonymous(patients: Sequence[PatientMotion], word: str) -> list[PatientMotion]:
@@ -54,7 +63,9 @@ def write_table(weeks: Weeks, file: Path) -> None:
     with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         fit = ["residual_mm", "matched"]
-        writer.writerow(["patient", "scan", "time", "unit", "organ", *SHIFTS, "outside_5_mm", "outside_10_mm", *fit, "note"])
+        writer.writerow(
+            ["patient", "scan", "time", "unit", "organ", *SHIFTS, "outside_5_mm", "outside_10_mm", *fit, "note"]
+        )
         for patient in weeks.patients:
             for scan in patient.scans:
                 residual = [getattr(scan.bones, key, None) for key in fit]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from scipy.spatial import KDTree
 
 from scripts.core.errors import UserError, one_line_reason
 from scripts.data.label_maps import read_labels
-from scripts.weeks.rigid import Match, Rigid, register
+from scripts.weeks.closest_points import Match, register
+from scripts.weeks.rigid import Rigid
 from scripts.weeks.scans import Scan
 from scripts.weeks.structures import Structure, find_structures
 
@@ -27,8 +27,8 @@ class BoneMotion:
         back_mm: likewise towards the back.
         head_mm: likewise towards the head.
         pitch_deg: rotation about the axis towards the left.
-        roll_deg: rotation about the axis towards the head.
         yaw_deg: rotation about the axis towards the back.
+        roll_deg: rotation about the axis towards the head.
         residual_mm: mean distance of the two surfaces once they are registered.
         matched: share of the surface that has a counterpart in the first scan.
     """
@@ -37,8 +37,8 @@ class BoneMotion:
     back_mm: float
     head_mm: float
     pitch_deg: float
-    roll_deg: float
     yaw_deg: float
+    roll_deg: float
     residual_mm: float
     matched: float
 
@@ -163,8 +163,8 @@ def refuse_few_bones(scan: Scan, bones: Structure | None, name: str) -> None:
     count = len(bones.surface) if bones else 0
     if count < LEAST_POINTS:
         raise UserError(
-            f"{scan.file}: found {count} points of the surface of {name}, expected at least {LEAST_POINTS}; look at the "
-            "label map, or name the class of the bones with --bones"
+            f"{scan.file}: found {count} points of the surface of {name}, expected at least {LEAST_POINTS}; look at "
+            "the label map, or name the class of the bones with --bones"
         )
 
 
@@ -183,8 +183,9 @@ def registered(scan: Scan, moving: Structure, fixed: Structure) -> Match:
 def bone_motion(match: Match, first: Structure) -> BoneMotion:
     """From the first scan to this one: the inverse of the motion that registers this one."""
     back = match.motion.inverse()
-    shift, degrees = back(first.centroid) - first.centroid, back.degrees
-    return BoneMotion(*map(float, (*shift, degrees[0], degrees[2], degrees[1])), match.residual_mm, match.matched)
+    left, behind, head = (back(first.centroid) - first.centroid).tolist()
+    pitch, yaw, roll = back.degrees.tolist()
+    return BoneMotion(left, behind, head, pitch, yaw, roll, match.residual_mm, match.matched)
 
 
 def compare_organ(first: Structure | None, now: Structure | None, motion: Rigid | None) -> OrganMotion:
@@ -202,22 +203,14 @@ def compare_organ(first: Structure | None, now: Structure | None, motion: Rigid 
     note = f"touches the border of the volume {' and '.join(cut)}" if cut else ""
     if motion is None:
         return OrganMotion(now.volume_ml, note=f"touches the border of the volume {cut[0]}" if cut else "")
-    shift = motion(now.centroid) - first.centroid
     change = now.volume_ml - first.volume_ml
-    found = OrganMotion(now.volume_ml, change, 100 * change / first.volume_ml, *map(float, shift), note=note)
+    found = OrganMotion(now.volume_ml, change, 100 * change / first.volume_ml, note=note)
+    found.left_mm, found.back_mm, found.head_mm = (motion(now.centroid) - first.centroid).tolist()
     if len(first.surface) and len(now.surface):
-        there, here = KDTree(first.surface.points), motion(now.surface.points)
-        apart = there.query(here)[0], KDTree(here).query(first.surface.points)[0]
+        there, here = first.surface, now.surface.moved(motion)
+        apart = [np.abs(distances) for distances in (there.distances(here.points), here.distances(there.points))]
         found.surface_max_mm = float(max(distances.max() for distances in apart))
         found.surface_p95_mm = float(max(np.percentile(distances, 95) for distances in apart))
-        distance = signed_distance(motion(now.voxels), first, there)
+        distance = there.distances(motion(now.voxels))
         found.outside = {f"{grown}_mm": float((distance > grown).mean()) for grown in GROWN_MM}
     return found
-
-
-def signed_distance(points: np.ndarray, structure: Structure, tree: KDTree) -> np.ndarray:
-    """Distances of points from a surface, negative inside."""
-    distance, number = tree.query(points)
-    away = points - structure.surface.points[number]
-    outside = np.einsum("ij,ij->i", away, structure.surface.normals[number]) > 0
-    return np.where(outside, distance, -distance)

@@ -66,7 +66,9 @@ def by_patient(scans: list[Scan]) -> tuple[dict[str, list[Scan]], list[str]]:
         kept: dict[int | None, Scan] = {}
         for scan in sorted(own, key=lambda one: one.file):
             if scan.when is None and len(own) > 1:
-                problems.append(f"{scan.file}: found neither week nor date in its name; expected Case_004_Week0, rename it")
+                problems.append(
+                    f"{scan.file}: found neither week nor date in its name; expected Case_004_Week0, rename it"
+                )
             elif scan.when in kept:
                 other = kept[scan.when].file.name
                 problems.append(f"{scan.file}: the same patient and time as {other}; expected one, move one away")

@@ -1,6 +1,6 @@
 """The page on the weeks, section by section."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -18,22 +18,23 @@ MEANING = (
     "All scans of a patient are laid onto the first one by the bones: a rigid motion of six degrees of freedom. What "
     "is left is the motion of the organs relative to bone, along the axes of the first scan.",
     "Shift: of the centroid. Positive is towards the patient's left, back and head, as in DICOM.",
-    "Largest: the largest distance from any point of one surface to the other surface, in either direction (the Hausdorff "
-    "distance). 95 %: the 95th percentile of these distances, of the direction in which it is larger.",
-    "Outside +5 and +10 mm: the share of the organ's volume in this scan that lies outside the contour of the first scan "
-    "grown by 5 or 10 mm in all directions.",
+    "Largest: the largest distance from any point of one surface to the other surface, in either direction (the "
+    "Hausdorff distance). 95 %: the 95th percentile of these distances, of the direction in which it is larger.",
+    "Outside +5 and +10 mm: the share of the organ's volume in this scan that lies outside the contour of the first "
+    "scan grown by 5 or 10 mm in all directions.",
     "An organ that touches the border of the volume may be cut off. Its row says so, and it is left out of the figures "
     "of all patients.",
-    f"Residual: the mean distance between the two surfaces of the bones once they are registered. A scan with more than "
-    f"{MOST_RESIDUAL_MM:g} mm is left out.",
+    f"Residual: the mean distance between the two surfaces of the bones once they are registered. A scan with more "
+    f"than {MOST_RESIDUAL_MM:g} mm is left out.",
 )
 RECIPE = (
-    "M: the mean of the patients' means. Σ, the systematic error: the standard deviation of the patients' means. σ, the "
-    "random error: the root of the mean square of the patients' standard deviations. Margin: 2.5 Σ + 0.7 σ (van Herk et "
-    "al. 2000).",
+    "M: the mean of the patients' means. Σ, the systematic error: the standard deviation of the patients' means. σ, "
+    "the random error: the root of the mean square of the patients' standard deviations. Margin: 2.5 Σ + 0.7 σ (van "
+    "Herk et al. 2000).",
     "The recipe asks for a minimum dose to the CTV of 95 % in 90 % of the patients. It assumes many patients, many "
     "fractions, errors with a normal distribution, and shifts only: no rotation and no change of shape.",
-    "The first scan stands for the planning scan. Its own chance position is part of Σ, and M is not corrected for.",
+    "The first scan stands for the planning scan. Its own chance position is part of M and Σ, which are not corrected "
+    "for it.",
     "The shifts are relative to bone: the figures hold where patients are set up by their bones. Motion within a "
     "fraction and differences between observers are not in them.",
     "The error of the segmentation itself is in every figure and makes Σ and σ larger, or hides what moved.",
@@ -42,8 +43,8 @@ LIMITS = (
     "Research use only: not a medical device, not for diagnosis, treatment or any clinical decision. No margin on this "
     "page is one to treat with.",
     "The figures are as good as the label maps. Look at the maps before you believe a large shift.",
-    "Whatever belongs to the class of the bones is used. Where legs lie differently, the points of the thighs lose their "
-    "weight; where more than a third of the bones moved by itself, the registration follows neither part well.",
+    "Whatever belongs to the class of the bones is used. Where the legs lie differently, the points of the thighs lose "
+    "their weight.",
 )
 
 
@@ -122,8 +123,10 @@ def patients(weeks: Weeks) -> Section | None:
     for patient in weeks.patients[:DRAWN]:
         alt = f"Patient {patient.patient}: shift and volume of {', '.join(weeks.organs)} in {len(patient.scans)} scans"
         drawn.append(figure(charts.chart(patient, hues, reach), alt, f"Patient {patient.patient}"))
-    note = "Shift of the centroid relative to bone, against the first scan: positive is towards the patient's left, back "
-    note += "and head. Below it the volume. The axes of the shifts are the same for all patients. "
+    note = (
+        "Shift of the centroid relative to bone, against the first scan: positive is towards the patient's left, back "
+    )
+    note += "and head. Below it the volume. An axis of shifts is the same for all patients. "
     if len(weeks.patients) > DRAWN:
         note += f"The first {DRAWN} patients; the others are in weeks.csv."
     blocks = [Legend("Organs", list(hues.items())), Charts(note, drawn)]
@@ -156,15 +159,19 @@ def shifts(weeks: Weeks) -> Section:
 def bones(weeks: Weeks) -> Section:
     rows = []
     for patient in weeks.patients:
-        for scan in (scan for scan in patient.scans if scan.bones):
+        for scan in patient.scans:
             found = scan.bones
+            if found is None:  # the first scan
+                continue
             shift = [number(size, MM) for size in (found.left_mm, found.back_mm, found.head_mm)]
             turn = [number(size, MM) for size in (found.pitch_deg, found.yaw_deg, found.roll_deg)]
             fit = [number(found.residual_mm, 2), number(100 * found.matched, 0)]
             rows.append([patient.patient, scan.name, *shift, *turn, *fit])
     head = ["Patient", "Scan", "Left (mm)", "Back (mm)", "Head (mm)", "Pitch (°)", "Yaw (°)", "Roll (°)"]
     head += ["Residual (mm)", "Matched (%)"]
-    note = "Where the bones lie, against the first scan: how the patient was put on the table. The shift is that of the "
+    note = (
+        "Where the bones lie, against the first scan: how the patient was put on the table. The shift is that of the "
+    )
     note += "middle of the bones. Pitch, yaw and roll turn about the axes towards left, back and head, as a screw that "
     note += "moves that way."
     table = long_table("Bones in every scan", head, rows, text=(0, 1))
