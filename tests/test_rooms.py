@@ -15,6 +15,7 @@ FLOORS = {
     "check": 4, "dicom": 4,
     "training": 5,
     "report": 6,
+    "weeks": 7,
     "inference": 8, "study": 8,
 }  # fmt: skip
 ALIASES = {"datalist.py", "phantom.py"}  # names of commands whose room is called otherwise

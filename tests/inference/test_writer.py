@@ -13,8 +13,10 @@ from helpers import measured, rows
 from ignite.engine import Engine
 from matplotlib.image import imread
 
+from scripts.inference import writer
 from scripts.inference.journal import Journal
 from scripts.inference.writer import SegmentationWriter
+from scripts.report.schema import Motion
 
 NAMES = ["background", "body", "prostate"]
 FOR_ALL = ("volumes.csv", "run.json", "metrics.csv", "metrics.json", "report.html", "report.md")
@@ -231,3 +233,52 @@ def test_codes_take_the_place_of_names(tmp_path):
         content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
         assert b"DOE" not in content, file.name
     assert len({name.split("_")[0] for name in names if name.startswith("P")}) == 1
+
+
+@pytest.fixture
+def weekly(tmp_path, monkeypatch):
+    """Two scans of a patient, and classes with bones."""
+    monkeypatch.setitem(globals(), "NAMES", [*NAMES[:2], "bones"])
+    for week in (0, 1):
+        given(tmp_path / f"Case_004_Week{week}_LFOV.nii.gz")
+    return [tmp_path / f"Case_004_Week{week}_LFOV.nii.gz" for week in (0, 1)]
+
+
+def test_the_report_has_the_motion_of_the_organs_where_there_are_weeks(weekly, tmp_path, monkeypatch):
+    """What is measured is the room of the weeks' own; here it is what it was asked for, and that the page shows it."""
+    asked = []
+    row = ("004", "Week 1", "prostate", [12.0, 1.25, -3.5, 0.75, 4.0, 0.625], "seen")
+    measure = lambda scans, names, word: asked.append((scans, names, word)) or Motion([row], [])  # noqa: E731
+    monkeypatch.setattr(writer, "report_section", measure)
+    out = finish(tmp_path, weekly)
+    page = (out / "report.html").read_text()
+    assert "Motion of the organs relative to bone" in page and "−3.5" in page and "0.62" in page and "seen" in page
+    ((scans, names, word),) = asked
+    assert [(scan.patient, scan.week, scan.file.name) for scan in scans] == [
+        ("004", week, f"Case_004_Week{week}_LFOV_seg.nii.gz") for week in (0, 1)
+    ]
+    assert names == NAMES and word is None
+
+
+def test_maps_that_cannot_be_compared_are_lines_in_the_report(weekly, tmp_path):
+    page = (finish(tmp_path, weekly) / "report.html").read_text()
+    assert "Case_004_Week1_LFOV_seg.nii.gz: found 0 points of the surface of bones" in page
+
+
+def test_a_failure_in_the_motion_does_not_cost_the_report(weekly, tmp_path, monkeypatch, caplog):
+    def fail(*_):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(writer, "report_section", fail)
+    out = finish(tmp_path, weekly)
+    assert "out of memory" in (out / "report.html").read_text() and "could not be measured" in caplog.text
+    assert measured(out / "metrics.csv", "predicted_ml").keys() == {f"Case_004_Week{week}_LFOV" for week in (0, 1)}
+
+
+def test_codes_are_all_that_the_section_shows(weekly, tmp_path):
+    page = (finish(tmp_path, weekly, anonymise="ours") / "report.html").read_text()
+    assert "Motion of the organs" in page and "Case_004" not in page and str(tmp_path) not in page
+
+
+def test_one_scan_has_no_motion(weekly, tmp_path):
+    assert "Motion of the organs" not in (finish(tmp_path, weekly[:1]) / "report.html").read_text()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 
+from scripts.core.errors import one_line_reason
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
@@ -21,10 +22,12 @@ from scripts.inference.journal import Journal
 from scripts.report import provenance, records
 from scripts.report.files import build, write
 from scripts.report.overlay import overlay
-from scripts.report.schema import CaseRecord
+from scripts.report.schema import CaseRecord, Motion
 from scripts.report.strips import strip
 from scripts.series.index import is_series
 from scripts.series.reader import read_grid
+from scripts.weeks.compare import report_section
+from scripts.weeks.scans import scan_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +50,7 @@ class SegmentationWriter(CaseHandler):
         images: dictionaries with an `image` path each, the cases of all processes.
         source: what was segmented, for the report.
         pictures: whether to draw the overlays and the report's pictures.
+        weeks: whether to measure how organs moved, where a patient has several scans and the classes have bones.
     """
 
     def __init__(
@@ -59,10 +63,11 @@ class SegmentationWriter(CaseHandler):
         images: Sequence[dict],
         source: str = "",
         pictures: bool = True,
+        weeks: bool = True,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
         self.images = [str(item["image"]) for item in images]
-        self.source, self.pictures = source, pictures
+        self.source, self.pictures, self.weeks = source, pictures, weeks
 
     def begin(self) -> None:
         super().begin()
@@ -151,6 +156,7 @@ class SegmentationWriter(CaseHandler):
             ],
             has_truth=False,
             problems=self.journal.failures(),
+            motion=self.motion() if self.weeks else None,
             trained_on=self.info.get("trained_on", ""),
             anonymise=self.journal.word,
             draw=self.painter() if self.pictures else None,
@@ -161,6 +167,19 @@ class SegmentationWriter(CaseHandler):
             f"{len(records)} case(s) segmented, {warned} with warnings: label maps, pictures, volumes.csv and "
             f"report.html in {self.dir}"
         )
+
+    def motion(self) -> Motion | None:
+        """How organs moved between the scans of a patient, from the label maps. A failure is one line in the report."""
+        try:
+            done = {image: self.journal.cases.get(self.journal.public_name(image), {}) for image in self.images}
+            outputs = {image: case["output"] for image, case in done.items() if "output" in case}
+            volumes = [(image, self.dir / output) for image, output in outputs.items() if not is_sliced(image)]
+            scans = [scan_of(case_name(image), file) for image, file in volumes]
+            return report_section(scans, self.class_names, self.journal.word)
+        except Exception as error:
+            reason = one_line_reason(error) if self.journal.word is None else type(error).__name__
+            logger.warning(f"the motion between the weeks could not be measured: {reason}")
+            return Motion([], [f"all of them: {reason}"])
 
     def painter(self) -> Callable[[CaseRecord, str], dict]:
         """Draws a case from its files, so that only those are drawn that the page shows."""

@@ -17,7 +17,7 @@ from scripts.phantoms.brain import make_brain
 from scripts.phantoms.heart import make_heart
 from scripts.phantoms.layouts import LAYOUTS, decathlon_listing
 from scripts.phantoms.pelvis import draw_build, draw_filling, render_pelvis
-from scripts.phantoms.shapes import Waves, voxel_mm
+from scripts.phantoms.shapes import Waves, frame, voxel_mm
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
 
@@ -56,14 +56,30 @@ def make_scan(patient, week, size=(64, 64, 32), seed=0):
     Returns:
         image (int16, counts from 0 to about 1500) and label (uint8, index into `CLASSES`), both indexed [L, P, S].
     """
-    build_rng, tissue_rng = np.random.default_rng([seed, patient, 0, 0]).spawn(2)
-    filling_rng, scan_rng = np.random.default_rng([seed, patient, 1, week]).spawn(2)
+    build, filling, tissue_rng, scan_rng = draw_scan(patient, week, seed)
     signals = {
         tissue: mean * np.exp(SIGNAL_SPREAD * (tissue_rng.normal() + scan_rng.normal()))
         for tissue, mean in SIGNALS.items()
     }
-    label, signal = render_pelvis(size, draw_build(build_rng), draw_filling(filling_rng), signals)
+    label, signal = render_pelvis(size, build, filling, signals)
     return acquire(signal, scan_rng), label
+
+
+def draw_scan(patient, week, seed=0):
+    """Returns the build and the filling of a scan, and the random generators of its tissues and of its noise."""
+    build_rng, tissue_rng = np.random.default_rng([seed, patient, 0, 0]).spawn(2)
+    filling_rng, scan_rng = np.random.default_rng([seed, patient, 1, week]).spawn(2)
+    return draw_build(build_rng), draw_filling(filling_rng), tissue_rng, scan_rng
+
+
+def true_motion(patient, week, seed=0):
+    """Returns what takes a point of a scan to where the same point of bone lies in week 0: `turn @ point + shift`.
+
+    Points are in mm towards left, back and head, from the middle of the field.
+    """
+    (first_turn, first_shift), (turn, shift) = (frame(*draw_scan(patient, w, seed)[:2]) for w in (0, week))
+    back = first_turn.T @ turn
+    return back, first_shift - back @ shift
 
 
 def acquire(signal, rng, bias=BIAS, noise=NOISE):

@@ -97,13 +97,19 @@ def blend(a, b, reach):
     return np.minimum(a, b) - h * h / np.float32(4 * reach)
 
 
+def frame(build, filling):
+    """Returns rotation and shift (mm) of a scan: `turn @ (point - shift)` is the point in the pelvic frame."""
+    turn = Rotation.from_euler("xyz", build.degrees + filling.degrees, degrees=True).as_matrix()
+    return turn, build.shift + filling.shift
+
+
 class Canvas:
     """A grid on which shapes are painted. A later shape covers earlier ones; nothing is painted outside the skin."""
 
     def __init__(self, size, build, filling, signals):
         self.signals, self.scale = signals, build.scale
-        turn = Rotation.from_euler("xyz", build.degrees + filling.degrees, degrees=True).as_matrix() / build.scale
-        shift = build.shift + filling.shift
+        turn, shift = frame(build, filling)
+        turn = turn / build.scale
         x, y, z = np.meshgrid(*axes_mm(size), indexing="ij", sparse=True)
         self.points = [
             (dot(row, (x - shift[0], y - shift[1], z - shift[2])) + 3 * waves.on(size, turn, shift)).astype(np.float32)

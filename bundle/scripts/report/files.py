@@ -13,7 +13,7 @@ from scripts.report import page
 from scripts.report.gallery import add_pictures
 from scripts.report.measures import COUNTS, MEASURES, RULES
 from scripts.report.records import anonymous
-from scripts.report.schema import CaseRecord, Report
+from scripts.report.schema import CaseRecord, Motion, Report
 from scripts.report.summary import summarise
 
 PRIVATE = ("Input", "Data list", "Truth", "Prediction")  # paths, which may hold names
@@ -34,6 +34,7 @@ def build(
     tolerance_mm: float = 2.0,
     problems: Sequence[str] = (),
     history: str | Path | None = None,
+    motion: Motion | None = None,
     trained_on: str = "",
     anonymise: bool | str | None = False,
     draw: Callable[[CaseRecord, str], dict] | None = None,
@@ -48,6 +49,7 @@ def build(
         tolerance_mm: of the surface Dice.
         problems: a line for every file that was left out.
         history: `history.csv` of the training, where there is one.
+        motion: of organs between the scans of a patient; its names are already codes where names are to be codes.
         trained_on: what the model was trained on, for the limits.
         anonymise: True or a secret word: codes in place of the names of cases and patients.
         draw: gives the picture of a class ("" is all classes) of one of `records`, for the few pictures that the
@@ -78,6 +80,7 @@ def build(
         rules=rules if has_truth else [],
         limits=[*limits, f"Trained on: {trained_on}."] if trained_on else limits,
         history=read_history(history),
+        motion=motion,
     )
     add_pictures(report, draw and (lambda record, name: draw(given[record.case], name)))
     return report

@@ -146,6 +146,23 @@ def weeks(report: Report) -> Section | None:
     return Section("weeks", "Volumes over the weeks", "Weeks", [Charts(note, drawn)]) if drawn else None
 
 
+def motion(report: Report) -> Section | None:
+    found = report.motion
+    if found is None:
+        return None
+    note = (
+        "Shift of the centroid against the patient's first scan, after the bones were laid onto each other: positive "
+    )
+    note += "is towards the patient's left, back and head. Largest: the largest distance between the two surfaces. "
+    note += (
+        "Residual: the mean distance that the bones keep. python -m scripts.weeks --predictions DIR --output_dir DIR "
+    )
+    note += "makes a page with more: charts, the figures of all patients, and a margin."
+    left_out = Box("Scans that could not be compared", [Items(found.problems)], "problem") if found.problems else None
+    blocks = [Text(note), left_out, tables.motion_table(found) if found.rows else None]
+    return Section("motion", "Motion of the organs relative to bone", "Motion", present(blocks))
+
+
 def pictures(report: Report) -> Section | None:
     first, extreme = gallery.first_pictures(report), gallery.extreme_pictures(report)
     warned, more = gallery.warned_pictures(report)
@@ -190,6 +207,7 @@ SECTIONS = (
     points,
     sizes,
     weeks,
+    motion,
     pictures,
     training,
     rules,

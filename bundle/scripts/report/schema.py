@@ -194,6 +194,20 @@ class Summary:
 
 
 @dataclass
+class Motion:
+    """How organs moved between the scans of a patient, relative to the bones.
+
+    Attributes:
+        rows: patient, scan, organ; change of the volume in percent, shift towards left, back and head, largest distance
+            of the surfaces, residual of the bones, all in mm and None where not known; a note.
+        problems: a line for every scan that could not be compared.
+    """
+
+    rows: list[tuple[str, str, str, list, str]]
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Report:
     """All that the page of a report says.
 
@@ -209,6 +223,7 @@ class Report:
         rules: sentences on how measures are counted.
         limits: sentences on what the report can't say.
         history: rows of the training's `history.csv`, or None.
+        motion: of organs between the scans of a patient, or None where it was not measured.
     """
 
     title: str
@@ -222,3 +237,4 @@ class Report:
     rules: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     history: list[dict] | None = None
+    motion: Motion | None = None

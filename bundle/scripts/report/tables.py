@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from scripts.report.measures import MEASURES
-from scripts.report.schema import CaseRecord, ClassSummary, Report, Statistics
+from scripts.report.schema import CaseRecord, ClassSummary, Motion, Report, Statistics
 
 DASH = "–"
 ML = 1  # decimals of a volume
@@ -132,6 +132,17 @@ def case_table(report: Report) -> Table:
         rows.append([record.case, record.patient, week(record), *sizes])
     head = ["Case", "Patient", "Week", *(f"{name} (ml)" for name in names)]
     return long_table("Predicted volumes of every case", head, rows, text=(0, 1))
+
+
+def motion_table(motion: Motion) -> Table:
+    """How every organ moved in every scan but a patient's first one."""
+    rows = []
+    for *names, (change, left, back, head, largest, residual), note in motion.rows:
+        distances = [number(size, 1) for size in (left, back, head, largest)]
+        rows.append([*names, number(change, 0), *distances, number(residual, 2), note])
+    head = ["Patient", "Scan", "Organ", "Volume (%)", "Left (mm)", "Back (mm)", "Head (mm)", "Largest (mm)"]
+    caption = "Change of volume, and shift relative to bone"
+    return long_table(caption, [*head, "Residual (mm)", "Note"], rows, text=(0, 1, 2, 9))
 
 
 def long_table(caption: str, head: list[str], rows: list[list[str]], text: tuple[int, ...]) -> Table:

@@ -1,15 +1,13 @@
 """What the command writes: `weeks.json`, `weeks.csv`, `weeks.html` and `weeks.md`."""
 
 import csv
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.core.files import atomic_write, write_json
-from scripts.data.anonymise import patient_code
 from scripts.report import page
-from scripts.weeks.motion import PatientMotion
-from scripts.weeks.sections import LIMITS, Weeks, weeks_page
+from scripts.weeks.compare import Weeks
+from scripts.weeks.sections import LIMITS, weeks_page
 
 SHIFTS = (
     "volume_ml",
@@ -21,15 +19,6 @@ SHIFTS = (
     "surface_max_mm",
     "surface_p95_mm",
 )
-
-
-def anonymous(patients: Sequence[PatientMotion], word: str) -> list[PatientMotion]:
-    """The patients with codes in place of their names, and without the names of files."""
-    coded = []
-    for patient in patients:
-        scans = [replace(scan, file="") for scan in patient.scans]
-        coded.append(replace(patient, patient=patient_code(patient.patient, word), scans=scans))
-    return coded
 
 
 def write(weeks: Weeks, output_dir: str | Path) -> Path:
@@ -49,7 +38,8 @@ def content(weeks: Weeks) -> dict:
     return {
         "use": LIMITS[0],
         "axes": "millimetres, positive towards the patient's left, back and head",
-        **{key: getattr(weeks, key) for key in ("class_names", "organs", "about", "problems")},
+        **{key: getattr(weeks, key) for key in ("class_names", "organs", "about")},
+        "problems": weeks.shown_problems,
         "one_scan": weeks.single,
         "population": {
             organ: {axis: asdict(found) for axis, found in axes.items()} for organ, axes in weeks.population.items()

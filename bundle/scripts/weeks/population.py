@@ -21,7 +21,7 @@ class AxisStatistics:
         scans: that have a shift; the first scan of a patient has none.
         mean_mm: M, the mean of the patients' means.
         systematic_mm: Σ, the standard deviation of the patients' means; of two patients or more.
-        random_mm: σ, the root of the mean square of the patients' standard deviations; of those with two shifts or more.
+        random_mm: σ, the root of the mean square of the patients' standard deviations; of those with two or more.
         margin_mm: 2.5 Σ + 0.7 σ.
     """
 

@@ -1,6 +1,7 @@
 """Finds the label maps of a folder and puts the scans of every patient in their order in time."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -53,7 +54,7 @@ def find_label_maps(folder: str | Path) -> list[Path]:
     return named or files
 
 
-def by_patient(scans: list[Scan]) -> tuple[dict[str, list[Scan]], list[str]]:
+def by_patient(scans: Iterable[Scan]) -> tuple[dict[str, list[Scan]], list[str]]:
     """The scans of every patient in order, and a line for every file that has no place in it.
 
     A patient may have one scan without week and date: there is nothing to put in order.

@@ -1,7 +1,6 @@
 """The page on the weeks, section by section."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from statistics import median
 
 from scripts.core.palette import colour
@@ -9,8 +8,9 @@ from scripts.report.blocks import Box, Charts, Items, Legend, Page, Pairs, Secti
 from scripts.report.figures import figure
 from scripts.report.tables import DASH, ML, Table, long_table, number
 from scripts.weeks import charts
-from scripts.weeks.motion import MOST_RESIDUAL_MM, OrganMotion, PatientMotion
-from scripts.weeks.population import AXES, FEW, AxisStatistics
+from scripts.weeks.compare import Weeks
+from scripts.weeks.motion import MOST_RESIDUAL_MM, OrganMotion
+from scripts.weeks.population import AXES, FEW
 
 MM = 1  # decimals of a distance
 DRAWN = 60  # patients at most that have a chart
@@ -48,29 +48,6 @@ LIMITS = (
 )
 
 
-@dataclass
-class Weeks:
-    """All that the page says.
-
-    Attributes:
-        patients: with two scans or more.
-        single: names of the patients with one scan.
-        class_names: names of the values 0, 1, ...
-        organs: names of the classes that were measured.
-        population: of `scripts.weeks.population.population`.
-        about: pairs of a label and a text.
-        problems: a line for every file that was left out.
-    """
-
-    patients: list[PatientMotion]
-    single: list[str]
-    class_names: list[str]
-    organs: list[str]
-    population: dict[str, dict[str, AxisStatistics]]
-    about: list[list[str]]
-    problems: list[str] = field(default_factory=list)
-
-
 def weeks_page(weeks: Weeks) -> Page:
     makers = (summary, patients, shifts, bones, about, meaning, limits)
     return Page("Motion of the organs over the weeks", headline(weeks), present(make(weeks) for make in makers))
@@ -88,7 +65,7 @@ def headline(weeks: Weeks) -> list[tuple[str, str, str]]:
 
 def summary(weeks: Weeks) -> Section:
     """The figures of all patients, with the warning that they need many."""
-    count, problems = len(weeks.patients), Box("Files left out", [Items(weeks.problems)], "problem")
+    count, problems = len(weeks.patients), Box("Files left out", [Items(weeks.shown_problems)], "problem")
     warning = Box("Too few patients", [Text(few_words(count))], "problem") if count < FEW else None
     blocks = [problems if weeks.problems else None, warning, population_table(weeks), Items(list(RECIPE))]
     return Section("summary", "", "All patients", present(blocks))
