@@ -1,5 +1,6 @@
 """From the scans of all patients to what the page says, and to the section of an inference's report."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -10,6 +11,8 @@ from scripts.report.schema import Motion
 from scripts.weeks.motion import PatientMotion, measure_patient
 from scripts.weeks.population import AxisStatistics, population
 from scripts.weeks.scans import Scan, by_patient
+
+logger = logging.getLogger(__name__)
 
 BONES = "bones"
 NOT_ORGANS = ("body",)  # beside the background and the bones
@@ -98,6 +101,8 @@ def report_section(scans: Sequence[Scan], class_names: Sequence[str], word: str 
     if BONES not in class_names or len(set(patients)) == len(patients):
         return None
     weeks = compare(scans, class_names, BONES, organs_of(class_names, BONES), word, progress=False)
+    for line in weeks.problems:
+        logger.warning(line)
     rows = []
     for patient in weeks.patients:
         for scan in patient.scans[1:]:

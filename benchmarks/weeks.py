@@ -1,0 +1,225 @@
+"""The motion of bones and organs between weekly scans: how far the estimate is from the truth, on phantoms.
+
+    python benchmarks/weeks.py [--patients 6] [--weeks 3] [--sizes 64 128 256] [--output FOLDER]
+
+A phantom is moved as a whole between its scans, by a motion that is known; its bladder and rectum fill anew. The true
+shift of an organ is that of its centroid at 256x256x128 voxels, under the true motion. The label maps are the phantoms'
+own, so a network's errors are not in the figures. Three more lines: the legs of every scan after the first turned by 6
+degrees at the hips; the bones of one patient registered with those of another; and, where SimpleITK is installed (it is
+no part of the project), its registration of the bones' distance maps. The result is written to weeks.md and weeks.json.
+"""
+
+import argparse
+import importlib.util
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nibabel as nib
+import numpy as np
+from common import BUNDLE  # noqa: F401  (finds the scripts)
+from scipy.spatial.transform import Rotation
+
+from scripts.phantoms.generate import CLASSES, draw_scan, make_scan, true_motion
+from scripts.phantoms.shapes import FIELD_MM, axes_mm, frame, voxel_mm
+from scripts.weeks.closest_points import register
+from scripts.weeks.motion import compare_organ, measure_patient
+from scripts.weeks.rigid import Rigid
+from scripts.weeks.scans import scan_of
+from scripts.weeks.structures import TO_LPS, find_structures
+from scripts.weeks.surfaces import Surface
+
+ORGANS = ("bladder", "rectum", "prostate")
+BONES = CLASSES.index("bones")
+FINE = (256, 256, 128)
+LEG_DEGREES = 6
+HIP = (88.0, 0.0, 0.0)  # of the pelvic frame, on the left
+SHIFTS = ("left_mm", "back_mm", "head_mm")
+
+
+def affine_of(size: tuple) -> np.ndarray:
+    """Voxel to RAS millimetres."""
+    affine = np.diag([*voxel_mm(size), 1.0])
+    affine[:3, 3] = [axis[0] for axis in axes_mm(size)]
+    return TO_LPS @ affine
+
+
+def fine_structures(patient: int, week: int) -> dict:
+    values = [CLASSES.index(name) for name in ORGANS]
+    found = find_structures(make_scan(patient, week, FINE)[1], affine_of(FINE), values)
+    return {name: found[value] for name, value in zip(ORGANS, values, strict=True)}
+
+
+def bone_error(found: Rigid, true: Rigid, points: np.ndarray) -> tuple[float, float]:
+    """Mean distance in mm of the points that both motions move, and the angle in degrees between the two."""
+    distance = np.linalg.norm(found(points) - true(points), axis=1).mean()
+    return float(distance), float(np.linalg.norm(found.after(true.inverse()).degrees))
+
+
+def turn_legs(surface: Surface, patient: int, week: int) -> tuple[Surface, np.ndarray]:
+    """The surface with both thighs turned at the hips, and which points were not turned."""
+    build, filling, *_ = draw_scan(patient, week)
+    turn, shift = frame(build, filling)
+    points, normals = surface.points.copy(), surface.normals.copy()
+    inside = (points - shift) @ turn.T / build.scale
+    kept = np.ones(len(points), bool)
+    for side in (-1, 1):
+        out = side * inside[:, 0]
+        leg = ((out > 112) | ((out > 90) & (inside[:, 2] < -28))) & (inside[:, 2] < 20)
+        turned = Rotation.from_euler("z", side * LEG_DEGREES, degrees=True).as_matrix()
+        hip = np.array(HIP) * (side, 1, 1)
+        points[leg] = (((inside[leg] - hip) @ turned.T + hip) * build.scale) @ turn + shift
+        normals[leg] = normals[leg] @ turn.T @ turned.T @ turn
+        kept &= ~leg
+    return Surface(points, normals, surface.spacing), kept
+
+
+def with_simpleitk(first: np.ndarray, now: np.ndarray, size: tuple) -> tuple[Rigid, float]:
+    """The motion from this scan to the first, and the seconds, by the distance maps of the bones on one thread."""
+    import SimpleITK
+
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    began, maps = time.perf_counter(), []
+    for labels in (first, now):
+        image = SimpleITK.GetImageFromArray((labels == BONES).astype(np.uint8).transpose())
+        image.SetSpacing(voxel_mm(size).tolist())
+        image.SetOrigin([float(axis[0]) for axis in axes_mm(size)])
+        distance = SimpleITK.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)
+        maps.append(SimpleITK.Clamp(distance, SimpleITK.sitkFloat32, -15, 15))
+    method = SimpleITK.ImageRegistrationMethod()
+    method.SetMetricAsMeanSquares()
+    method.SetInterpolator(SimpleITK.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(1.0, 1e-4, 300, gradientMagnitudeTolerance=1e-6)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(0.3 if size[0] <= 64 else 0.1, seed=1)
+    method.SetShrinkFactorsPerLevel([2, 1])
+    method.SetSmoothingSigmasPerLevel([1, 0])
+    middle = SimpleITK.CenteredTransformInitializerFilter.GEOMETRY
+    moved = SimpleITK.CenteredTransformInitializer(*maps, SimpleITK.Euler3DTransform(), middle)
+    method.SetInitialTransform(moved, inPlace=True)
+    method.Execute(*maps)
+    turn, centre = np.array(moved.GetMatrix()).reshape(3, 3), np.array(moved.GetCenter())
+    to_this_scan = Rigid(turn, np.array(moved.GetTranslation()) + centre - turn @ centre)
+    return to_this_scan.inverse(), time.perf_counter() - began
+
+
+def measure(size: tuple, patients: range, weeks: int, truths: dict, folder: Path, peer: bool) -> dict:
+    """All figures at one size of the voxels."""
+    found: dict = {"size": list(size), "voxel_mm": np.round(voxel_mm(size), 2).tolist(), "scans": 0}
+    lists: dict[str, list] = {}
+
+    def note(**figures) -> None:
+        for name, value in figures.items():
+            lists.setdefault(name, []).append(value)
+
+    middle_of, bones_of = {}, {}
+    for patient in patients:
+        maps, scans = [], []
+        for week in range(weeks):
+            labels = make_scan(patient, week, size)[1]
+            file = folder / f"Case_{patient:03d}_Week{week}_{size[0]}_seg.nii.gz"
+            nib.save(nib.Nifti1Image(labels, affine_of(size)), file)
+            maps.append(labels)
+            scans.append(scan_of(file.name, file))
+        began = time.perf_counter()
+        motion, problems = measure_patient(scans, CLASSES, "bones", ORGANS)
+        note(seconds=(time.perf_counter() - began) / weeks)
+        assert not problems, problems
+        bones = [find_structures(labels, affine_of(size), [BONES])[BONES] for labels in maps]
+        middle_of[patient], bones_of[patient] = bones[0].centroid, bones[0].surface
+        for week, scan in enumerate(motion.scans[1:], start=1):
+            true = Rigid(*true_motion(patient, week))
+            points = bones[week].surface.points
+            match = register(bones[week].surface, bones[0].surface)
+            distance, degrees = bone_error(match.motion, true, points)
+            note(bones_mm=distance, bones_deg=degrees, residual_mm=match.residual_mm)
+            note(moved_mm=float(np.linalg.norm(true(points) - points, axis=1).mean()))
+            turned, kept = turn_legs(bones[week].surface, patient, week)
+            distance, degrees = bone_error(register(turned, bones[0].surface).motion, true, points[kept])
+            note(legs_mm=distance, legs_deg=degrees)
+            if peer:
+                other, seconds = with_simpleitk(maps[0], maps[week], size)
+                distance, degrees = bone_error(other, true, points)
+                apart, _ = bone_error(other, match.motion, points)
+                note(peer_mm=distance, peer_deg=degrees, peer_apart_mm=apart, peer_seconds=seconds)
+            for name in ORGANS:
+                real, seen = truths[patient, week][name], scan.organs[name]
+                error = [getattr(seen, key) - getattr(real, key) for key in SHIFTS]
+                note(**{f"{name}_mm": float(np.linalg.norm(error)), f"{name}_bias": error})
+                note(volume_percent=100 * abs(seen.volume_ml / real.volume_ml - 1))
+                note(surface_max_mm=abs(seen.surface_max_mm - real.surface_max_mm))
+                note(surface_p95_mm=abs(seen.surface_p95_mm - real.surface_p95_mm))
+                note(outside_percent=100 * max(abs(seen.outside[key] - real.outside[key]) for key in seen.outside))
+    for patient in patients:
+        other = patients[(patients.index(patient) + 1) % len(patients)]
+        note(strangers_mm=register(bones_of[other], bones_of[patient]).residual_mm)
+    found["scans"] = len(lists["bones_mm"])
+    for name, values in lists.items():
+        if name.endswith("_bias"):
+            found[name] = np.mean(values, axis=0).tolist()
+        else:
+            found[name] = {"mean": float(np.mean(values)), "max": float(np.max(values)), "min": float(np.min(values))}
+    return found
+
+
+def table(found: dict) -> str:
+    """The figures as Markdown, a column for every size."""
+    sizes = found["sizes"]
+    lines = {
+        "bones after registration (mm)": "bones_mm",
+        "rotation of the bones (degrees)": "bones_deg",
+        "bones, legs turned by 6 degrees (mm)": "legs_mm",
+        **{f"shift of the {name} (mm)": f"{name}_mm" for name in ORGANS},
+        "largest distance of two surfaces (mm)": "surface_max_mm",
+        "its 95 % (mm)": "surface_p95_mm",
+        "volume (%)": "volume_percent",
+        "part outside + 5 or 10 mm (percentage points)": "outside_percent",
+    }
+    if all("peer_mm" in one for one in sizes):
+        lines |= {"SimpleITK: bones after registration (mm)": "peer_mm", "SimpleITK: from ours (mm)": "peer_apart_mm"}
+    heads = [f"{'x'.join(map(str, one['size']))}, {max(one['voxel_mm']):.1f} mm" for one in sizes]
+    rows = [["error: mean (largest)", *heads]]
+    for words, name in lines.items():
+        decimals = 1 if "percent" in name else 2
+        rows.append([words, *(f"{one[name]['mean']:.{decimals}f} ({one[name]['max']:.{decimals}f})" for one in sizes)])
+    for words, name, key in (
+        ("residual, same patient (mm): largest", "residual_mm", "max"),
+        ("residual, another patient (mm): smallest", "strangers_mm", "min"),
+        ("seconds a scan, from file to figures: mean", "seconds", "mean"),
+    ):
+        rows.append([words, *(f"{one[name][key]:.2f}" for one in sizes)])
+    rows.insert(1, ["---", *["---:"] * len(sizes)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--patients", type=int, default=6)
+    parser.add_argument("--weeks", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--output", type=Path, default=Path("output"))
+    given = parser.parse_args()
+    patients, truths = range(4, 4 + given.patients), {}
+    for patient in patients:
+        first = fine_structures(patient, 0)
+        for week in range(1, given.weeks):
+            now, true = fine_structures(patient, week), Rigid(*true_motion(patient, week))
+            truths[patient, week] = {name: compare_organ(first[name], now[name], true) for name in ORGANS}
+        print(f"truth of patient {patient}", flush=True)
+    peer = importlib.util.find_spec("SimpleITK") is not None
+    found: dict = {"patients": given.patients, "weeks": given.weeks, "field_mm": list(FIELD_MM), "sizes": []}
+    with TemporaryDirectory() as folder:
+        for count in given.sizes:
+            size = (count, count, count // 2)
+            found["sizes"].append(measure(size, patients, given.weeks, truths, Path(folder), peer))
+            print(json.dumps(found["sizes"][-1]), flush=True)
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "weeks.json").write_text(json.dumps(found, indent=2) + "\n")
+    (given.output / "weeks.md").write_text(table(found))
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
