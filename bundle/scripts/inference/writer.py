@@ -19,7 +19,7 @@ from scripts.data.layouts import case_name
 from scripts.data.slices import is_picture, is_sliced, write_label_pictures
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.journal import Journal
-from scripts.report import provenance, records
+from scripts.report import provenance, records, viewer
 from scripts.report.files import build, write
 from scripts.report.overlay import overlay
 from scripts.report.schema import CaseRecord, Motion
@@ -38,8 +38,9 @@ class SegmentationWriter(CaseHandler):
     """Turns the map that SaveImaged wrote to `.partial` into `<case>_seg.nii.gz`, complete or not at all.
 
     The header is that of the input: affine, form codes and units stay as they were, where SaveImaged would rewrite
-    them. Each map has a picture, `<case>_overlay.png`. All cases together have `volumes.csv` (in millilitres, without
-    the background) and the report: volumes, pictures, and warnings about what is unlike the training data.
+    them. Each map has a picture, `<case>_overlay.png`, and where NiiVue is installed a page, `<case>_view.html`. All
+    cases together have `volumes.csv` (in millilitres, without the background) and the report: volumes, pictures, and
+    warnings about what is unlike the training data.
 
     Args:
         output_dir: folder of the results; `.partial` in it is removed at the end.
@@ -51,6 +52,7 @@ class SegmentationWriter(CaseHandler):
         source: what was segmented, for the report.
         pictures: whether to draw the overlays and the report's pictures.
         weeks: whether to measure how organs moved, where a patient has several scans and the classes have bones.
+        niivue: what draws the pages, as `scripts.report.viewer.find` takes it.
     """
 
     def __init__(
@@ -64,10 +66,12 @@ class SegmentationWriter(CaseHandler):
         source: str = "",
         pictures: bool = True,
         weeks: bool = True,
+        niivue: bool | str | None = False,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
         self.images = [str(item["image"]) for item in images]
         self.source, self.pictures, self.weeks = source, pictures, weeks
+        self.niivue = viewer.find(niivue)
 
     def begin(self) -> None:
         super().begin()
@@ -93,7 +97,7 @@ class SegmentationWriter(CaseHandler):
             header, shape = nib.Nifti1Header(), volume.shape
         else:
             header, affine, shape = grid_of(source)
-            volume = read_volume(source)[0] if self.pictures else None
+            volume = read_volume(source)[0] if self.pictures or self.niivue else None
         ready = partial.with_name(f"{shown}_seg.nii.gz")
         if is_picture(source):
             output = write_label_pictures(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
@@ -104,10 +108,25 @@ class SegmentationWriter(CaseHandler):
         if self.pictures and volume is not None:
             file = self.dir / f"{shown}_overlay.png"
             overlay(volume, {"prediction": labels}, affine, self.class_names, file, shown)
+        self.write_page(source, volume, labels, affine, shown)
         if ready.exists():
             os.replace(ready, self.dir / output)
         partial.unlink()
         self.note_done(path, digest, output, self.measure(path, labels, affine, seconds), seconds)
+
+    def write_page(
+        self, source: Path, volume: np.ndarray | None, labels: np.ndarray, affine: np.ndarray, shown: str
+    ) -> None:
+        """Writes the page of a case. An error is one line in the log: the label map matters more."""
+        page, picture = self.dir / f"{shown}_view.html", self.dir / f"{shown}_overlay.png"
+        page.unlink(missing_ok=True)  # of an earlier run: it would show other labels
+        if self.niivue is None or volume is None or not viewer.has_planes(source, volume.shape):
+            return
+        try:
+            drawn = picture if self.pictures else None
+            viewer.write(page, volume, labels, affine, self.class_names, shown, self.niivue, drawn)
+        except Exception as error:
+            logger.warning(f"{shown}: no page to look at it ({one_line_reason(error)})")
 
     def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
         header.set_data_dtype(np.uint8)

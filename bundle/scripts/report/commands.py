@@ -3,6 +3,7 @@
 python -m scripts.report evaluate --truth DIR --prediction DIR --output_dir DIR --class_names "['background',...]"
 python -m scripts.report compare A B --output_dir DIR
 python -m scripts.report code NAME --anonymise WORD
+python -m scripts.report view --image FILE --labels FILE --output FILE --class_names "['background',...]"
 """
 
 import sys
@@ -13,9 +14,15 @@ from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, read_json, write_json
 from scripts.data import datalist
 from scripts.data.anonymise import case_code
-from scripts.data.label_maps import label_key, pair_truth_and_prediction
+from scripts.data.label_maps import (
+    label_key,
+    pair_truth_and_prediction,
+    read_labels,
+    read_volume,
+    refuse_other_grid,
+)
 from scripts.data.layouts import nifti_files, scan_key
-from scripts.report import comparison, page, provenance
+from scripts.report import comparison, page, provenance, viewer
 from scripts.report.files import build, write
 from scripts.report.schema import CaseRecord
 from scripts.report.scoring import CasePainter, ScoringJob, score_all
@@ -114,3 +121,32 @@ def compare(*runs: str, output_dir: str) -> None:
 def code(name: str, anonymise: str = "", patient: str = "") -> str:
     """The code that a case has in a report made with this secret word."""
     return case_code(str(name), str(patient) or scan_key(str(name))[0], str(anonymise))
+
+
+def view(
+    image: str, labels: str, output: str, class_names: Sequence[str], niivue: str | None = None, title: str = ""
+) -> None:
+    """Writes a page to look at an image and its label map in the browser. Research use only.
+
+    Args:
+        image: NIfTI volume.
+        labels: label map on the same grid.
+        output: the page, `NAME_view.html`.
+        class_names: names of the values 0, 1, ..., background first.
+        niivue: `niivue.umd.js` of the npm package @niivue/niivue; looked for in `node_modules` if it is not given.
+        title: of the page; NAME if it is not given.
+    """
+    class_names = knobs.check_class_names(class_names)
+    file = Path(output)
+    if file.suffix.lower() != ".html":
+        raise UserError(f"{file}: expected the name of a page to write, such as {file.name}_view.html")
+    script = viewer.find(niivue)
+    if script is None:
+        raise UserError(f"NiiVue is not installed here; {viewer.INSTALL}, or name niivue.umd.js with --niivue")
+    volume, affine = read_volume(image)
+    if not viewer.has_planes(image, volume.shape):
+        raise UserError(f"{image}: found slices, expected a volume; only volumes have a page")
+    values, own = read_labels(labels, class_names)
+    refuse_other_grid(labels, values, own, (volume, affine), Path(image).name)
+    viewer.write(file, volume, values, affine, class_names, str(title) or file.stem.removesuffix("_view"), script)
+    print(f"page: {file}")

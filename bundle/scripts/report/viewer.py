@@ -9,6 +9,7 @@ import base64
 import gzip
 import hashlib
 import io
+import logging
 import math
 import re
 from collections.abc import Sequence
@@ -23,16 +24,20 @@ from matplotlib.figure import Figure
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, read_json
 from scripts.core.palette import colour
-from scripts.report.overlay import overlay
+from scripts.data.slices import is_sliced
+from scripts.report.overlay import most_informative_slices, overlay
 from scripts.report.page import environment
+
+logger = logging.getLogger(__name__)
 
 VERSION = "0.69.0"  # that the page was made for
 INSTALL = f"npm install --no-save --prefix . @niivue/niivue@{VERSION}"
 PLACE = Path("node_modules/@niivue/niivue/dist/niivue.umd.js")
 LARGEST_SCRIPT = 2**24  # bytes
 LARGEST_VOLUME = 2**24  # voxels of a page; of larger volumes every second or third is shown
-RANGE = (0, 1, 99.5, 99.9)  # percentiles: lowest value, black, white, highest value
-FAINT, FULL, BIG = 60, 255, 0.1  # strengths of a class; faint if it fills more than that share of the volume
+RANGE = (0, 1, 99.5, 99.9)  # percentiles of the image: the lowest value, black, white, the highest value
+STEPS = 127  # between the lowest and the highest value; twice as many make a page a fifth larger and look the same
+LARGE = 0.1  # share of the volume; a class that fills more of it is off at first, because it hides the others in 3D
 VIEWS = ("all", "axial", "coronal", "sagittal", "3D")
 TEMPLATES = Path(__file__).parent / "templates"
 NO_END = re.compile(r"</script|<!--|\0", re.IGNORECASE)  # what would end a script early, or change it
@@ -64,8 +69,12 @@ def find(niivue: bool | str | None) -> NiiVue | None:
     if isinstance(niivue, str):
         return read(Path(niivue))
     bundle = Path(__file__).parents[2]
-    found = next((file for folder in (Path(), bundle, bundle.parent) if (file := folder / PLACE).is_file()), None)
-    return found and read(found)
+    for folder in (Path(), bundle, bundle.parent):
+        if (folder / PLACE).is_file():
+            return read(folder / PLACE)
+    if niivue:
+        logger.warning(f"NiiVue is not installed here, so there are no pages to look at cases; {INSTALL}")
+    return None
 
 
 def read(file: Path) -> NiiVue:
@@ -85,6 +94,11 @@ def read(file: Path) -> NiiVue:
         raise UserError(f"{file}: found {found.group()!r} in it, which can't be in a page, {expected}")
     package = file.parents[1] / "package.json"
     return NiiVue(text, str(read_json(package).get("version")) if package.is_file() else "of unknown version")
+
+
+def has_planes(path: str | Path, shape: Sequence[int]) -> bool:
+    """Whether a scan is a volume. Slices have no page: their files don't say where in the patient they lie."""
+    return not is_sliced(path) and min(shape) > 1
 
 
 def write(
@@ -129,17 +143,15 @@ def page(
         (TEMPLATES / name).read_text(encoding="utf-8") for name in ("view.css", "view.js", "view_licences.txt")
     )
     (volume, labels, affine), step = thinned(volume, labels, affine)
-    known = volume[np.isfinite(volume)]
-    low, black, white, high = (float(value) for value in np.percentile(known, RANGE)) if known.size else (0, 0, 1, 1)
-    note = f"Image values from {low:.5g} to {high:.5g} in 256 steps: a picture, not the image itself."
+    image, (low, high), window = in_steps(volume)
+    note = f"Image values from {low:.5g} to {high:.5g} in {STEPS + 1} steps: a picture, not the image itself."
     if step > 1:
         note += f" The planes show one voxel of {step} along each axis."
     classes = [
-        {"value": value, "name": name, "colour": colour(value), "strength": strength(labels == value)}
+        {"value": value, "name": name, "colour": colour(value), "shown": bool((labels == value).mean() <= LARGE)}
         for value, name in list(enumerate(class_names))[1:]
     ]
-    swatches = "".join(f".c{item['value']} {{ background: {item['colour']}; }}\n" for item in classes)
-    style += swatches
+    style += "".join(f".c{item['value']} {{ background: {item['colour']}; }}\n" for item in classes)
     return environment.get_template("view.html").render(
         title=title,
         policy=policy([script, niivue.text], style),
@@ -152,10 +164,11 @@ def page(
         note=note,
         picture=base64.b64encode(picture).decode(),
         data={
-            "image": nifti(np.clip(np.nan_to_num(volume, nan=low), low, high).astype(np.float32), affine),
-            "labels": nifti(labels.astype(np.uint8), affine),
-            "window": [black, white],
+            "image": nifti(image, affine, window),
+            "labels": nifti(labels, affine, (0, len(class_names) - 1)),
+            "cross": nib.affines.apply_affine(affine, most_informative_slices(labels)).tolist(),
             "classes": classes,
+            "background": class_names[0],
         },
     )
 
@@ -183,15 +196,25 @@ def thinned(volume: np.ndarray, labels: np.ndarray, affine: np.ndarray) -> tuple
     return (volume[chosen], labels[chosen], affine @ np.diag([step, step, step, 1])), step
 
 
-def strength(mask: np.ndarray) -> int:
-    """How strongly a class is drawn, of 255. One that fills much of the volume would hide the others in 3D."""
-    return FAINT if mask.mean() > BIG else FULL
+def in_steps(volume: np.ndarray) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:
+    """The image in whole steps from 0 to `STEPS`; which values these are; and the steps that are black and white."""
+    finite = volume[np.isfinite(volume)]
+    low, black, white, high = map(float, np.percentile(finite, RANGE)) if finite.size else (0.0, 0.0, 0.0, 0.0)
+    scale = STEPS / (high - low) if high > low else 0.0
+    steps = np.rint((np.clip(np.nan_to_num(volume, nan=low), low, high) - low) * scale).astype(np.uint8)
+    return steps, (low, high), ((black - low) * scale, (white - low) * scale)
 
 
-def nifti(volume: np.ndarray, affine: np.ndarray) -> str:
-    """A NIfTI file of one byte a voxel, gzipped and in base64. Its header is new: nothing in it says who it is."""
+def nifti(volume: np.ndarray, affine: np.ndarray, shown: tuple[float, float]) -> str:
+    """A NIfTI file of one byte a voxel, gzipped and in base64. Its header is new: nothing in it says whose image it is.
+
+    Args:
+        volume: labels, or an image in steps; uint8.
+        affine: voxel to RAS millimetres.
+        shown: the values that are black and white at first.
+    """
     image = nib.Nifti1Image(volume, affine)
-    image.set_data_dtype(np.uint8)  # nibabel scales what is not whole numbers
+    image.header["cal_min"], image.header["cal_max"] = shown
     return base64.b64encode(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0)).decode()
 
 

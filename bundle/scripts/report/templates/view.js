@@ -7,64 +7,68 @@
   const boxes = [...document.querySelectorAll("#classes input")];
   const views = [...document.querySelectorAll("#views input")];
 
-  const picturesOnly = (reason) => {
-    document.body.classList.remove("live");
-    byId("reason").textContent = reason + " These pictures are in place of the planes to move through.";
-  };
-
   if (!document.createElement("canvas").getContext("webgl2")) {
-    return picturesOnly("This browser has no WebGL2 (3D graphics).");
+    picturesOnly("This browser has no WebGL2, which draws in 3D.");
+    return;
   }
   document.body.classList.add("live");
   try {
     await show();
   } catch (error) {
-    picturesOnly("The page could not be drawn (" + error + ").");
+    picturesOnly("The planes could not be drawn (" + error + ").");
+  }
+
+  function picturesOnly(reason) {
+    document.body.classList.remove("live");
+    byId("reason").textContent = reason + " Here are pictures in place of the planes to move through.";
   }
 
   async function show() {
     const nv = new niivue.Niivue({
       isRadiologicalConvention: true,
-      isNearestInterpolation: true,
-      isOrientationTextVisible: true,
-      crosshairWidth: 1,
-      crosshairWidthUnit: "voxels",
-      crosshairColor: [1, 1, 1, 0.6],
+      isNearestInterpolation: true, // a label between two others would be a third class
+      showAllOrientationMarkers: true,
+      isOrientCube: true,
+      fontMinPx: 18,
       fontColor: [1, 1, 1, 1],
-      backColor: [0, 0, 0, 1],
+      crosshairWidth: 0.25,
+      crosshairWidthUnit: "percent",
+      crosshairColor: [1, 1, 1, 0.5],
       multiplanarLayout: niivue.MULTIPLANAR_TYPE.GRID,
       multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS,
       tileMargin: 8,
+      dragMode: niivue.DRAG_MODE.windowing,
       dragAndDropEnabled: false,
       loadingText: "",
       logLevel: "silent",
     });
-    const canvas = byId("canvas");
-    nv.onLocationChange = place;
-    await nv.attachToCanvas(canvas);
+    nv.onLocationChange = tell;
+    await nv.attachToCanvas(byId("canvas"));
     const image = await niivue.NVImage.loadFromBase64({ base64: data.image, name: "image.nii.gz", colormap: "gray" });
     const labels = await niivue.NVImage.loadFromBase64({ base64: data.labels, name: "labels.nii.gz" });
-    image.cal_min = data.window[0];
-    image.cal_max = data.window[1];
     labels.setColormapLabel(colours());
     nv.addVolume(image);
     nv.addVolume(labels);
+    nv.scene.crosshairPos = nv.mm2frac(data.cross);
+    nv.createOnLocationChange();
 
-    function colours() {
-      const part = (place) => data.classes.map((item) => parseInt(item.colour.slice(place, place + 2), 16));
-      const shown = boxes.map((box, index) => (box.checked ? data.classes[index].strength : 0));
-      return {
-        R: [0, ...part(1)],
-        G: [0, ...part(3)],
-        B: [0, ...part(5)],
-        A: [0, ...shown],
-        I: [0, ...data.classes.map((item) => item.value)],
-      };
-    }
+    readAddress();
+    turn();
+    paint();
+    addEventListener("hashchange", () => { readAddress(); turn(); paint(); });
+    views.forEach((radio) => radio.addEventListener("change", turn));
+    boxes.forEach((box) => box.addEventListener("change", paint));
+    byId("opacity").addEventListener("input", paint);
+    byId("all").addEventListener("click", () => checkAll(true));
+    byId("none").addEventListener("click", () => checkAll(false));
 
-    function paint() {
-      labels.setColormapLabel(colours());
-      nv.setOpacity(1, Number(byId("opacity").value));
+    function readAddress() {
+      const words = new URLSearchParams(location.hash.slice(1));
+      const off = words.get("off")?.split(",");
+      const view = words.get("view") ?? "all";
+      if (off) boxes.forEach((box) => { box.checked = !off.includes(box.value); });
+      views.forEach((radio) => { radio.checked = radio.value === view; });
+      if (words.has("opacity")) byId("opacity").value = words.get("opacity");
     }
 
     function turn() {
@@ -73,35 +77,27 @@
       nv.setSliceType(view === "3D" ? nv.sliceTypeRender : types[view] ?? nv.sliceTypeMultiplanar);
     }
 
-    function address() {
-      const words = new URLSearchParams(location.hash.slice(1));
-      const off = (words.get("off") ?? "").split(",");
-      boxes.forEach((box) => { box.checked = !off.includes(box.value); });
-      views.forEach((radio) => { radio.checked = radio.value === (words.get("view") ?? views[0].value); });
-      if (words.has("opacity")) byId("opacity").value = words.get("opacity");
+    function paint() {
+      labels.setColormapLabel(colours());
+      nv.setOpacity(1, Number(byId("opacity").value));
     }
 
-    function all(checked) {
+    function checkAll(checked) {
       boxes.forEach((box) => { box.checked = checked; });
       paint();
     }
-
-    address();
-    boxes.forEach((box) => box.addEventListener("change", paint));
-    views.forEach((radio) => radio.addEventListener("change", turn));
-    byId("opacity").addEventListener("input", paint);
-    byId("all").addEventListener("click", () => all(true));
-    byId("none").addEventListener("click", () => all(false));
-    addEventListener("hashchange", () => { address(); paint(); turn(); });
-    turn();
-    paint();
   }
 
-  function place(found) {
-    const [x, y, z] = found.mm;
-    const side = (value, more, less) => Math.abs(value).toFixed(1) + " " + (value < 0 ? less : more);
+  function colours() {
+    const part = (start) => [0, ...data.classes.map((item) => parseInt(item.colour.slice(start, start + 2), 16))];
+    return { R: part(1), G: part(3), B: part(5), A: [0, ...boxes.map((box) => (box.checked ? 255 : 0))] };
+  }
+
+  function tell(found) {
+    const side = (value, more, less) => (value < 0 ? less : more) + " " + Math.abs(value).toFixed(1);
     const label = Math.round(found.values[1]?.value ?? 0);
-    const name = data.classes.find((item) => item.value === label)?.name ?? "none";
-    byId("cross").textContent = [side(x, "R", "L"), side(y, "A", "P"), side(z, "S", "I")].join(", ") + " mm: " + name;
+    const sides = [["R", "L"], ["A", "P"], ["S", "I"]].map((ends, axis) => side(found.mm[axis], ...ends));
+    byId("place").textContent = sides.join(", ") + " mm";
+    byId("found").textContent = label > 0 ? data.classes[label - 1].name : data.background;
   }
 })();
