@@ -31,7 +31,12 @@ from scripts.core.errors import UserError  # noqa: E402
 from scripts.training.weights import mismatch  # noqa: E402
 from scripts.training.weights_info import NETWORKS, info_file, matching, read_info  # noqa: E402
 
-LEFT_OUT = {"output", "predictions", "data"}  # folders of bundle/ itself; a package of that name below scripts/ travels
+LEFT_OUT = {
+    "output",
+    "predictions",
+    "data",
+    "node_modules",
+}  # folders of bundle/ itself; a package of that name below scripts/ travels
 
 
 def travels(relative: Path, shipped: set[str]) -> bool:

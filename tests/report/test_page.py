@@ -2,15 +2,13 @@
 
 import base64
 import re
-import shutil
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
+from browser import BROWSER, browse
 from samples import CLASSES, HOSTILE, comparison, full_size, odd, odd_records, records, report
 
 from scripts.report import tables
@@ -19,7 +17,7 @@ from scripts.report.page import comparison_page, report_page, to_html, to_markdo
 from scripts.report.schema import Report
 from scripts.report.strips import strips
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAT = ("--disable-gpu", "--window-size=1400,900")
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 USE = "Research use only: not for diagnosis or treatment."
 ORDER = ["What was evaluated", "Results by class", "Results by patient", "Warnings", "Every case"]
@@ -365,15 +363,6 @@ MEASURE = """<!doctype html><title>frames</title><style>iframe {{ border: 0; hei
 }}</script>"""
 
 
-def browse(folder: Path, file: Path) -> tuple[str, list[str]]:
-    """A page after the browser has loaded it, and the lines of the browser's console."""
-    flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    flags += " --disable-component-update --disable-sync --allow-file-access-from-files --enable-logging=stderr --v=0"
-    command = [BROWSER, *flags.split(), f"--user-data-dir={folder / 'profile'}", "--window-size=1400,900"]
-    done = subprocess.run([*command, "--dump-dom", file.as_uri()], capture_output=True, text=True, timeout=600)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path):
     """The policy forbids every request and its console names every attempt, so silence means that none was made."""
@@ -382,7 +371,7 @@ def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path)
         (tmp_path / f"{name}.html").write_text(pages()[name], encoding="utf-8")
         frames += [f'<iframe src="{name}.html" style="width: {width}px"></iframe>' for width in (400, 1280)]
     (tmp_path / "frames.html").write_text(MEASURE.format(frames="".join(frames)), encoding="utf-8")
-    dom, console = browse(tmp_path, tmp_path / "frames.html")
+    dom, console = browse(tmp_path, tmp_path / "frames.html", *FLAT)
     assert console == []
     found = [list(map(int, line.split())) for line in re.search("found:(.*?):", dom).group(1).split(";")]
     assert [line[0] for line in found] == [400, 1280] * 3
@@ -396,5 +385,5 @@ def test_in_a_browser_pages_are_silent_and_never_wider_than_the_window(tmp_path)
 def test_the_browsers_console_would_tell(tmp_path):
     text = pages()["few"].replace("<main>", '<main><img src="http://localhost:9/a.png" alt="a"><script>1</script>')
     (tmp_path / "broken.html").write_text(text, encoding="utf-8")
-    _, console = browse(tmp_path, tmp_path / "broken.html")
+    _, console = browse(tmp_path, tmp_path / "broken.html", *FLAT)
     assert len(console) == 2 and all("Content Security Policy" in line for line in console)
