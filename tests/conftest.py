@@ -85,6 +85,8 @@ def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> Wor
         **{key: str(v) if isinstance(v, Path) else v for key, v in overrides.items()},
     }
     run_id = {"train": "training", "evaluate": "evaluating", "infer": "inference"}[kind]
+    if kind == "infer":
+        given.setdefault("niivue", False)  # whatever is installed here
     return Workflow(
         config_file=paths,
         workflow_type="infer" if kind == "infer" else "train",

@@ -1,8 +1,10 @@
 """Results of inference: label maps with the input's own header, volumes in ml, and no incomplete files."""
 
+import base64
 import gzip
 import json
 import logging
+import re
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -12,10 +14,13 @@ import torch
 from helpers import measured, rows
 from ignite.engine import Engine
 from matplotlib.image import imread
+from PIL import Image
 
+from scripts.core.errors import UserError
 from scripts.inference import writer
 from scripts.inference.journal import Journal
 from scripts.inference.writer import SegmentationWriter
+from scripts.report import viewer
 from scripts.report.schema import Motion
 
 NAMES = ["background", "body", "prostate"]
@@ -47,7 +52,7 @@ def given(path, affine=AFFINE, qform=1, sform=1, units=("mm", "sec"), shape=SHAP
     return nib.load(path)
 
 
-def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=False, resume=False):
+def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=False, resume=False, niivue=False):
     """What the engine does: SaveImaged writes to .partial, then the handler sees the case."""
     weights = folder / "model.pt"
     network = torch.nn.Conv3d(1, 3, 1)
@@ -57,7 +62,7 @@ def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=Fa
     journal.begin()
     images = [{"image": source} for source in sources]
     results = SegmentationWriter(
-        str(folder / "out"), NAMES, journal, network, torch.device("cpu"), images, "input", pictures
+        str(folder / "out"), NAMES, journal, network, torch.device("cpu"), images, "input", pictures, niivue
     )
     partial = folder / "out" / ".partial"
     partial.mkdir(parents=True, exist_ok=True)
@@ -282,3 +287,66 @@ def test_codes_are_all_that_the_section_shows(weekly, tmp_path):
 
 def test_one_scan_has_no_motion(weekly, tmp_path):
     assert "Motion of the organs" not in (finish(tmp_path, weekly[:1]) / "report.html").read_text()
+
+
+@pytest.fixture
+def niivue(tmp_path) -> str:
+    """A script in the place of NiiVue's."""
+    (tmp_path / "niivue.umd.js").write_text("globalThis.niivue = {};")
+    return str(tmp_path / "niivue.umd.js")
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_every_case_has_a_page_that_the_report_leads_to(pictures, niivue, tmp_path):
+    sources = [tmp_path / name for name in ("a & b.nii.gz", "c.nii.gz")]
+    for source in sources:
+        given(source)
+    out = finish(tmp_path, sources, pictures, niivue=niivue)
+    assert {path.name for path in out.glob("*_view.html")} == {"a & b_view.html", "c_view.html"}
+    text = (out / "c_view.html").read_text(encoding="utf-8")
+    assert "<title>c</title>" in text and "globalThis.niivue = {};" in text and "iVBORw0KGgo" in text
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert 'href="a%20%26%20b_view.html">a &amp; b</a>' in report and 'href="c_view.html">c</a>' in report
+    assert "_view.html" not in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_page_has_the_code_in_place_of_the_name(niivue, tmp_path):
+    given(tmp_path / "DOE_Week3.nii.gz", db_name=b"DOE^JOHN", aux_file=b"DOE^JOHN", descrip=b"DOE^JOHN")
+    out = finish(tmp_path, [tmp_path / "DOE_Week3.nii.gz"], True, anonymise="word", niivue=niivue)
+    (page,) = out.glob("*_view.html")
+    text = page.read_text(encoding="utf-8")
+    packed = [base64.b64decode(part) for part in re.findall(r'"(H4sI[A-Za-z0-9+/=]+)"', text)]
+    assert len(packed) == 2 and page.name.startswith("P") and "DOE" not in page.name
+    for content in (text.encode(), *map(gzip.decompress, packed)):
+        assert b"DOE" not in content
+
+
+def test_a_page_that_fails_is_one_line(niivue, tmp_path, monkeypatch, caplog):
+    """The case is done all the same, and no page of an earlier run stays beside its new labels."""
+
+    def full(*_):
+        raise OSError("disk full")
+
+    given(tmp_path / "case.nii.gz")
+    finish(tmp_path, [tmp_path / "case.nii.gz"], niivue=niivue)
+    assert (tmp_path / "out" / "case_view.html").exists()
+    monkeypatch.setattr(viewer, "page", full)
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"], niivue=niivue)
+    assert {path.name for path in out.iterdir()} == {"case_seg.nii.gz", *FOR_ALL}
+    assert "case: no page to look at it (OSError: disk full)" in caplog.messages
+    assert json.loads((out / "run.json").read_text())["cases"][0]["fate"] == "done"
+    assert "_view.html" not in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_slices_have_no_page(niivue, tmp_path):
+    """Their files don't say where in the patient they lie."""
+    Image.fromarray(np.zeros((6, 5), np.uint8)).save(tmp_path / "case.png")
+    out = finish(tmp_path, [tmp_path / "case.png"], True, made=labels()[..., 3:4], niivue=niivue)
+    assert {path.name for path in out.iterdir()} == {"case_seg.png", "case_overlay.png", *FOR_ALL}
+
+
+def test_a_wrong_script_is_refused_before_any_case(tmp_path):
+    given(tmp_path / "case.nii.gz")
+    with pytest.raises(UserError, match="no such file, expected niivue.umd.js"):
+        finish(tmp_path, [tmp_path / "case.nii.gz"], niivue=str(tmp_path / "other.js"))
+    assert not list(tmp_path.glob("out/*_seg.nii.gz"))

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import nibabel as nib
 import numpy as np
@@ -180,6 +181,8 @@ class SegmentationWriter(CaseHandler):
             anonymise=self.journal.word,
             draw=self.painter() if self.pictures else None,
         )
+        pages = {record.case: f"{record.case}_view.html" for record in records}
+        report.views = {case: quote(name) for case, name in pages.items() if (self.dir / name).is_file()}
         write(report, self.dir)
         warned = sum(bool(record.warnings) for record in records)
         logger.info(

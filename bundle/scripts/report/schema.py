@@ -224,6 +224,7 @@ class Report:
         limits: sentences on what the report can't say.
         history: rows of the training's `history.csv`, or None.
         motion: of organs between the scans of a patient, or None where it was not measured.
+        views: addresses of the pages of cases, relative to the report, by the name of the case.
     """
 
     title: str
@@ -238,3 +239,4 @@ class Report:
     limits: list[str] = field(default_factory=list)
     history: list[dict] | None = None
     motion: Motion | None = None
+    views: dict[str, str] = field(default_factory=dict)

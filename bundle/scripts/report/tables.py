@@ -1,7 +1,7 @@
 """The tables of a report as data, the same for HTML and Markdown; and how numbers are written."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scripts.report.measures import MEASURES
 from scripts.report.schema import CaseRecord, ClassSummary, Motion, Report, Statistics
@@ -21,12 +21,14 @@ class Table:
         head: titles of the columns; the first column names the row.
         groups: pairs of a title, or None, and rows of text.
         text: columns that hold words; all others hold numbers and are aligned to the right.
+        links: addresses that names of rows lead to, on the page only.
     """
 
     caption: str
     head: list[str]
     groups: list[tuple[str | None, list[list[str]]]]
     text: tuple[int, ...] = (0,)
+    links: dict[str, str] = field(default_factory=dict)
     kind: str = field(default="table", init=False)
 
 
@@ -131,7 +133,7 @@ def case_table(report: Report) -> Table:
         sizes = [number(record.measures.get(name, {}).get("predicted_ml"), ML) for name in names]
         rows.append([record.case, record.patient, week(record), *sizes])
     head = ["Case", "Patient", "Week", *(f"{name} (ml)" for name in names)]
-    return long_table("Predicted volumes of every case", head, rows, text=(0, 1))
+    return replace(long_table("Predicted volumes of every case", head, rows, text=(0, 1)), links=report.views)
 
 
 def motion_table(motion: Motion) -> Table:
