@@ -16,7 +16,8 @@ from scripts.check.dataset import main as check
 from scripts.core.errors import UserError
 from scripts.data.command import main as datalist
 from scripts.phantoms.generate import generate
-from scripts.report.commands import code, compare, evaluate
+from scripts.report.commands import code, compare, evaluate, view
+from scripts.report.viewer import INSTALL
 from scripts.run.command_line import known_ids, refuse_unknown_ids
 from scripts.study.command import main as study
 
@@ -31,6 +32,7 @@ TOOLS = {
     "scripts.report evaluate": evaluate,
     "scripts.report compare": compare,
     "scripts.report code": code,
+    "scripts.report view": view,
     "scripts.study": study,
 }
 FOLDERS = ("benchmarks", "integration", ".ci")  # of scripts
@@ -107,7 +109,9 @@ def faults(words: list[str]) -> list[str]:
         source += COMMON.read_text() if script[1].startswith("integration") and source else ""
         found += [] if source else [f"no {script[1]}"]
         found += [f"--{name}" for name in sorted(options(words)) if f'"--{name}"' not in source]
-    elif not re.match(r"pip install -r \.\./requirements\.txt$|git clone |cd |source \.venv/bin/activate$", line):
+    elif not INSTALL.endswith(line) and not re.match(
+        r"pip install -r \.\./requirements\.txt$|git clone |cd |source \.venv/bin/activate$", line
+    ):
         found.append(f"not a command that is known: {line}")
     return found
 

@@ -238,7 +238,7 @@ def test_the_command_refuses_what_has_no_page(files, tmp_path, monkeypatch):
     nib.save(nib.Nifti1Image(case()[1][..., :1], AFFINE), tmp_path / "flat.nii.gz")
     for changed, words in (
         ({"labels": str(tmp_path / "tilted.nii.gz")}, "resample it to that grid"),
-        ({"image": str(tmp_path / "flat.nii.gz")}, "found slices, expected a volume"),
+        ({"image": str(tmp_path / "flat.nii.gz")}, "found slices, which have no page"),
         ({"output": files["image"]}, "expected the name of a page"),
         ({"class_names": NAMES[:2]}, "found label 3"),
     ):

@@ -142,10 +142,10 @@ def view(
         raise UserError(f"{file}: expected the name of a page to write, such as {file.name}_view.html")
     script = viewer.find(niivue)
     if script is None:
-        raise UserError(f"NiiVue is not installed here; {viewer.INSTALL}, or name niivue.umd.js with --niivue")
+        raise UserError(f"NiiVue is not installed here; {viewer.INSTALL}, or name its niivue.umd.js with --niivue")
     volume, affine = read_volume(image)
     if not viewer.has_planes(image, volume.shape):
-        raise UserError(f"{image}: found slices, expected a volume; only volumes have a page")
+        raise UserError(f"{image}: found slices, which have no page; expected a volume, give one")
     values, own = read_labels(labels, class_names)
     refuse_other_grid(labels, values, own, (volume, affine), Path(image).name)
     viewer.write(file, volume, values, affine, class_names, str(title) or file.stem.removesuffix("_view"), script)

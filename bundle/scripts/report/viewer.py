@@ -31,7 +31,7 @@ from scripts.report.page import environment
 logger = logging.getLogger(__name__)
 
 VERSION = "0.69.0"  # that the page was made for
-INSTALL = f"npm install --no-save --prefix . @niivue/niivue@{VERSION}"
+INSTALL = f"install it with npm install --no-save --prefix . @niivue/niivue@{VERSION}"
 PLACE = Path("node_modules/@niivue/niivue/dist/niivue.umd.js")
 LARGEST_SCRIPT = 2**24  # bytes
 LARGEST_VOLUME = 2**24  # voxels of a page; of larger volumes every second or third is shown
