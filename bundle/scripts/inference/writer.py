@@ -19,6 +19,7 @@ from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
 from scripts.data.slices import is_picture, is_sliced, write_label_pictures
 from scripts.inference.case_handler import CaseHandler
+from scripts.inference.formats import OutputFormats
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records, viewer
 from scripts.report.files import build, write
@@ -54,6 +55,7 @@ class SegmentationWriter(CaseHandler):
         pictures: whether to draw the overlays and the report's pictures.
         weeks: whether to measure how organs moved, where a patient has several scans and the classes have bones.
         niivue: what draws the pages, as `scripts.report.viewer.find` takes it.
+        formats: the files beside the label map; None for none.
     """
 
     def __init__(
@@ -68,15 +70,19 @@ class SegmentationWriter(CaseHandler):
         pictures: bool = True,
         weeks: bool = True,
         niivue: bool | str | None = False,
+        formats: OutputFormats | None = None,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
         self.images = [str(item["image"]) for item in images]
         self.source, self.pictures, self.weeks = source, pictures, weeks
         self.niivue = viewer.find(niivue)
+        self.formats = formats or OutputFormats()
+        self.formats.check(self.images)
 
     def begin(self) -> None:
         super().begin()
         self.model, self.info = provenance.of_model(self.network, self.journal.weights)
+        self.formats.begin(self.journal.made_with["weights"], self.journal.word)
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         if engine.state.output:
@@ -85,6 +91,8 @@ class SegmentationWriter(CaseHandler):
 
     def add_earlier_result(self, source: str) -> None:
         labels, affine = read_labels(self.journal.earlier_result(source), self.class_names)
+        start = self.dir / self.shown_name(Path(source))
+        self.formats.write(source, labels, affine, self.class_names, start, only_missing=True)
         self.note_kept(source, self.measure(source, labels, affine, None))
 
     def finish(self, path: str, digest: str, partial: Path, seconds: float) -> None:
@@ -110,6 +118,7 @@ class SegmentationWriter(CaseHandler):
             file = self.dir / f"{shown}_overlay.png"
             overlay(volume, {"prediction": labels}, affine, self.class_names, file, shown)
         self.write_page(source, volume, labels, affine, shown)
+        self.formats.write(source, labels, affine, self.class_names, self.dir / shown)
         if ready.exists():
             os.replace(ready, self.dir / output)
         partial.unlink()

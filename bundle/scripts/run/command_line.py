@@ -23,7 +23,8 @@ from scripts.core.paths import CONFIGS
 from scripts.run.crash import report_crash
 
 LABELLING_TASK = ["-m", "train"]  # how MONAI Label starts a process for a training; it shows the last lines
-NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json")  # hold no ids of a run
+# These hold no ids of a run.
+NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json", "segments.json")
 
 
 def check_command_line(debug: bool = False) -> None:
