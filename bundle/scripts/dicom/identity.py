@@ -1,6 +1,9 @@
 """Headers of a series as the writers need them: with what they say of the patient, or with codes in its place."""
 
 import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from scripts.core.errors import UserError
@@ -22,6 +25,14 @@ KEPT = (
 )  # fmt: skip
 KEPT_GROUPS = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence")
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keeps the libraries from printing names of patients that they find odd."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def headers_of(stack: Stack, about: About) -> list[Any]:

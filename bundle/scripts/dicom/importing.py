@@ -57,7 +57,7 @@ def import_structures(
     for path in structure_files(files):
         try:
             file = open_structures(path)
-            one = series_of(file, known, about.word, series)
+            one, by_images = series_of(file, known, about.word, series)
             target = Path(output_dir) / f"{one.name}.nii.gz"
             if target in written:
                 raise UserError(
@@ -65,6 +65,8 @@ def import_structures(
                 )
             for line in write_labels(file, path_of(sources, one), target, classes, others, about):
                 print(line)
+            if not by_images:
+                print(f"{path}: its images are not in {series}; placed by their frame of reference on {one.name}")
             written[target] = path
         except UserError as error:
             problems.append(str(error))
@@ -116,8 +118,8 @@ def known_series(source: str | Path) -> tuple[Path, list[Series]]:
     return path, [series for series in index_of(path).series if series.facts["Modality"] not in ("SEG", "RTSTRUCT")]
 
 
-def series_of(file: StructureFile, known: Sequence[Series], word: str | None, source: str) -> Series:
-    """The series that a file belongs to.
+def series_of(file: StructureFile, known: Sequence[Series], word: str | None, source: str) -> tuple[Series, bool]:
+    """The series that a file belongs to, and whether the file names images of it.
 
     Raises:
         UserError: there is none, or it may be one of several.
@@ -126,11 +128,12 @@ def series_of(file: StructureFile, known: Sequence[Series], word: str | None, so
     def shown(uid: str) -> str:
         return uid if word is None else coded_uid(uid, word)
 
-    found = [series for series in known if any(shown(frame.uid) in file.images for frame in series.frames)]
-    if not found:
+    named = [series for series in known if any(shown(frame.uid) in file.images for frame in series.frames)]
+    found = named
+    if not named:
         found = [series for series in known if shown(series.facts["FrameOfReferenceUID"]) in file.frames_of_reference]
     if len(found) == 1:
-        return found[0]
+        return found[0], bool(named)
     if not found:
         raise UserError(
             f"{file.path}: no series in {source} has its images or its frame of reference; add its series there"

@@ -9,8 +9,9 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.dicom.contours import fill
-from scripts.series.files import DicomFile, first_line
+from scripts.series.files import DicomFile, first_line, is_dicom
 from scripts.series.headers import LARGEST_AXIS, open_dataset
+from scripts.series.pixels import LARGEST_VOXELS, check_coded_size
 from scripts.series.stack import SAME_GRID_MM, Stack
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -79,6 +80,10 @@ def open_structures(path: str | Path) -> StructureFile:
     Raises:
         UserError: the file is neither, or is damaged.
     """
+    if not is_dicom(path):
+        raise UserError(
+            f"{path}: found no DICOM file (no marker DICM), expected a SEG or an RTSTRUCT; correct the path"
+        )
     try:
         with DicomFile(str(path)).open() as stream:
             content = open_dataset(stream)
@@ -170,6 +175,8 @@ def read_masks(file: StructureFile, stack: Stack, numbers: set[int]) -> dict[int
         UserError: a SEG is on another grid, or the file is damaged.
     """
     columns, rows, slices = stack.shape
+    if columns * rows * slices > LARGEST_VOXELS:
+        raise UserError(f"{stack.name}: found {stack.shape} voxels, expected {LARGEST_VOXELS:,} at most; crop it")
     masks = {number: Mask(np.zeros((slices, rows, columns), bool)) for number in sorted(numbers)}
     draw = draw_segments if file.is_segmentation else draw_regions
     try:
@@ -193,6 +200,7 @@ def draw_segments(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> 
     groups = list(items(content, "PerFrameFunctionalGroupsSequence"))
     if len(groups) != count:
         raise ValueError(f"found the places of {len(groups)} frames, expected those of {count}")
+    check_coded_size(content)
     labelmap = content.SegmentationType == "LABELMAP"
     half = int(content.get("MaximumFractionalValue") or 1) / 2 if content.SegmentationType == "FRACTIONAL" else 0.5
     for group, pixels in zip(groups, iter_pixels(content, raw=True)):

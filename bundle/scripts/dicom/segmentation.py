@@ -10,7 +10,7 @@ from scripts.core.extras import require
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, RESEARCH_ONLY, About, digest, shown_name
-from scripts.dicom.identity import headers_of, set_moment
+from scripts.dicom.identity import headers_of, set_moment, without_warnings
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9101
@@ -18,6 +18,7 @@ EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 RLE = "1.2.840.10008.1.2.5"
 
 
+@without_warnings()
 def write_segmentation(
     frames: np.ndarray,
     stack: Stack,

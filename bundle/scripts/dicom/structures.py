@@ -12,7 +12,7 @@ from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest, shown_name
 from scripts.dicom.contours import outlines
-from scripts.dicom.identity import content_moment, headers_of, set_moment
+from scripts.dicom.identity import content_moment, headers_of, set_moment, without_warnings
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9102
@@ -22,6 +22,7 @@ IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"  # the explicit syntax ends a conto
 CONTOUR_DATA = 0x30060050
 
 
+@without_warnings()
 def write_structures(
     frames: np.ndarray,
     stack: Stack,
