@@ -15,6 +15,8 @@ from conftest import BUNDLE, CONFIGS, ROOT
 from scripts.check.dataset import main as check
 from scripts.core.errors import UserError
 from scripts.data.command import main as datalist
+from scripts.dicom.commands import export, list_series
+from scripts.dicom.importing import import_structures
 from scripts.phantoms.generate import generate
 from scripts.report.commands import code, compare, evaluate, view
 from scripts.report.viewer import INSTALL
@@ -34,6 +36,9 @@ TOOLS = {
     "scripts.report code": code,
     "scripts.report view": view,
     "scripts.study": study,
+    "scripts.dicom list": list_series,
+    "scripts.dicom export": export,
+    "scripts.dicom import": import_structures,
 }
 FOLDERS = ("benchmarks", "integration", ".ci")  # of scripts
 COMMON = ROOT / "integration" / "common.py"  # has options that all scripts there share

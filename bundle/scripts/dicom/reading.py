@@ -9,6 +9,7 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.dicom.contours import fill
+from scripts.dicom.identity import without_warnings
 from scripts.series.files import DicomFile, first_line, is_dicom
 from scripts.series.headers import LARGEST_AXIS, open_dataset
 from scripts.series.pixels import LARGEST_VOXELS, check_coded_size
@@ -74,6 +75,7 @@ class Mask:
     beside: int = 0
 
 
+@without_warnings()
 def open_structures(path: str | Path) -> StructureFile:
     """Opens a SEG or an RTSTRUCT.
 
@@ -163,6 +165,7 @@ def code_in(item: Any, sequence: str) -> str:
     return next((text(code, "CodeValue") for code in item.get(sequence) or []), "")
 
 
+@without_warnings()
 def read_masks(file: StructureFile, stack: Stack, numbers: set[int]) -> dict[int, Mask]:
     """Puts structures of a file on the grid of a series.
 
