@@ -1,18 +1,22 @@
 """The motion of bones and organs between weekly scans: how far the estimate is from the truth, on phantoms.
 
-    python benchmarks/weeks.py [--patients 6] [--weeks 3] [--sizes 64 128 256] [--output FOLDER]
+    python benchmarks/weeks.py [--patients 6] [--weeks 3] [--sizes 64 128 256] [--predictions FOLDER] [--output FOLDER]
 
 A phantom is moved as a whole between its scans, by a motion that is known; its bladder and rectum fill anew. The true
 shift of an organ is that of its centroid at 256x256x128 voxels, under the true motion. The label maps are the phantoms'
-own, so a network's errors are not in the figures. Three more lines: the legs of every scan after the first turned by 6
-degrees at the hips; the bones of one patient registered with those of another; and, where SimpleITK is installed (it is
-no part of the project), its registration of the bones' distance maps. The result is written to weeks.md and weeks.json.
+own, so a network's errors are not in the figures; --predictions adds a column for the maps that a network made of
+phantoms (of seed 0), such as the demo's. Three more lines: the legs of every scan after the first turned by 6 degrees
+at the hips; the bones of one patient registered with those of another; and, where SimpleITK is installed (it is no part
+of the project), its registration of the bones' distance maps. The result is added to weeks.json in the output folder,
+and weeks.md is made of it.
 """
 
 import argparse
 import importlib.util
 import json
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,11 +26,11 @@ from common import BUNDLE  # noqa: F401  (finds the scripts)
 from scipy.spatial.transform import Rotation
 
 from scripts.phantoms.generate import CLASSES, draw_scan, make_scan, true_motion
-from scripts.phantoms.shapes import FIELD_MM, axes_mm, frame, voxel_mm
+from scripts.phantoms.shapes import axes_mm, frame, voxel_mm
 from scripts.weeks.closest_points import register
-from scripts.weeks.motion import compare_organ, measure_patient
+from scripts.weeks.motion import OrganMotion, ScanMotion, compare_organ, measure_patient
 from scripts.weeks.rigid import Rigid
-from scripts.weeks.scans import scan_of
+from scripts.weeks.scans import by_patient, find_label_maps, scan_of
 from scripts.weeks.structures import TO_LPS, find_structures
 from scripts.weeks.surfaces import Surface
 
@@ -45,10 +49,17 @@ def affine_of(size: tuple) -> np.ndarray:
     return TO_LPS @ affine
 
 
+@cache
 def fine_structures(patient: int, week: int) -> dict:
     values = [CLASSES.index(name) for name in ORGANS]
     found = find_structures(make_scan(patient, week, FINE)[1], affine_of(FINE), values)
     return {name: found[value] for name, value in zip(ORGANS, values, strict=True)}
+
+
+@cache
+def true_organs(patient: int, week: int) -> dict[str, OrganMotion]:
+    first, now, true = fine_structures(patient, 0), fine_structures(patient, week), Rigid(*true_motion(patient, week))
+    return {name: compare_organ(first[name], now[name], true) for name in ORGANS}
 
 
 def bone_error(found: Rigid, true: Rigid, points: np.ndarray) -> tuple[float, float]:
@@ -105,16 +116,56 @@ def with_simpleitk(first: np.ndarray, now: np.ndarray, size: tuple) -> tuple[Rig
     return to_this_scan.inverse(), time.perf_counter() - began
 
 
-def measure(size: tuple, patients: range, weeks: int, truths: dict, folder: Path, peer: bool) -> dict:
-    """All figures at one size of the voxels."""
-    found: dict = {"size": list(size), "voxel_mm": np.round(voxel_mm(size), 2).tolist(), "scans": 0}
-    lists: dict[str, list] = {}
+class Figures:
+    """Lists of numbers by name, and what is kept of each."""
 
-    def note(**figures) -> None:
+    def __init__(self) -> None:
+        self.lists: dict[str, list[float]] = {}
+
+    def note(self, **figures: float) -> None:
         for name, value in figures.items():
-            lists.setdefault(name, []).append(value)
+            self.lists.setdefault(name, []).append(float(value))
 
-    middle_of, bones_of = {}, {}
+    def summary(self) -> dict:
+        kept = {"mean": np.mean, "max": np.max, "min": np.min}
+        return {name: {k: float(f(values)) for k, f in kept.items()} for name, values in self.lists.items()}
+
+
+def note_organs(note: Callable, scan: ScanMotion, true: dict[str, OrganMotion]) -> None:
+    for name, real in true.items():
+        seen = scan.organs[name]
+        error = [getattr(seen, key) - getattr(real, key) for key in SHIFTS]
+        note(**{f"{name}_mm": np.linalg.norm(error)})
+        note(volume_percent=100 * abs(seen.volume_ml / real.volume_ml - 1))
+        note(surface_max_mm=abs(seen.surface_max_mm - real.surface_max_mm))
+        note(surface_p95_mm=abs(seen.surface_p95_mm - real.surface_p95_mm))
+        note(outside_percent=100 * max(abs(seen.outside[key] - real.outside[key]) for key in seen.outside))
+
+
+def measure_predictions(folder: Path) -> dict:
+    """The figures of a network's maps of phantoms."""
+    patients, _ = by_patient(scan_of(file.name, file) for file in find_label_maps(folder))
+    figures, size = Figures(), ()
+    for patient, scans in patients.items():
+        motion, problems = measure_patient(scans, CLASSES, "bones", ORGANS)
+        assert not problems and scans[0].week == 0, problems or scans
+        first, *others = ((scan, nib.load(scan.file)) for scan in scans)
+        size = first[1].shape
+        fixed = find_structures(np.asarray(first[1].dataobj), first[1].affine, [BONES])[BONES].surface
+        for (scan, image), found in zip(others, motion.scans[1:], strict=True):
+            surface = find_structures(np.asarray(image.dataobj), image.affine, [BONES])[BONES].surface
+            match, true = register(surface, fixed), Rigid(*true_motion(int(patient), scan.week))
+            distance, degrees = bone_error(match.motion, true, surface.points)
+            figures.note(bones_mm=distance, bones_deg=degrees, residual_mm=match.residual_mm)
+            note_organs(figures.note, found, true_organs(int(patient), scan.week))
+    return {"size": list(size), "voxel_mm": np.round(voxel_mm(size), 2).tolist(), **figures.summary()}
+
+
+def measure(size: tuple, patients: range, weeks: int, folder: Path, peer: bool) -> dict:
+    """All figures at one size of the voxels."""
+    figures = Figures()
+    note = figures.note
+    bones_of = {}
     for patient in patients:
         maps, scans = [], []
         for week in range(weeks):
@@ -128,14 +179,14 @@ def measure(size: tuple, patients: range, weeks: int, truths: dict, folder: Path
         note(seconds=(time.perf_counter() - began) / weeks)
         assert not problems, problems
         bones = [find_structures(labels, affine_of(size), [BONES])[BONES] for labels in maps]
-        middle_of[patient], bones_of[patient] = bones[0].centroid, bones[0].surface
+        bones_of[patient] = bones[0].surface
         for week, scan in enumerate(motion.scans[1:], start=1):
             true = Rigid(*true_motion(patient, week))
             points = bones[week].surface.points
             match = register(bones[week].surface, bones[0].surface)
             distance, degrees = bone_error(match.motion, true, points)
             note(bones_mm=distance, bones_deg=degrees, residual_mm=match.residual_mm)
-            note(moved_mm=float(np.linalg.norm(true(points) - points, axis=1).mean()))
+            note(moved_mm=np.linalg.norm(true(points) - points, axis=1).mean())
             turned, kept = turn_legs(bones[week].surface, patient, week)
             distance, degrees = bone_error(register(turned, bones[0].surface).motion, true, points[kept])
             note(legs_mm=distance, legs_deg=degrees)
@@ -144,53 +195,44 @@ def measure(size: tuple, patients: range, weeks: int, truths: dict, folder: Path
                 distance, degrees = bone_error(other, true, points)
                 apart, _ = bone_error(other, match.motion, points)
                 note(peer_mm=distance, peer_deg=degrees, peer_apart_mm=apart, peer_seconds=seconds)
-            for name in ORGANS:
-                real, seen = truths[patient, week][name], scan.organs[name]
-                error = [getattr(seen, key) - getattr(real, key) for key in SHIFTS]
-                note(**{f"{name}_mm": float(np.linalg.norm(error)), f"{name}_bias": error})
-                note(volume_percent=100 * abs(seen.volume_ml / real.volume_ml - 1))
-                note(surface_max_mm=abs(seen.surface_max_mm - real.surface_max_mm))
-                note(surface_p95_mm=abs(seen.surface_p95_mm - real.surface_p95_mm))
-                note(outside_percent=100 * max(abs(seen.outside[key] - real.outside[key]) for key in seen.outside))
+            note_organs(note, scan, true_organs(patient, week))
     for patient in patients:
         other = patients[(patients.index(patient) + 1) % len(patients)]
         note(strangers_mm=register(bones_of[other], bones_of[patient]).residual_mm)
-    found["scans"] = len(lists["bones_mm"])
-    for name, values in lists.items():
-        if name.endswith("_bias"):
-            found[name] = np.mean(values, axis=0).tolist()
-        else:
-            found[name] = {"mean": float(np.mean(values)), "max": float(np.max(values)), "min": float(np.min(values))}
-    return found
+    return {"size": list(size), "voxel_mm": np.round(voxel_mm(size), 2).tolist(), **figures.summary()}
 
 
 def table(found: dict) -> str:
-    """The figures as Markdown, a column for every size."""
-    sizes = found["sizes"]
+    """The figures as Markdown, a column for every size and one for a network's maps."""
+    columns = [*found["sizes"], *([found["predictions"]] if "predictions" in found else [])]
     lines = {
         "bones after registration (mm)": "bones_mm",
         "rotation of the bones (degrees)": "bones_deg",
-        "bones, legs turned by 6 degrees (mm)": "legs_mm",
+        f"bones, legs turned by {LEG_DEGREES} degrees (mm)": "legs_mm",
         **{f"shift of the {name} (mm)": f"{name}_mm" for name in ORGANS},
         "largest distance of two surfaces (mm)": "surface_max_mm",
         "its 95 % (mm)": "surface_p95_mm",
         "volume (%)": "volume_percent",
         "part outside + 5 or 10 mm (percentage points)": "outside_percent",
+        "SimpleITK: bones after registration (mm)": "peer_mm",
+        "SimpleITK: bones, from where ours has them (mm)": "peer_apart_mm",
     }
-    if all("peer_mm" in one for one in sizes):
-        lines |= {"SimpleITK: bones after registration (mm)": "peer_mm", "SimpleITK: from ours (mm)": "peer_apart_mm"}
-    heads = [f"{'x'.join(map(str, one['size']))}, {max(one['voxel_mm']):.1f} mm" for one in sizes]
-    rows = [["error: mean (largest)", *heads]]
+    heads = [f"{'x'.join(map(str, one['size']))}, {max(one['voxel_mm']):.1f} mm" for one in columns]
+    if "predictions" in found:
+        heads[-1] += ", of a network"
+    rows = [["error: mean (largest)", *heads], ["---", *["---:"] * len(columns)]]
     for words, name in lines.items():
         decimals = 1 if "percent" in name else 2
-        rows.append([words, *(f"{one[name]['mean']:.{decimals}f} ({one[name]['max']:.{decimals}f})" for one in sizes)])
+        known = [one.get(name) for one in columns]
+        rows.append([words, *(f"{v['mean']:.{decimals}f} ({v['max']:.{decimals}f})" if v else "" for v in known)])
     for words, name, key in (
-        ("residual, same patient (mm): largest", "residual_mm", "max"),
+        ("residual, the same patient (mm): largest", "residual_mm", "max"),
         ("residual, another patient (mm): smallest", "strangers_mm", "min"),
         ("seconds a scan, from file to figures: mean", "seconds", "mean"),
+        ("seconds a scan, SimpleITK's registration alone: mean", "peer_seconds", "mean"),
     ):
-        rows.append([words, *(f"{one[name][key]:.2f}" for one in sizes)])
-    rows.insert(1, ["---", *["---:"] * len(sizes)])
+        rows.append([words, *(f"{one[name][key]:.2f}" if name in one else "" for one in columns)])
+    rows = [row for row in rows if any(row[1:])]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n"
 
 
@@ -198,25 +240,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--patients", type=int, default=6)
     parser.add_argument("--weeks", type=int, default=3)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[64, 128, 256])
+    parser.add_argument("--predictions", type=Path)
     parser.add_argument("--output", type=Path, default=Path("output"))
     given = parser.parse_args()
-    patients, truths = range(4, 4 + given.patients), {}
-    for patient in patients:
-        first = fine_structures(patient, 0)
-        for week in range(1, given.weeks):
-            now, true = fine_structures(patient, week), Rigid(*true_motion(patient, week))
-            truths[patient, week] = {name: compare_organ(first[name], now[name], true) for name in ORGANS}
-        print(f"truth of patient {patient}", flush=True)
-    peer = importlib.util.find_spec("SimpleITK") is not None
-    found: dict = {"patients": given.patients, "weeks": given.weeks, "field_mm": list(FIELD_MM), "sizes": []}
-    with TemporaryDirectory() as folder:
-        for count in given.sizes:
-            size = (count, count, count // 2)
-            found["sizes"].append(measure(size, patients, given.weeks, truths, Path(folder), peer))
-            print(json.dumps(found["sizes"][-1]), flush=True)
     given.output.mkdir(parents=True, exist_ok=True)
-    (given.output / "weeks.json").write_text(json.dumps(found, indent=2) + "\n")
+    file = given.output / "weeks.json"
+    found: dict = json.loads(file.read_text()) if file.is_file() else {}
+    if given.predictions:
+        found["predictions"] = measure_predictions(given.predictions)
+    if given.sizes:
+        peer = importlib.util.find_spec("SimpleITK") is not None
+        found |= {"patients": given.patients, "weeks": given.weeks, "sizes": []}
+        with TemporaryDirectory() as folder:
+            for count in given.sizes:
+                size = (count, count, count // 2)
+                patients = range(4, 4 + given.patients)
+                found["sizes"].append(measure(size, patients, given.weeks, Path(folder), peer))
+                print(f"{size}: done", flush=True)
+    file.write_text(json.dumps(found, indent=2) + "\n")
     (given.output / "weeks.md").write_text(table(found))
     print(table(found))
 

@@ -22,6 +22,7 @@ from scripts.report.commands import code, compare, evaluate, view
 from scripts.report.viewer import INSTALL
 from scripts.run.command_line import known_ids, refuse_unknown_ids
 from scripts.study.command import main as study
+from scripts.weeks.command import main as weeks
 
 DOCS = BUNDLE / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -39,6 +40,7 @@ TOOLS = {
     "scripts.dicom list": list_series,
     "scripts.dicom export": export,
     "scripts.dicom import": import_structures,
+    "scripts.weeks": weeks,
 }
 FOLDERS = ("benchmarks", "integration", ".ci")  # of scripts
 COMMON = ROOT / "integration" / "common.py"  # has options that all scripts there share
