@@ -7,8 +7,8 @@ shift of an organ is that of its centroid at 256x256x128 voxels, under the true 
 own, so a network's errors are not in the figures; --predictions adds a column for the maps that a network made of
 phantoms (of seed 0), such as the demo's. Three more lines: the legs of every scan after the first turned by 6 degrees
 at the hips; the bones of one patient registered with those of another; and, where SimpleITK is installed (it is no part
-of the project), its registration of the bones' distance maps. The result is added to weeks.json in the output folder,
-and weeks.md is made of it.
+of the project), its registration of the bones' distance maps, for up to 128x128x64 voxels. The result is added to
+weeks.json in the output folder, and weeks.md is made of it.
 """
 
 import argparse
@@ -25,7 +25,8 @@ import numpy as np
 from common import BUNDLE  # noqa: F401  (finds the scripts)
 from scipy.spatial.transform import Rotation
 
-from scripts.phantoms.generate import CLASSES, draw_scan, make_scan, true_motion
+from scripts.phantoms.generate import CLASSES, SIGNALS, draw_scan, true_motion
+from scripts.phantoms.pelvis import render_pelvis
 from scripts.phantoms.shapes import axes_mm, frame, voxel_mm
 from scripts.weeks.closest_points import register
 from scripts.weeks.motion import OrganMotion, ScanMotion, compare_organ, measure_patient
@@ -50,9 +51,15 @@ def affine_of(size: tuple) -> np.ndarray:
 
 
 @cache
+def labels_of(patient: int, week: int, size: tuple) -> np.ndarray:
+    """The label map that `make_scan` makes, without its image."""
+    return render_pelvis(size, *draw_scan(patient, week)[:2], SIGNALS)[0]
+
+
+@cache
 def fine_structures(patient: int, week: int) -> dict:
     values = [CLASSES.index(name) for name in ORGANS]
-    found = find_structures(make_scan(patient, week, FINE)[1], affine_of(FINE), values)
+    found = find_structures(labels_of(patient, week, FINE), affine_of(FINE), values)
     return {name: found[value] for name, value in zip(ORGANS, values, strict=True)}
 
 
@@ -169,7 +176,7 @@ def measure(size: tuple, patients: range, weeks: int, folder: Path, peer: bool) 
     for patient in patients:
         maps, scans = [], []
         for week in range(weeks):
-            labels = make_scan(patient, week, size)[1]
+            labels = labels_of(patient, week, size)
             file = folder / f"Case_{patient:03d}_Week{week}_{size[0]}_seg.nii.gz"
             nib.save(nib.Nifti1Image(labels, affine_of(size)), file)
             maps.append(labels)
@@ -190,7 +197,7 @@ def measure(size: tuple, patients: range, weeks: int, folder: Path, peer: bool) 
             turned, kept = turn_legs(bones[week].surface, patient, week)
             distance, degrees = bone_error(register(turned, bones[0].surface).motion, true, points[kept])
             note(legs_mm=distance, legs_deg=degrees)
-            if peer:
+            if peer and size[0] <= 128:
                 other, seconds = with_simpleitk(maps[0], maps[week], size)
                 distance, degrees = bone_error(other, true, points)
                 apart, _ = bone_error(other, match.motion, points)

@@ -18,12 +18,12 @@ def script(monkeypatch):
 
 
 def test_everything_is_measured_at_a_small_size(script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script, "FINE", (32, 32, 16))
+    monkeypatch.setattr(script, "FINE", (64, 64, 32))
     size = (48, 48, 24)
     found = script.measure(size, range(4, 6), 2, tmp_path, peer=False)
     predicted = script.measure_predictions(tmp_path)
     assert found["size"] == list(size) and found["moved_mm"]["min"] > 1
-    assert predicted["bones_mm"] == found["bones_mm"]  # the same maps, read from the folder
+    assert predicted["bones_mm"] == pytest.approx(found["bones_mm"], abs=1e-4)  # the same maps, read from the folder
     assert 0 < found["bones_mm"]["max"] < 1.0 and found["bones_deg"]["max"] < 0.8
     assert found["strangers_mm"]["min"] > found["residual_mm"]["max"]
     text = script.table({"sizes": [found], "predictions": predicted})
@@ -32,7 +32,7 @@ def test_everything_is_measured_at_a_small_size(script, tmp_path, monkeypatch):
 
 
 def test_legs_are_turned_and_nothing_else(script):
-    labels = script.make_scan(4, 0, (48, 48, 24))[1]
+    labels = script.labels_of(4, 0, (48, 48, 24))
     surface = find_structures(labels, script.affine_of((48, 48, 24)), [script.BONES])[script.BONES].surface
     turned, kept = script.turn_legs(surface, 4, 0)
     moved = np.linalg.norm(turned.points - surface.points, axis=1)
