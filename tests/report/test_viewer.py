@@ -259,11 +259,11 @@ addEventListener("load", async () => {
     const page = frame.contentDocument, of = (id) => page.getElementById(id), start = "This browser runs no scripts";
     await until(() => of("place").textContent || !of("reason").textContent.startsWith(start) || frame.id == "changed");
     const live = page.body.classList.contains("live"), image = page.querySelector("img"), pictures = [];
-    const draw = () => { of("opacity").dispatchEvent(new Event("input")); pictures.push(of("canvas").toDataURL()); };
-    if (live) draw();
+    const keep = () => pictures.push(of("canvas").toDataURL()); // there only right after the page has drawn
+    if (live) { of("opacity").dispatchEvent(new Event("input")); keep(); }
     for (const value of frame.dataset.click.split(",").filter(Boolean)) {
       page.querySelector(`[value="${value}"]`).click();
-      draw();
+      keep();
     }
     seen[frame.id] = {
       live, pictures, reason: of("reason").textContent, place: of("place").textContent,
