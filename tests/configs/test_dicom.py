@@ -31,8 +31,9 @@ def export(phantoms, tmp_path_factory) -> Path:
     """Two weeks of a patient as series, as a scanner exports them: one folder, names without a meaning."""
     folder = tmp_path_factory.mktemp("export")
     for week, image in enumerate(find_images(phantoms)[:2]):
-        as_series(image, folder / "new", "PH004", f"2026030{week + 1}")
-        for file in slices_of(folder / "new"):
+        new = tmp_path_factory.mktemp("new")
+        as_series(image, new, "PH004", f"2026030{week + 1}")
+        for file in slices_of(new):
             file.rename(folder / f"{week}{file.stem}")
     return folder
 
@@ -142,9 +143,8 @@ def training_set(phantoms, tmp_path_factory) -> Path:
     (folder / "labelsTr").mkdir()
     for number, entry in enumerate(find_pairs(phantoms)):
         name = f"scan{number}"
-        as_series(
-            phantoms / entry["image"], folder / "imagesTr" / name, f"PH{entry['patient']}", f"2026030{number + 1}"
-        )
+        series, patient = folder / "imagesTr" / name, f"PH{entry['patient']}"
+        as_series(phantoms / entry["image"], series, patient, f"202603{number + 1:02}")
         (folder / "labelsTr" / f"{name}.nii.gz").write_bytes((phantoms / entry["label"]).read_bytes())
     return folder
 

@@ -12,6 +12,8 @@ from scripts.check.nifti import printable
 from scripts.check.nifti_header import sizes_text
 from scripts.check.voxel_statistics import MOST_LABEL_VALUES
 from scripts.data.label_maps import grid_fault, labels_fault
+from scripts.series.index import is_series
+from scripts.series.stack import turned_like
 
 FEW = 16  # a file with at most this many different whole values is a label map, not an MR image
 ENOUGH = 5  # images that are needed to find one that is unlike the others
@@ -63,6 +65,9 @@ def case_faults(
     faults = [image_fault(image, first, class_names, channels), label_fault(label, second, class_names)]
     if not any(faults):
         grid, expected = ((facts["shape"], np.array(facts["affine"])) for facts in (second, first))
+        if is_series(image):
+            turned, affine = turned_like(np.broadcast_to(0, grid[0]), grid[1], expected[1])
+            grid = turned.shape, affine
         faults.append(grid_fault(printable(label), grid, expected, printable(image)))
     return [line for line in faults if line]
 

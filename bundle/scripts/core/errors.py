@@ -29,11 +29,11 @@ def find_user_error(error: BaseException | None) -> UserError | None:
 
 
 def one_line_reason(error: BaseException) -> str:
-    """Describes an error in one line, by its first cause. The traceback goes to the log file."""
-    tracebacks.error("a case failed", exc_info=error)
+    """Describes an error in one line, by its first cause. If the line does not say all, the traceback goes to the log file."""
     known = find_user_error(error)
     if known is not None:
         return " ".join(str(known).split())[:300]
+    tracebacks.error("a case failed", exc_info=error)
     root = error
     while cause := root.__cause__ or root.__context__:
         root = cause

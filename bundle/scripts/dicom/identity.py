@@ -67,6 +67,8 @@ def whole(header: Any) -> Any:
     def encode_anew(_: Any, element: Any) -> None:
         if element.VR == "PN" and element.VM == 1 and element.value:
             element.value = PersonName(str(element.value))
+        if element.VR in ("DA", "TM") and not is_moment(element):
+            element.value = ""
 
     made = Dataset()
     for element in header:
@@ -79,6 +81,17 @@ def whole(header: Any) -> Any:
         if name not in made:
             setattr(made, name, "")
     return made
+
+
+def is_moment(element: Any) -> bool:
+    """Returns whether a date or a time is one, not the thirtieth of February."""
+    from pydicom import valuerep
+
+    try:
+        getattr(valuerep, element.VR)(str(element.value))
+    except ValueError:
+        return False
+    return True
 
 
 def geometry_of(header: Any) -> Any:

@@ -20,6 +20,8 @@ from scripts.report.schema import CaseRecord
 from scripts.report.strips import strips
 from scripts.report.summary import lines
 from scripts.run import knobs
+from scripts.series.index import is_series
+from scripts.series.stack import turned_like
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,8 @@ class CaseScorer(CaseHandler):
         affine = label.affine.cpu().numpy()
         truth = round_labels(label[0].cpu().numpy(), label.meta["filename_or_obj"], self.class_names)
         image, image_affine = read_volume(source)
+        if is_series(source):
+            truth, affine = turned_like(truth, affine, image_affine)
         refuse_other_grid(label.meta["filename_or_obj"], truth, affine, (image, image_affine), Path(source).name)
         options = {"patient": self.patients.get(source), "tolerance_mm": self.tolerance_mm, "seconds": seconds}
         record = records.measure_case(source, prediction, truth, affine, self.class_names, **options)

@@ -61,11 +61,7 @@ class Stack:
         Raises:
             UserError: it is on another grid.
         """
-        turn = nib.orientations.ornt_transform(
-            nib.orientations.io_orientation(affine), nib.orientations.io_orientation(self.nifti_affine)
-        )
-        turned = nib.orientations.apply_orientation(labels, turn)
-        placed = affine @ nib.orientations.inv_ornt_aff(turn, labels.shape)
+        turned, placed = turned_like(labels, affine, self.nifti_affine)
         if turned.shape != self.shape:
             raise UserError(
                 f"{name}: found {labels.shape} voxels, expected those of {self.name}, {self.shape}; make it on the "
@@ -79,3 +75,20 @@ class Stack:
                 f"{SAME_GRID_MM}; make it on the grid of the series"
             )
         return np.ascontiguousarray(turned[:, ::-1].transpose(2, 1, 0))
+
+
+def turned_like(labels: np.ndarray, affine: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A volume with its axes in the order and the directions of another one; every voxel keeps its place.
+
+    DICOM knows no order of axes, so a label map of a series may have any.
+
+    Args:
+        labels: the volume.
+        affine: of it.
+        other: affine of the other one.
+    """
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(affine), nib.orientations.io_orientation(other)
+    )
+    turned = nib.orientations.apply_orientation(labels, turn)
+    return turned, affine @ nib.orientations.inv_ornt_aff(turn, labels.shape)
