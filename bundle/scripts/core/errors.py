@@ -29,7 +29,7 @@ def find_user_error(error: BaseException | None) -> UserError | None:
 
 
 def one_line_reason(error: BaseException) -> str:
-    """Describes an error in one line, by its first cause. If the line does not say all, the traceback goes to the log file."""
+    """Describes an error in one line, by its first cause. The traceback goes to the log file if the line is not all."""
     known = find_user_error(error)
     if known is not None:
         return " ".join(str(known).split())[:300]
