@@ -17,6 +17,11 @@ export EVALUATE = python -m monai.bundle run evaluating \
 export INFER = python -m monai.bundle run inference --config_file "['configs/inference.json','configs/demo.json']" \
     --dataset_dir ../demo/run/datalist.json --output_dir ../demo/predictions --ckpt_dir ../demo/models
 
+export MAKE_DICOM = python -m scripts.phantom --output_dir ../demo/dicom --layout dicom --patients 1 --first_patient 7 --seed 0
+export CONTOUR = python -m monai.bundle run inference --config_file "['configs/inference.json','configs/demo.json']" \
+    --dataset_dir ../demo/dicom/imagesTr --output_dir ../demo/contours --ckpt_dir ../demo/models \
+    --output_formats "['nifti','dicom_seg','rtstruct']"
+
 # step: what it does, how long that takes on two cores, the name of the command
 define step
 @printf '\n== %s (%s)\n   cd bundle && %s\n' '$(1)' '$(2)' "$$$(3)"
@@ -32,8 +37,11 @@ help:  ## this list
 demo: demo/.trained  ## phantoms, training, inference, evaluation: from nothing to a report, 7 to 9 minutes on two cores
 	$(call step,segment the patients that training has not seen,half a minute,INFER)
 	$(call step,score them and write the report,half a minute,EVALUATE)
+	$(call step,write two scans of one of these patients as DICOM,a few seconds,MAKE_DICOM)
+	$(call step,segment them once more from DICOM: contours for a planning system,a quarter of a minute,CONTOUR)
 	@printf '\nDice on synthetic phantoms of patients not seen in training. Research use only.\n'
 	@printf 'report:    %s/demo/run/report.html\npictures:  %s/demo/predictions/*_overlay.png\n' "$(CURDIR)" "$(CURDIR)"
+	@printf 'contours:  %s/demo/contours/*_rtstruct.dcm, research use only\n' "$(CURDIR)"
 
 demo/.phantoms: $(VENV)/.runtime
 	$(call step,make synthetic patients,half a minute,MAKE_PHANTOMS)
@@ -76,10 +84,10 @@ figures: demo  ## the demo's table and pictures, into the documents
 recipes: $(VENV)/.runtime  ## every recipe on phantoms of its kind, one table in demo/recipes: half an hour on two cores
 	@$(BIN)/python benchmarks/recipes.py
 
-$(VENV)/.runtime: requirements.txt
+$(VENV)/.runtime: requirements.txt requirements-dicom.txt
 	@printf '\n== make the environment %s (a minute or more: it fetches PyTorch)\n' "$(VENV)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dicom.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt

@@ -15,9 +15,10 @@ from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, write_json
 from scripts.phantoms.brain import make_brain
 from scripts.phantoms.heart import make_heart
-from scripts.phantoms.layouts import LAYOUTS, decathlon_listing
+from scripts.phantoms.layouts import LAYOUTS, decathlon_listing, dicom_headers, volume_affine
 from scripts.phantoms.pelvis import draw_build, draw_filling, render_pelvis
 from scripts.phantoms.shapes import Waves, frame, voxel_mm
+from scripts.series.writer import write_series
 
 CLASSES = ("background", "body", "bones", "bladder", "rectum", "prostate")
 
@@ -109,7 +110,7 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
         size: voxels along L, P and S, each from 16 to 512, by default (64,64,32); HipMRI has (256,256,128). For
             cardiac_png and lgg_tiff: rows and columns, by default (96,96) and (256,256).
         seed: 0 or more; another seed gives other patients.
-        layout: hipmri, hipmri_short or decathlon; 2D: keras_slices (of the pelvis), cardiac_png or lgg_tiff.
+        layout: hipmri, hipmri_short, decathlon or dicom; 2D: keras_slices (of the pelvis), cardiac_png or lgg_tiff.
         first_patient: number of the first patient. Patient 5 is the same person, whoever else is written.
         slices: number of slices per scan. keras_slices: the middle ones, by default all; lgg_tiff: by default 24.
 
@@ -133,7 +134,9 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
             if side and side == kind.unlabelled:
                 paths[1] = None
             for path, array in zip(paths, arrays, strict=True):
-                if path:
+                if path and kind.dicom and path == paths[0]:
+                    write_series(array, volume_affine(array.shape, voxel), path, **dicom_headers(patient, week))
+                elif path:
                     write_file(path, kind.encode(array, voxel))
             pairs.append(tuple(paths))
     if layout == "decathlon":

@@ -7,6 +7,7 @@ import gzip
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import nibabel as nib
 import numpy as np
@@ -16,13 +17,19 @@ from PIL import Image
 def volume_bytes(array, voxel):
     """Returns a .nii.gz file of an array indexed [L, P, S]. It contains no time and no name: equal arrays give equal
     bytes."""
-    # NIfTI coordinates grow to the right and to the front, the array's indices to the left and to the back.
-    affine = np.diag([-voxel[0], -voxel[1], voxel[2], 1])
-    affine[:3, 3] = voxel * (1 - np.array(array.shape)) / 2 * (-1, -1, 1)
+    affine = volume_affine(array.shape, voxel)
     image = nib.Nifti1Image(array, affine)
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
     return nifti_bytes(image)
+
+
+def volume_affine(shape, voxel):
+    """Returns the affine of an array indexed [L, P, S], with the middle of the field at 0."""
+    # NIfTI coordinates grow to the right and to the front, the array's indices to the left and to the back.
+    affine = np.diag([-voxel[0], -voxel[1], voxel[2], 1])
+    affine[:3, 3] = voxel * (1 - np.array(shape)) / 2 * (-1, -1, 1)
+    return affine
 
 
 def slice_bytes(array, voxel):
@@ -69,6 +76,7 @@ class Layout:
         sides: folders for the patients of training, validation and test; empty if patients are not divided.
         unlabelled: the side whose labels are not written.
         slices: default number of files per scan; None for all slices, 0 for a scan in one file.
+        dicom: whether the path of an image is a folder, and the image a DICOM series in it.
     """
 
     anatomy: str
@@ -80,6 +88,7 @@ class Layout:
     sides: tuple = ()
     unlabelled: str = ""
     slices: int | None = 0
+    dicom: bool = False
 
     @property
     def description(self):
@@ -94,6 +103,7 @@ class Layout:
         return self.sides[place]
 
 
+FIRST_DAY = date(2026, 1, 5)  # of the scans of a patient, in the headers of DICOM files
 KINDS = {"pelvis": "male-pelvis", "heart": "short-axis heart", "brain": "brain tumour"}
 LAYOUTS = {
     "hipmri": Layout(
@@ -108,6 +118,12 @@ LAYOUTS = {
     ),
     "decathlon": Layout(
         "pelvis", "imagesTr/Case_{patient:03d}_Week{week}.nii.gz", "labelsTr/Case_{patient:03d}_Week{week}.nii.gz"
+    ),
+    "dicom": Layout(
+        "pelvis",
+        "imagesTr/Case_{patient:03d}_Week{week}",
+        "labelsTr/Case_{patient:03d}_Week{week}.nii.gz",
+        dicom=True,
     ),
     "keras_slices": Layout(
         "pelvis",
@@ -136,6 +152,21 @@ LAYOUTS = {
         slices=24,
     ),
 }
+
+
+def dicom_headers(patient, week):
+    """Returns what the headers of a series say of a patient and of a weekly scan."""
+    return {
+        "PatientID": f"PHANTOM{patient:03d}",
+        "PatientName": f"Phantom^{patient:03d}",
+        "PatientSex": "M",
+        "StudyID": str(week),
+        "StudyDate": (FIRST_DAY + timedelta(weeks=week)).strftime("%Y%m%d"),
+        "StudyTime": "120000",
+        "Manufacturer": "synthetic",
+        "BodyPartExamined": "PELVIS",
+        "SeriesDescription": "T2 phantom, no patient",
+    }
 
 
 def decathlon_listing(root, pairs, classes):

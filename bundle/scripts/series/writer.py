@@ -54,6 +54,7 @@ def write_series(
         "SequenceVariant": "NONE",
         "ScanOptions": "",
         "MRAcquisitionType": "2D",
+        "RepetitionTime": "",
         "EchoTime": "",
         "EchoTrainLength": "",
         "PatientPosition": "HFS",
