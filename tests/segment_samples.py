@@ -8,6 +8,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from series_samples import SHAPE, make_series
 
 from scripts.dicom.about import about_bundle
+from scripts.series.index import choose, path_of
 from scripts.series.reader import read_stack
 from scripts.series.writer import uid_of
 
@@ -62,11 +63,12 @@ def shuffle_numbers(folder: Path) -> None:
         file.unlink()
 
 
-def make_enhanced(folder: Path, plane: str = "oblique") -> tuple:
-    """As `make_case`, in one multi-frame file whose frames are in no order."""
+def make_enhanced(folder: Path, plane: str = "oblique", echoes: int = 1) -> tuple:
+    """As `make_case`, in one multi-frame file with frames in no order, and a stack for each echo; the first of them."""
     _, affine = make_series(folder / "single", plane)
     files = sorted((folder / "single").glob("*.dcm"))
-    singles = [pydicom.dcmread(files[i]) for i in np.random.default_rng(2).permutation(len(files))]
+    order = np.random.default_rng(2).permutation(echoes * len(files))
+    singles = [pydicom.dcmread(files[i // echoes]) for i in order]
     made = Dataset()
     for element in singles[0]:
         if element.keyword not in (
@@ -80,11 +82,14 @@ def make_enhanced(folder: Path, plane: str = "oblique") -> tuple:
     orientation.ImageOrientationPatient = singles[0].ImageOrientationPatient
     shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [measures], [orientation]
     made.SharedFunctionalGroupsSequence, made.PerFrameFunctionalGroupsSequence = [shared], []
-    for single in singles:
+    for index, single in zip(order, singles):
+        echo = Dataset()
+        echo.EffectiveEchoTime = 10.0 + 70 * (index % echoes)
         group, position, content = Dataset(), Dataset(), Dataset()
         position.ImagePositionPatient = single.ImagePositionPatient
         content.FrameAcquisitionDateTime = "20260301101112"
         group.PlanePositionSequence, group.FrameContentSequence = [position], [content]
+        group.MREchoSequence = [echo]
         made.PerFrameFunctionalGroupsSequence.append(group)
     made.PixelData = b"".join(single.PixelData for single in singles)
     made["PixelData"].VR = "OW"
@@ -92,7 +97,8 @@ def make_enhanced(folder: Path, plane: str = "oblique") -> tuple:
     made.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
     (folder / "enhanced").mkdir()
     made.save_as(folder / "enhanced" / "all.dcm", enforce_file_format=True)
-    stack = read_stack(folder / "enhanced")
+    first = choose(folder / "enhanced")[0][0]
+    stack = read_stack(path_of(folder / "enhanced", first))
     labels = label_map()
     return stack.to_frames(labels, affine), stack, labels, affine
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from scripts.core.errors import UserError
 from scripts.data.anonymise import patient_code
-from scripts.dicom.about import NO_ROOT, About
+from scripts.dicom.about import About
 from scripts.series.stack import Stack
 from scripts.series.writer import uid_of
 
@@ -23,7 +23,7 @@ KEPT = (
     "SOPClassUID", "Modality", "Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient",
     "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PatientSex",
 )  # fmt: skip
-KEPT_GROUPS = ("PixelMeasuresSequence", "PlaneOrientationSequence", "PlanePositionSequence")
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
 
@@ -38,6 +38,8 @@ def without_warnings() -> Iterator[None]:
 def headers_of(stack: Stack, about: About) -> list[Any]:
     """Copies of the headers of a series that a writer may use: complete, in UTF-8, and without names if so asked.
 
+    They are in the order of the slices. One of several frames has those of the stack alone, in the same order.
+
     Without names the patient's name and number become a code; dates, accession number and everything else that may tell
     who it was are gone; every UID becomes another one that the same secret word gives again, so that all files of a
     study still belong together.
@@ -45,18 +47,32 @@ def headers_of(stack: Stack, about: About) -> list[Any]:
     Raises:
         UserError: the series has no UIDs.
     """
-    first = stack.headers[0]
+    numbers: dict[int, list[int]] = {}
+    for index, number in stack.frames:
+        numbers.setdefault(index, []).append(number)
+    originals = [stack.headers[index] for index in numbers]
     for name in UIDS[:3]:
-        if not all(header.get(name) for header in stack.headers):
+        if not all(header.get(name) for header in originals):
             raise UserError(f"{stack.name}: found no {name}, expected it in every file; export the series again")
     if about.word is not None:
-        return [without_names(header, about) for header in stack.headers]
-    made = [whole(first), *(geometry_of(header) for header in stack.headers[1:])]
-    frame_of_reference = first.get("FrameOfReferenceUID") or about.uid("frame of reference", first.SeriesInstanceUID)
-    for header, original in zip(made, stack.headers):
-        for name in UIDS:
-            setattr(header, name, original.get(name) or frame_of_reference)
+        made = [without_names(header, about) for header in originals]
+    else:
+        made = [whole(originals[0]), *(geometry_of(header) for header in originals[1:])]
+        for header in made:
+            if not header.get("FrameOfReferenceUID"):
+                header.FrameOfReferenceUID = about.uid("frame of reference", header.SeriesInstanceUID)
+    for header, original, those in zip(made, originals, numbers.values()):
+        if "NumberOfFrames" in header:
+            keep_frames(header, original, those)
+        else:  # a stack may differ by noise in the last digit, which highdicom refuses
+            header.ImageOrientationPatient = made[0].ImageOrientationPatient
     return made
+
+
+def images_of(headers: list[Any], stack: Stack) -> list[tuple[Any, int]]:
+    """For every slice the header and the number of the frame in the original file."""
+    places = {index: place for place, index in enumerate(dict.fromkeys(index for index, _ in stack.frames))}
+    return [(headers[places[index]], number) for index, number in stack.frames]
 
 
 def whole(header: Any) -> Any:
@@ -72,7 +88,7 @@ def whole(header: Any) -> Any:
 
     made = Dataset()
     for element in header:
-        if not element.tag.is_private:
+        if not element.tag.is_private and element.keyword not in GROUPS:
             made.add(copy.deepcopy(element))
     made.decode()
     made.walk(encode_anew)
@@ -111,39 +127,49 @@ def without_names(header: Any, about: About) -> Any:
     word = str(about.word)
     for name in UIDS:
         original = str(header.get(name) or f"{name} of {header.SeriesInstanceUID}")
-        setattr(made, name, coded_uid(original, word, about.uid_root))
+        setattr(made, name, coded_uid(original, about))
     for name in ASKED:
         if name not in made:
             setattr(made, name, "")
-    made.PatientName = made.PatientID = patient_code(
-        str(header.get("PatientID") or header.get("PatientName", "")), word
-    )
+    made.PatientID = patient_code(str(header.get("PatientID") or header.get("PatientName") or ""), word)
+    made.PatientName = f"{made.PatientID}^"  # a family name alone
     made.PatientIdentityRemoved = "YES"
     made.DeidentificationMethod = "Names, numbers, dates and UIDs replaced or removed"
-    if "SharedFunctionalGroupsSequence" in header:
-        made.SharedFunctionalGroupsSequence = [kept_groups(item) for item in header.SharedFunctionalGroupsSequence]
-        made.PerFrameFunctionalGroupsSequence = [kept_groups(item) for item in header.PerFrameFunctionalGroupsSequence]
     made.SpecificCharacterSet = "ISO_IR 192"
     return made
 
 
-def kept_groups(item: Any) -> Any:
+def keep_frames(header: Any, original: Any, numbers: list[int]) -> None:
+    """Gives a header some of the frames of the original one, with their places alone.
+
+    Args:
+        header: to be changed.
+        original: the header that it was made from.
+        numbers: of the frames, from 1.
+    """
     from pydicom.dataset import Dataset
 
-    made = Dataset()
-    for name in KEPT_GROUPS:
-        if name in item:
-            inner = Dataset()
-            for element in item[name].value[0]:
-                if element.keyword in KEPT:
-                    inner.add(copy.deepcopy(element))
-            setattr(made, name, [inner])
-    return made
+    common = next(iter(original.get(GROUPS[0]) or []), Dataset())
+    groups = [original[GROUPS[1]].value[number - 1] for number in numbers]
+
+    def copied(group: Any, *sequences: str) -> Any:
+        made = Dataset()
+        for sequence in sequences:
+            item = (group.get(sequence) or common.get(sequence))[0]
+            setattr(made, sequence, [Dataset()])
+            for word in KEPT:
+                if word in item:
+                    setattr(made[sequence].value[0], word, item[word].value)
+        return made
+
+    header.NumberOfFrames = len(numbers)
+    header.SharedFunctionalGroupsSequence = [copied(groups[0], "PixelMeasuresSequence", "PlaneOrientationSequence")]
+    header.PerFrameFunctionalGroupsSequence = [copied(group, "PlanePositionSequence") for group in groups]
 
 
-def coded_uid(uid: str, word: str, root: str = NO_ROOT) -> str:
+def coded_uid(uid: str, about: About) -> str:
     """The UID that replaces one of a series where names are codes."""
-    return uid_of(f"coded\n{word}\n{uid}", root)
+    return uid_of(f"coded\n{about.word}\n{uid}", about.uid_root)
 
 
 def content_moment(header: Any) -> tuple[str, str]:

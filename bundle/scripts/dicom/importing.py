@@ -31,6 +31,7 @@ def import_structures(
     names: Mapping[str, str] | None = None,
     segments: str | None = None,
     anonymise: bool | str = False,
+    uid_root: str | None = None,
 ) -> None:
     """Writes DICOM SEG and RTSTRUCT files, of any program, as NIfTI label maps on the grid of their series.
 
@@ -47,8 +48,9 @@ def import_structures(
             name in it is found by its own name, in any case, or by its code.
         segments: a JSON file with the codes of the classes, in place of `configs/segments.json`.
         anonymise: the option that the files were exported with, if their UIDs were replaced.
+        uid_root: the same.
     """
-    about = about_bundle(segments=segments, word=secret_word(anonymise))
+    about = about_bundle(segments=segments, word=secret_word(anonymise), uid_root=uid_root)
     classes = bundle_classes() if class_names is None else check_class_names(class_names)
     others = check_names(names or {}, classes)
     sources, known = known_series(series)
@@ -57,7 +59,7 @@ def import_structures(
     for path in structure_files(files):
         try:
             file = open_structures(path)
-            one, by_images = series_of(file, known, about.word, series)
+            one, by_images = series_of(file, known, about, series)
             target = Path(output_dir) / f"{one.name}.nii.gz"
             if target in written:
                 raise UserError(
@@ -118,7 +120,7 @@ def known_series(source: str | Path) -> tuple[Path, list[Series]]:
     return path, [series for series in index_of(path).series if series.facts["Modality"] not in ("SEG", "RTSTRUCT")]
 
 
-def series_of(file: StructureFile, known: Sequence[Series], word: str | None, source: str) -> tuple[Series, bool]:
+def series_of(file: StructureFile, known: Sequence[Series], about: About, source: str) -> tuple[Series, bool]:
     """The series that a file belongs to, and whether the file names images of it.
 
     Raises:
@@ -126,7 +128,7 @@ def series_of(file: StructureFile, known: Sequence[Series], word: str | None, so
     """
 
     def shown(uid: str) -> str:
-        return uid if word is None else coded_uid(uid, word)
+        return uid if about.word is None else coded_uid(uid, about)
 
     named = [series for series in known if any(shown(frame.uid) in file.images for frame in series.frames)]
     found = named

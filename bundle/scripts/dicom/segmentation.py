@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from scripts.core.errors import UserError
 from scripts.core.extras import require
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
@@ -49,13 +50,20 @@ def write_segmentation(
     if not present:
         return []
     headers = headers_of(stack, about)
+    if len(headers) > 1 and "NumberOfFrames" in headers[0]:
+        raise UserError(
+            f"{stack.name}: found its slices in {len(headers)} files of several frames, expected one for a SEG; choose "
+            "rtstruct"
+        )
+    numbers = np.zeros(256, np.uint8)  # of the segments, by class
+    numbers[present] = np.arange(1, len(present) + 1)
     kind = "LABELMAP" if labelmap else "BINARY"
     names = list(class_names)
     codes = [repr(about.segment(names[value])) for value in present]
     parts = [kind, headers[0].SeriesInstanceUID, *names, *codes, digest(frames)]
     made = hd.seg.Segmentation(
         headers,
-        ordered_pixels(frames, present, stack, headers),
+        numbers[frames],
         kind,
         [describe(number, names[value], value, about) for number, value in enumerate(present, 1)],
         series_instance_uid=about.uid("series", *parts),
@@ -72,29 +80,12 @@ def write_segmentation(
         transfer_syntax_uid=EXPLICIT_LITTLE_ENDIAN,
         specific_character_set="ISO_IR 192",
     )
-    finish(made, headers[0], about.uid("dimensions", *parts))
+    finish(made, headers[0], stack, about.uid("dimensions", *parts))
     if labelmap:  # by pydicom itself: gdcm ends the whole process where a frame has an odd number of pixels
         made.compress(RLE, encoding_plugin="pydicom", generate_instance_uid=False)
     with atomic_write(Path(file)) as partial:
         made.save_as(partial)
     return [names[value] for value in present]
-
-
-def ordered_pixels(frames: np.ndarray, present: list[int], stack: Stack, headers: list[Any]) -> np.ndarray:
-    """Segment numbers in the order of the source's frames: that of the headers, or of the frames in a single file."""
-    numbers = np.zeros(256, np.uint8)
-    numbers[present] = np.arange(1, len(present) + 1)
-    frames = numbers[frames]
-    if len(headers) == 1 and "NumberOfFrames" in headers[0]:
-        made = np.zeros((int(headers[0].NumberOfFrames), *frames.shape[1:]), np.uint8)
-        made[[number - 1 for _, number in stack.frames]] = frames
-        return made
-    orientation = headers[0].ImageOrientationPatient
-    for header in headers:  # a stack may differ by noise in the last digit, which highdicom refuses
-        header.ImageOrientationPatient = orientation
-    made = np.zeros_like(frames)
-    made[[index for index, _ in stack.frames]] = frames
-    return made
 
 
 def describe(number: int, name: str, value: int, about: About) -> Any:
@@ -117,8 +108,8 @@ def describe(number: int, name: str, value: int, about: About) -> Any:
     )
 
 
-def finish(made: Any, source: Any, dimensions: str) -> None:
-    """Adds what highdicom leaves out, and takes the clock and chance away."""
+def finish(made: Any, source: Any, stack: Stack, dimensions: str) -> None:
+    """Adds what highdicom leaves out, names frames by their original number, and takes the clock and chance away."""
     set_moment(made, source)
     for item in made.get("ContributingEquipmentSequence", []):
         item.pop("ContributionDateTime", None)
@@ -127,3 +118,8 @@ def finish(made: Any, source: Any, dimensions: str) -> None:
     for name in ("PatientIdentityRemoved", "DeidentificationMethod"):
         if name in source and name not in made:
             setattr(made, name, source[name].value)
+    if "NumberOfFrames" in source:
+        derived = (group.DerivationImageSequence[0] for group in made.PerFrameFunctionalGroupsSequence)
+        images = [item.SourceImageSequence[0] for item in derived]
+        for image in {id(image): image for image in images}.values():  # the segments of a slice share theirs
+            image.ReferencedFrameNumber = stack.frames[image.ReferencedFrameNumber - 1][1]

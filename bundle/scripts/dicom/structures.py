@@ -12,7 +12,7 @@ from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest, shown_name
 from scripts.dicom.contours import outlines
-from scripts.dicom.identity import content_moment, headers_of, set_moment, without_warnings
+from scripts.dicom.identity import content_moment, headers_of, images_of, set_moment, without_warnings
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9102
@@ -62,7 +62,7 @@ def write_structures(
     codes = [repr(about.segment(names[value])) for value in values]
     parts = ["RTSTRUCT", headers[0].SeriesInstanceUID, *names, *codes, digest(frames)]
     made = new_object(headers[0], about, parts)
-    references = [reference(headers[index], number) for index, number in stack.frames]
+    references = [reference(header, number) for header, number in images_of(headers, stack)]
     made.ReferencedFrameOfReferenceSequence = [frame_of_reference(headers, references)]
     made.StructureSetROISequence, made.ROIContourSequence, made.RTROIObservationsSequence = [], [], []
     for number, value in enumerate(values, 1):
