@@ -144,7 +144,7 @@ def test_contours_of_other_programs(tmp_path, capsys, case):
         "PROSTATE ": [square(0.6, 3.4, 2.1), square(6.5, 8.5, 2), square(1.5, 2.5, 1.95, clockwise=True)],
         "Blase": [square(2.5, 5.5, 4), square(3.5, 6.5, 4), square(2.5, 5.5, 4)],  # an overlap, and one twice
         "GTV": [square(2.5, 5.5, 4)],
-        "rectum": [square(1.5, 4.5, 5.4), square(1.5, 4.5, 60), square(2.5, 5.5, 4), square(5.5, 7.5, 7)],
+        "rectum": [square(1.5, 4.5, 5.4), square(1.5, 4.5, 60), square(2.5, 3.5, 4), square(5.5, 7.5, 7)],
     }
     file = structure_set(tmp_path / "rt", stack, regions)
     import_structures(file, str(tmp_path / "series"), tmp_path / "back", names={"blase": "bladder"})
@@ -157,7 +157,7 @@ def test_contours_of_other_programs(tmp_path, capsys, case):
     expected[2, 2, 2] = 0  # the inner contour is a hole
     expected[2, 7:9, 7:9] = 5
     expected[4, 3:6, 3:6] = expected[4, 4:7, 4:7] = 3
-    expected[4, 3:6, 3:6] = 4  # the later class wins
+    expected[4, 3, 3] = 4  # the later class wins
     expected[7, 6:8, 6:8] = 4
     assert np.array_equal(frames, expected)
 
@@ -169,6 +169,12 @@ def test_contours_that_exclude_each_other(tmp_path, case):
     import_structures(file, str(tmp_path / "series"), tmp_path / "back")
     frames = stack.to_frames(*imported(tmp_path / "back"))
     assert frames[4, 4, 4] == 0 and frames[4, 2, 2] == frames[4, 6, 6] == 3
+
+
+def test_points_and_lines_are_no_contours(tmp_path, case):
+    for kind in ("POINT", "OPEN_PLANAR"):
+        file = structure_set(tmp_path / "rt", case[1], {"bladder": [square(1.5, 5.5, 4)]}, kind)
+        assert "no voxel of" in refusal(import_structures, file, str(tmp_path / "series"), tmp_path / "back")
 
 
 def test_an_outline_of_the_patient_is_known_by_its_kind(tmp_path, case):
