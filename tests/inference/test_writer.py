@@ -62,7 +62,7 @@ def finish(folder, sources, pictures=False, made=None, ranges=None, anonymise=Fa
     journal.begin()
     images = [{"image": source} for source in sources]
     results = SegmentationWriter(
-        str(folder / "out"), NAMES, journal, network, torch.device("cpu"), images, "input", pictures, niivue
+        str(folder / "out"), NAMES, journal, network, torch.device("cpu"), images, "input", pictures, niivue=niivue
     )
     partial = folder / "out" / ".partial"
     partial.mkdir(parents=True, exist_ok=True)
