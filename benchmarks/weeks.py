@@ -94,7 +94,7 @@ def turn_legs(surface: Surface, patient: int, week: int) -> tuple[Surface, np.nd
 
 
 def with_simpleitk(first: np.ndarray, now: np.ndarray, size: tuple) -> tuple[Rigid, float]:
-    """The motion from this scan to the first, and the processor seconds, by the distance maps of the bones on one thread."""
+    """The motion from this scan to the first by the distance maps of the bones, and its processor seconds, one thread."""
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -7,6 +7,7 @@ from scenes import BONES, CENTRES, NAMES, RADII, affine_of, draw, shape_of, turn
 
 from scripts.phantoms.generate import make_scan, true_motion
 from scripts.phantoms.shapes import axes_mm, voxel_mm
+from scripts.weeks import motion
 from scripts.weeks.closest_points import register
 from scripts.weeks.motion import compare_organ, measure_patient, refuse_few_bones
 from scripts.weeks.rigid import STAY, Rigid
@@ -174,6 +175,15 @@ def test_weeks_that_cannot_be_compared_are_lines_and_the_others_go_on(tmp_path):
     words = ["found 0 points of the surface of bones", "not readable", "the bones could not be registered"]
     assert all(word in line for word, line in zip(words, problems, strict=True))
     assert all("Case_004_Week" in line and len(line.splitlines()) == 1 for line in problems)
+
+
+def test_an_error_that_nobody_foresaw_is_a_line_with_the_file(tmp_path, monkeypatch):
+    def fail(*_):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(motion, "register", fail)
+    patient, problems = measured(tmp_path, Case_004_Week0={}, Case_004_Week1={})
+    assert len(patient.scans) == 1 and problems == [f"{tmp_path}/Case_004_Week1.nii.gz: LinAlgError: Singular matrix"]
 
 
 def test_too_few_bones_are_refused_with_a_way_out(tmp_path):

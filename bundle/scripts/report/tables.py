@@ -142,8 +142,8 @@ def motion_table(motion: Motion) -> Table:
     for *names, (change, left, back, head, largest, residual), note in motion.rows:
         distances = [number(size, 1) for size in (left, back, head, largest)]
         rows.append([*names, number(change, 0), *distances, number(residual, 2), note])
-    head = ["Patient", "Scan", "Organ", "Volume (%)", "Left (mm)", "Back (mm)", "Head (mm)", "Largest (mm)"]
-    caption = "Change of volume, and shift relative to bone"
+    head = ["Patient", "Scan", "Organ", "Volume change (%)", "Left (mm)", "Back (mm)", "Head (mm)", "Largest (mm)"]
+    caption = "Against the first scan of the patient"
     return long_table(caption, [*head, "Residual (mm)", "Note"], rows, text=(0, 1, 2, 9))
 
 

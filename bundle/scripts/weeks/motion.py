@@ -45,7 +45,7 @@ class BoneMotion:
 
 @dataclass
 class OrganMotion:
-    """One organ in one scan, against the first scan, relative to the bones. Without the organ all is None.
+    """One organ in one scan, against the first scan, relative to the bones. None where it is not known.
 
     Attributes:
         volume_ml: its volume.
@@ -140,7 +140,8 @@ def measure_patient(
                 name, time = name_of(scan, first_scan), time_of(scan, first_scan)
                 found.append(ScanMotion(name, time, str(scan.file), lain, moved))
         except Exception as error:  # of one file; the others go on
-            problems.append(one_line_reason(error))
+            reason = one_line_reason(error)
+            problems.append(reason if str(scan.file) in reason else f"{scan.file}: {reason}")
     return PatientMotion(scans[0].patient, "day" if scans[0].date else "week", found), problems
 
 

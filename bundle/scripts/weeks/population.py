@@ -41,7 +41,7 @@ def population(patients: Sequence[PatientMotion], organs: Sequence[str]) -> dict
 def shifts_of(patients: Sequence[PatientMotion], organ: str, axis: str) -> list[list[float]]:
     """The shifts of every patient, without those of an organ that is not whole."""
     moved = [[scan.organs[organ] for scan in patient.scans] for patient in patients]
-    return [own for found in moved if (own := [getattr(organ, axis) for organ in found if organ.whole])]
+    return [own for found in moved if (own := [getattr(one, axis) for one in found if one.whole])]
 
 
 def statistics(shifts: Sequence[Sequence[float]]) -> AxisStatistics:

@@ -110,22 +110,23 @@ def patients(weeks: Weeks) -> Section | None:
     return Section("patients", "Every patient", "Patients", blocks)
 
 
-def organ_rows(weeks: Weeks) -> Iterator[tuple[str, str, str, OrganMotion]]:
-    """Patient, scan, organ and what was measured of it."""
+def organ_rows(weeks: Weeks) -> Iterator[tuple[str, str, str, OrganMotion, str]]:
+    """Patient, scan, organ, what was measured of it, and a note."""
     for patient in weeks.patients:
         for scan in patient.scans:
             for organ, found in scan.organs.items():
-                yield patient.patient, scan.name, organ, found
+                reference = "the reference" if scan.bones is None else ""
+                yield patient.patient, scan.name, organ, found, "; ".join(filter(None, (reference, found.note)))
 
 
 def shifts(weeks: Weeks) -> Section:
     rows = []
-    for patient, scan, organ, found in organ_rows(weeks):
+    for patient, scan, organ, found, note in organ_rows(weeks):
         grown = [number(100 * share, 0) for share in found.outside.values()] or [DASH, DASH]
         shift = [number(found.left_mm, MM), number(found.back_mm, MM), number(found.head_mm, MM)]
         sizes = [number(found.volume_ml, ML), number(found.change_ml, ML), number(found.change_percent, 0)]
         surface = [number(found.surface_max_mm, MM), number(found.surface_p95_mm, MM)]
-        rows.append([patient, scan, organ, *sizes, *shift, *surface, *grown, found.note])
+        rows.append([patient, scan, organ, *sizes, *shift, *surface, *grown, note])
     head = ["Patient", "Scan", "Organ", "Volume (ml)", "Change (ml)", "Change (%)", "Left (mm)", "Back (mm)"]
     head += ["Head (mm)", "Largest (mm)", "95 % (mm)", "Outside +5 mm (%)", "Outside +10 mm (%)", "Note"]
     table = long_table("Every organ in every scan, relative to bone", head, rows, text=(0, 1, 2, 13))
