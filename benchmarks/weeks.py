@@ -94,7 +94,7 @@ def turn_legs(surface: Surface, patient: int, week: int) -> tuple[Surface, np.nd
 
 
 def with_simpleitk(first: np.ndarray, now: np.ndarray, size: tuple) -> tuple[Rigid, float]:
-    """The motion from this scan to the first by the distance maps of the bones, and its processor seconds, one thread."""
+    """The motion from this scan to the first by the distance maps of the bones, and the processor seconds it took."""
     import SimpleITK
 
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
