@@ -78,9 +78,9 @@ def compare(
             compared.append(found)
         elif found is None or found.scans:
             single.append(patient)
-    if word is not None:
-        compared = [anonymous(patient, word) for patient in compared]
-        single = [patient_code(patient, word) for patient in single]
+    if word is not None:  # in the order of the codes, as that of the names may tell something
+        compared = sorted((anonymous(patient, word) for patient in compared), key=lambda one: one.patient)
+        single = sorted(patient_code(patient, word) for patient in single)
     figures = population(compared, organs)
     return Weeks(compared, single, list(class_names), list(organs), figures, word is not None, problems)
 

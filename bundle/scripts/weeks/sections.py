@@ -24,8 +24,8 @@ MEANING = (
     "scan grown by 5 or 10 mm in all directions.",
     "An organ that touches the border of the volume may be cut off. Its row says so, and it is left out of the figures "
     "of all patients.",
-    f"Residual: the mean distance between the two surfaces of the bones once they are registered. A scan with more "
-    f"than {MOST_RESIDUAL_MM:g} mm is left out.",
+    "Residual: the mean distance between the two surfaces of the bones once they are registered, of the points that "
+    f"have a counterpart (matched). A scan with more than {MOST_RESIDUAL_MM:g} mm is left out.",
 )
 RECIPE = (
     "M: the mean of the patients' means. Σ, the systematic error: the standard deviation of the patients' means. σ, "
