@@ -157,17 +157,19 @@ def test_odd_images_have_a_page(kind):
     assert np.array_equal(np.asarray(image.dataobj), np.zeros(volume.shape))
 
 
-def test_of_a_large_volume_every_second_voxel_is_shown(monkeypatch):
-    monkeypatch.setattr(viewer, "LARGEST_VOLUME", 1000)
+def test_a_large_volume_is_thinned_where_it_has_most_voxels(monkeypatch):
+    monkeypatch.setattr(viewer, "LARGEST_VOLUME", 2000)  # of 24 x 20 x 16
     text = page(affine=TILTED)
     labels = volume_of(Parts(text).data["labels"])
     _, truth = case()
-    assert np.array_equal(np.asarray(labels.dataobj), truth[::2, ::2, ::2]) and "one voxel of 2" in text
+    assert np.array_equal(np.asarray(labels.dataobj), truth[::2, ::2]) and "here is one of 2 x 2 x 1" in text
     for index in ((0, 0, 0), (5, 3, 7)):
-        here = nib.affines.apply_affine(TILTED, 2 * np.array(index))
+        here = nib.affines.apply_affine(TILTED, np.array(index) * [2, 2, 1])
         assert np.allclose(nib.affines.apply_affine(labels.affine, index), here, atol=1e-4)
+    assert viewer.thinning((24, 20, 1)) == [1, 1, 1] and viewer.thinning((10, 10, 200)) == [1, 1, 10]
     monkeypatch.undo()
-    assert "one voxel of" not in page()
+    assert viewer.thinning((256, 256, 256)) == [1, 1, 1] and viewer.thinning((512, 512, 80)) == [2, 1, 1]
+    assert "here is one of" not in page()
 
 
 @pytest.mark.parametrize(
@@ -262,7 +264,7 @@ addEventListener("load", async () => {
     const keep = () => pictures.push(of("canvas").toDataURL()); // there only right after the page has drawn
     if (live) { of("opacity").dispatchEvent(new Event("input")); keep(); }
     for (const value of frame.dataset.click.split(",").filter(Boolean)) {
-      page.querySelector(`[value="${value}"]`).click();
+      page.querySelector(`[value="${value}"], [id="${value}"]`).click();
       keep();
     }
     seen[frame.id] = {
@@ -303,7 +305,7 @@ def test_in_a_browser_everything_is_on_its_side(tmp_path):
     text = page(labels[::-1, ::-1], turned, names, HOSTILE, image[::-1, ::-1], script)
     mirrored = page(labels[::-1], script=script)
     address = "view=axial&opacity=1"
-    pages = {"sound": (text, address, "2,all"), "mirrored": (mirrored, f"{address}&off=1,3", "1")}
+    pages = {"sound": (text, address, "2,all"), "mirrored": (mirrored, f"{address}&off=1,3", "1,hide")}
     seen, console = look(tmp_path, pages, *THREE_D)
     assert console == [] and all(one["live"] and one["legend"] for one in seen.values())
     first, without_femur, planes = seen["sound"]["pictures"]
@@ -316,10 +318,10 @@ def test_in_a_browser_everything_is_on_its_side(tmp_path):
     assert np.count_nonzero(below) > 100 and np.count_nonzero(~below) > 100  # coronal above, axial below
     sides = zip(("RL", "AP", "SI"), Parts(text).data["cross"])
     assert seen["sound"]["place"] == ", ".join(f"{ends[value < 0]} {abs(value):.1f}" for ends, value in sides) + " mm"
-    by_address, with_body = seen["mirrored"]["pictures"]
+    by_address, with_body, nothing = seen["mirrored"]["pictures"]
     assert places(by_address, 2)[:, 0].min() > 0.5  # a mirrored map would be seen
     assert len(places(by_address, 1)) == len(places(by_address, 3)) == 0
-    assert len(places(with_body, 1)) > 500
+    assert len(places(with_body, 1)) > 500 and not any(len(places(nothing, value)) for value in (1, 2, 3))
 
 
 @WITH_NIIVUE

@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import logging
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ VERSION = "0.69.0"  # that the page was made for
 INSTALL = f"install it with npm install --no-save --prefix . @niivue/niivue@{VERSION}"
 PLACE = Path("node_modules/@niivue/niivue/dist/niivue.umd.js")
 LARGEST_SCRIPT = 2**24  # bytes
-LARGEST_VOLUME = 2**24  # voxels of a page; of larger volumes every second or third is shown
+LARGEST_VOLUME = 2**24  # voxels of a page; larger volumes are thinned
 RANGE = (0, 1, 99.5, 99.9)  # percentiles of the image: the lowest value, black, white, the highest value
 STEPS = 127  # between the lowest and the highest value; twice as many make a page a fifth larger and look the same
 LARGE = 0.1  # share of the volume; a class that fills more of it is off at first, because it hides the others in 3D
@@ -142,11 +141,13 @@ def page(
     style, script, licences = (
         (TEMPLATES / name).read_text(encoding="utf-8") for name in ("view.css", "view.js", "view_licences.txt")
     )
-    (volume, labels, affine), step = thinned(volume, labels, affine)
+    steps = thinning(volume.shape)
+    volume, labels = (array[tuple(slice(None, None, step) for step in steps)] for array in (volume, labels))
+    affine = affine @ np.diag([*steps, 1])
     image, (low, high), window = in_steps(volume)
     note = f"Image values from {low:.5g} to {high:.5g} in {STEPS + 1} steps: a picture, not the image itself."
-    if step > 1:
-        note += f" The planes show one voxel of {step} along each axis."
+    if max(steps) > 1:
+        note += f" It has more voxels: here is one of {' x '.join(map(str, steps))}."
     classes = [
         {"value": value, "name": name, "colour": colour(value), "shown": bool((labels == value).mean() <= LARGE)}
         for value, name in list(enumerate(class_names))[1:]
@@ -186,14 +187,15 @@ def source_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def thinned(volume: np.ndarray, labels: np.ndarray, affine: np.ndarray) -> tuple[tuple, int]:
-    """Image, labels and affine with every voxel, or with one of two, three, ... along each axis; and which of these.
+def thinning(shape: Sequence[int]) -> list[int]:
+    """Along each axis, one voxel of how many is shown: a browser on a small machine can hold only so much.
 
-    A browser on a small machine can hold only so much.
+    The axis with most voxels is thinned first, so that thick slices are kept as long as possible.
     """
-    step = math.ceil((volume.size / LARGEST_VOLUME) ** (1 / 3))
-    chosen = (slice(None, None, step),) * 3
-    return (volume[chosen], labels[chosen], affine @ np.diag([step, step, step, 1])), step
+    steps = np.ones(3, int)
+    while np.prod(left := np.ceil(shape / steps)) > LARGEST_VOLUME:
+        steps[np.argmax(left)] += 1
+    return steps.tolist()
 
 
 def in_steps(volume: np.ndarray) -> tuple[np.ndarray, tuple[float, float], tuple[float, float]]:

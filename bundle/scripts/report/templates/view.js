@@ -59,8 +59,8 @@
     views.forEach((radio) => radio.addEventListener("change", turn));
     boxes.forEach((box) => box.addEventListener("change", paint));
     byId("opacity").addEventListener("input", paint);
-    byId("all").addEventListener("click", () => checkAll(true));
-    byId("none").addEventListener("click", () => checkAll(false));
+    byId("show").addEventListener("click", () => checkAll(true));
+    byId("hide").addEventListener("click", () => checkAll(false));
 
     function readAddress() {
       const words = new URLSearchParams(location.hash.slice(1));
