@@ -338,6 +338,25 @@ def test_a_page_that_fails_is_one_line(niivue, tmp_path, monkeypatch, caplog):
     assert "_view.html" not in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_run_that_goes_on_writes_the_pages_that_are_missing_or_too_old(niivue, tmp_path):
+    """A page stays if it is newer than the label map, and shows the label map as it was edited since."""
+    source, page, edited = tmp_path / "case.nii.gz", tmp_path / "out" / "case_view.html", labels()[::-1]
+    given(source)
+    finish(tmp_path, [source])
+    assert not page.exists()
+    finish(tmp_path, [source], resume=True, niivue=niivue)
+    before = page.read_bytes()
+    stamp = page.stat().st_mtime_ns
+    finish(tmp_path, [source], resume=True, niivue=niivue)
+    assert page.stat().st_mtime_ns == stamp
+    nib.save(nib.Nifti1Image(edited, AFFINE), tmp_path / "out" / "case_seg.nii.gz")
+    finish(tmp_path, [source], resume=True, niivue=niivue)
+    assert page.read_bytes() != before and page.stat().st_mtime_ns > stamp
+    nib.save(nib.Nifti1Image(labels(), AFFINE), tmp_path / "out" / "case_seg.nii.gz")
+    finish(tmp_path, [source], resume=True)
+    assert not page.exists()
+
+
 def test_slices_have_no_page(niivue, tmp_path):
     """Their files don't say where in the patient they lie."""
     Image.fromarray(np.zeros((6, 5), np.uint8)).save(tmp_path / "case.png")

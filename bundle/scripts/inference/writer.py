@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import nibabel as nib
 import numpy as np
@@ -21,7 +20,8 @@ from scripts.data.slices import is_picture, is_sliced, write_label_pictures
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.formats import OutputFormats
 from scripts.inference.journal import Journal
-from scripts.report import provenance, records, viewer
+from scripts.inference.pages import CasePages
+from scripts.report import provenance, records
 from scripts.report.files import build, write
 from scripts.report.overlay import overlay
 from scripts.report.schema import CaseRecord, Motion
@@ -75,7 +75,7 @@ class SegmentationWriter(CaseHandler):
         super().__init__(output_dir, class_names, journal, network, device)
         self.images = [str(item["image"]) for item in images]
         self.source, self.pictures, self.weeks = source, pictures, weeks
-        self.niivue = viewer.find(niivue)
+        self.pages = CasePages(self.dir, self.class_names, niivue)
         self.formats = formats or OutputFormats()
         self.formats.check(self.images)
 
@@ -90,8 +90,10 @@ class SegmentationWriter(CaseHandler):
             self.run_or_note_failure(self.finish, case["source"], case["digest"], Path(partial), seconds)
 
     def add_earlier_result(self, source: str) -> None:
-        labels, affine = read_labels(self.journal.earlier_result(source), self.class_names)
+        result = self.journal.earlier_result(source)
+        labels, affine = read_labels(result, self.class_names)
         start = self.dir / self.shown_name(Path(source))
+        self.pages.renew(Path(source), labels, affine, start.name, result)
         self.formats.write(source, labels, affine, self.class_names, start, only_missing=True)
         self.note_kept(source, self.measure(source, labels, affine, None))
 
@@ -106,7 +108,7 @@ class SegmentationWriter(CaseHandler):
             header, shape = nib.Nifti1Header(), volume.shape
         else:
             header, affine, shape = grid_of(source)
-            volume = read_volume(source)[0] if self.pictures or self.niivue else None
+            volume = read_volume(source)[0] if self.pictures else None
         ready = partial.with_name(f"{shown}_seg.nii.gz")
         if is_picture(source):
             output = write_label_pictures(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
@@ -114,29 +116,16 @@ class SegmentationWriter(CaseHandler):
             output = ready.name
             self.write_volume(labels.reshape(shape), affine, header, ready, shown != case)
         labels = labels.reshape(shape[:3])
+        picture = None
         if self.pictures and volume is not None:
-            file = self.dir / f"{shown}_overlay.png"
-            overlay(volume, {"prediction": labels}, affine, self.class_names, file, shown)
-        self.write_page(source, volume, labels, affine, shown)
+            picture = self.dir / f"{shown}_overlay.png"
+            overlay(volume, {"prediction": labels}, affine, self.class_names, picture, shown)
+        self.pages.write(source, labels, affine, shown, volume, picture)
         self.formats.write(source, labels, affine, self.class_names, self.dir / shown)
         if ready.exists():
             os.replace(ready, self.dir / output)
         partial.unlink()
         self.note_done(path, digest, output, self.measure(path, labels, affine, seconds), seconds)
-
-    def write_page(
-        self, source: Path, volume: np.ndarray | None, labels: np.ndarray, affine: np.ndarray, shown: str
-    ) -> None:
-        """Writes the page of a case. An error is one line in the log: the label map matters more."""
-        page, picture = self.dir / f"{shown}_view.html", self.dir / f"{shown}_overlay.png"
-        page.unlink(missing_ok=True)  # of an earlier run: it would show other labels
-        if self.niivue is None or volume is None or not viewer.has_planes(source, volume.shape):
-            return
-        try:
-            drawn = picture if self.pictures else None
-            viewer.write(page, volume, labels, affine, self.class_names, shown, self.niivue, drawn)
-        except Exception as error:
-            logger.warning(f"{shown}: no page to look at it ({one_line_reason(error)})")
 
     def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
         header.set_data_dtype(np.uint8)
@@ -190,8 +179,7 @@ class SegmentationWriter(CaseHandler):
             anonymise=self.journal.word,
             draw=self.painter() if self.pictures else None,
         )
-        pages = {record.case: f"{record.case}_view.html" for record in records}
-        report.views = {case: quote(name) for case, name in pages.items() if (self.dir / name).is_file()}
+        report.views = self.pages.addresses(record.case for record in records)
         write(report, self.dir)
         warned = sum(bool(record.warnings) for record in records)
         logger.info(
