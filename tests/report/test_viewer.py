@@ -19,6 +19,8 @@ from matplotlib.image import imread
 from scripts.core.errors import UserError
 from scripts.core.palette import colour
 from scripts.report import commands, viewer
+from scripts.series.reader import read_series
+from scripts.series.writer import write_series
 
 NAMES = ["background", "body", "femur", "bladder"]
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&"
@@ -233,6 +235,22 @@ def test_the_command_writes_a_page_of_files(files, tmp_path, capsys):
     picture = base64.b64decode(parts.all("img")[0]["src"].removeprefix("data:image/png;base64,"))
     assert imread(io.BytesIO(picture)).shape[0] > 300
     assert {path.name for path in tmp_path.iterdir()} == {"a.nii.gz", "b.nii.gz", "c_view.html", "niivue.umd.js"}
+
+
+def test_the_command_takes_the_folder_of_a_series(files, tmp_path):
+    pytest.importorskip("pydicom", reason="the extra dicom is not installed")
+    image, labels = case()
+    write_series(image + 100, AFFINE, tmp_path / "series")
+    volume, affine = read_series(tmp_path / "series")
+    assert not np.allclose(affine, AFFINE)  # the rows of a series go the other way
+    own = nib.as_closest_canonical(nib.Nifti1Image(labels, AFFINE))
+    turn = nib.orientations.ornt_transform(*(nib.io_orientation(grid) for grid in (AFFINE, affine)))
+    nib.save(own.as_reoriented(turn), files["labels"])
+    commands.view(**files | {"image": str(tmp_path / "series")})
+    data = Parts((tmp_path / "c_view.html").read_text(encoding="utf-8")).data
+    found = nib.as_closest_canonical(volume_of(data["image"]))
+    assert np.allclose(found.affine, AFFINE, atol=1e-3)
+    assert np.corrcoef(np.asarray(found.dataobj).ravel(), image.ravel())[0, 1] > 0.999
 
 
 def test_the_command_refuses_what_has_no_page(files, tmp_path, monkeypatch):

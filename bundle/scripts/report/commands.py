@@ -28,6 +28,7 @@ from scripts.report.schema import CaseRecord
 from scripts.report.scoring import CasePainter, ScoringJob, score_all
 from scripts.report.summary import lines
 from scripts.run import knobs
+from scripts.series.reader import read_series
 
 
 def evaluate(
@@ -129,7 +130,7 @@ def view(
     """Writes a page to look at an image and its label map in the browser. Research use only.
 
     Args:
-        image: NIfTI volume.
+        image: NIfTI volume, or folder of one DICOM series.
         labels: label map on the same grid.
         output: the page, `NAME_view.html`.
         class_names: names of the values 0, 1, ..., background first.
@@ -143,7 +144,7 @@ def view(
     script = viewer.find(niivue)
     if script is None:
         raise UserError(f"NiiVue is not installed here; {viewer.INSTALL}, or name its niivue.umd.js with --niivue")
-    volume, affine = read_volume(image)
+    volume, affine = read_series(image) if Path(image).is_dir() else read_volume(image)
     if not viewer.has_planes(image, volume.shape):
         raise UserError(f"{image}: found slices, which have no page; expected a volume, give one")
     values, own = read_labels(labels, class_names)
