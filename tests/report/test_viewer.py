@@ -200,11 +200,13 @@ def test_niivue_is_found_in_node_modules_of_the_working_folder(tmp_path, monkeyp
     file = tmp_path / viewer.PLACE
     file.parent.mkdir(parents=True)
     file.write_bytes(STAND_IN.encode())
-    (file.parents[1] / "package.json").write_text('{"version": "0.69.0"}')
+    (file.parents[1] / "package.json").write_text('{"name": "@niivue/niivue", "version": "0.69.0"}')
     monkeypatch.chdir(tmp_path)
     assert viewer.find(None) == viewer.find(True) == viewer.find(str(file))
     assert viewer.find(None) == viewer.NiiVue(STAND_IN.replace("\r\n", "\n"), "0.69.0")
     assert viewer.find(False) is None
+    Path("x.js").write_text(STAND_IN)
+    assert viewer.find("x.js") == viewer.NiiVue(viewer.find(None).text, "of unknown version")
 
 
 def test_where_niivue_is_not_installed_only_who_asked_is_told(tmp_path, monkeypatch, caplog):

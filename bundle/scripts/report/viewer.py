@@ -35,7 +35,7 @@ PLACE = Path("node_modules/@niivue/niivue/dist/niivue.umd.js")
 LARGEST_SCRIPT = 2**24  # bytes
 LARGEST_VOLUME = 2**24  # voxels of a page; larger volumes are thinned
 RANGE = (0, 1, 99.5, 99.9)  # percentiles of the image: the lowest value, black, white, the highest value
-STEPS = 127  # between the lowest and the highest value; twice as many make a page a fifth larger and look the same
+STEPS = 127  # between the lowest and the highest value; twice as many make a page a sixth larger and look the same
 LARGE = 0.1  # share of the volume; a class that fills more of it is off at first, because it hides the others in 3D
 VIEWS = ("all", "axial", "coronal", "sagittal", "3D")
 TEMPLATES = Path(__file__).parent / "templates"
@@ -91,8 +91,13 @@ def read(file: Path) -> NiiVue:
         raise UserError(f"{file}: found another file, {expected}")
     if found := NO_END.search(text):
         raise UserError(f"{file}: found {found.group()!r} in it, which can't be in a page, {expected}")
-    package = file.parents[1] / "package.json"
-    return NiiVue(text, str(read_json(package).get("version")) if package.is_file() else "of unknown version")
+    return NiiVue(text, version_of(file.absolute().parent.with_name("package.json")))
+
+
+def version_of(package: Path) -> str:
+    """NiiVue's version by the description of its package, for the licences on the page."""
+    content = read_json(package) if package.is_file() else {}
+    return str(content.get("version")) if content.get("name") == "@niivue/niivue" else "of unknown version"
 
 
 def has_planes(path: str | Path, shape: Sequence[int]) -> bool:
