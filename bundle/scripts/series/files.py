@@ -169,7 +169,7 @@ def archive_files(path: Path) -> tuple[list[DicomFile], list[str]]:
                 try:
                     if has_marker(unpack(archive, member, MARKER)) and not is_dicomdir(member.filename):
                         files.append(DicomFile(str(path), member.filename))
-                except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+                except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
                     lines.append(f"{path}/{member.filename}: not readable ({first_line(error)}); export it again")
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         lines.append(f"{path}: not readable as a zip archive ({first_line(error)}); copy or pack it again")
