@@ -67,7 +67,7 @@ def test_the_line_says_what_is_wrong(results, name, words):
 
 
 def test_a_name_made_from_headers_leads_nowhere(tmp_path):
-    from scripts.series.index import name_of
+    from scripts.series.sorting import name_of
 
     facts = dict.fromkeys(
         ("PatientID", "StudyDate", "SeriesDate", "SeriesNumber", "SeriesDescription", "ProtocolName"), "../../x\0\n/y"

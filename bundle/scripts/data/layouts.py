@@ -11,9 +11,10 @@ from pathlib import Path
 from scripts.core.errors import UserError
 from scripts.core.files import read_json
 from scripts.data import slice_layouts
+from scripts.data.series_layouts import find_series_images, series_by_label
 from scripts.data.slices import is_sliced
 from scripts.series.files import is_dicom
-from scripts.series.index import choose, is_series, is_source, path_of
+from scripts.series.index import is_series, is_source
 
 logger = logging.getLogger(__name__)
 
@@ -136,34 +137,6 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
         raise UserError(f"series is {series!r}, but {root} has images that are no DICOM series; leave --series out")
     index_by_key(images, case_name)  # two images of one name would overwrite each other's result
     return images
-
-
-def find_series_images(source: Path, series: str | int | None = None) -> list[Path]:
-    """Finds the DICOM series of a source that are images, and logs why the others are none."""
-    chosen, lines = choose(source, series)
-    for line in lines:
-        logger.info(line)
-    return [Path(path_of(source, one)) for one in chosen]
-
-
-def series_by_label(folder: Path, labels: dict[str, Path]) -> dict[str, Path]:
-    """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder."""
-    if not is_source(folder):
-        return {}
-    chosen, lines = choose(folder)
-    for line in lines:
-        logger.info(line)
-    found: dict[str, Path] = {}
-    for series in chosen:
-        folders = {Path(file.path).parent for file in series.files}
-        own = next(iter(folders)).name if len(folders) == 1 else ""
-        name = own if own in labels and series.name not in labels else series.name
-        if name in found:
-            raise UserError(
-                f"{folder / own}: holds several series, expected one for the label {labels[name]}; move one"
-            )
-        found[name] = Path(path_of(folder, series))
-    return found
 
 
 def dataset_description(dataset_dir: str | Path) -> str:

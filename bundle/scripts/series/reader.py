@@ -7,8 +7,9 @@ import numpy as np
 from scripts.core.errors import UserError
 from scripts.series.files import DicomFile, first_line
 from scripts.series.headers import open_dataset
-from scripts.series.index import Series, find_series
+from scripts.series.index import find_series
 from scripts.series.pixels import read_frames
+from scripts.series.sorting import Series
 from scripts.series.stack import Stack
 
 

@@ -1,0 +1,37 @@
+"""Finds images that are DICOM series. `layouts.py` uses this module."""
+
+import logging
+from pathlib import Path
+
+from scripts.core.errors import UserError
+from scripts.series.index import choose, is_source, path_of
+
+logger = logging.getLogger(__name__)
+
+
+def find_series_images(source: Path, series: str | int | None = None) -> list[Path]:
+    """Finds the DICOM series of a source that are images, and logs why the others are none."""
+    chosen, lines = choose(source, series)
+    for line in lines:
+        logger.info(line)
+    return [Path(path_of(source, one)) for one in chosen]
+
+
+def series_by_label(folder: Path, labels: dict[str, Path]) -> dict[str, Path]:
+    """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder."""
+    if not is_source(folder):
+        return {}
+    chosen, lines = choose(folder)
+    for line in lines:
+        logger.info(line)
+    found: dict[str, Path] = {}
+    for series in chosen:
+        folders = {Path(file.path).parent for file in series.files}
+        own = next(iter(folders)).name if len(folders) == 1 else ""
+        name = own if own in labels and series.name not in labels else series.name
+        if name in found:
+            raise UserError(
+                f"{folder / own}: holds several series, expected one for the label {labels[name]}; move one"
+            )
+        found[name] = Path(path_of(folder, series))
+    return found
