@@ -178,9 +178,8 @@ def read_index(source: str, stamp: tuple) -> Index:
         headers = list(pool.map(header_or_reason, files))
     homeless = [f"{h.file}: {h.fault}" for h in headers if isinstance(h, Header) and not h.series]
     damaged = [header for header in headers if isinstance(header, str)] + homeless
-    lines = lines + damaged[:SHOWN]
-    if len(damaged) > SHOWN:
-        lines.append(f"{source}: {len(damaged) - SHOWN} more file(s) can't be used")
+    more = [f"{source}: {len(damaged) - SHOWN} more file(s) can't be used"] if len(damaged) > SHOWN else []
+    lines = [*damaged[:SHOWN], *more, *lines]
     by_uid: dict[str, list[Header]] = {}
     for header in headers:
         if isinstance(header, Header) and header.series:
