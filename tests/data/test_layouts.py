@@ -231,7 +231,7 @@ class TestFoldersWithNothing:
         (tmp_path / "series").mkdir()
         (tmp_path / "series" / "IM0001").write_bytes(bytes(128) + b"DICM" + bytes(8))
         message = refusal(find, tmp_path)
-        assert str(tmp_path) in message and ("labelsTr" in message or "IM0001: not readable" in message)
+        assert str(tmp_path) in message and ("labelsTr" in message or "IM0001: no SeriesInstanceUID" in message)
 
     def test_other_files(self, find, tmp_path):
         message = refusal(find, stubs(tmp_path, ["a.mha", "readme.txt"]))
