@@ -1,5 +1,6 @@
 """Turns SEG and RTSTRUCT files of any program into label maps on the grid of their series, as labels to train on."""
 
+import gzip
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -179,7 +180,7 @@ def write_labels(
     if not labels.any():
         raise UserError(f"{file.path}: no voxel of {series} is in its structures; is it the right series?")
     with atomic_write(target) as partial:
-        save(stack.to_volume(labels), stack.nifti_affine, partial, target)
+        save(stack.to_volume(labels), stack.nifti_affine, partial)
     found = ", ".join(class_names[value] for value in np.unique(labels) if value)
     lines = [f"{target}: {found}"]
     if others:
@@ -213,13 +214,11 @@ def key_of(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
-def save(labels: np.ndarray, affine: np.ndarray, partial: Path, target: Path) -> None:
+def save(labels: np.ndarray, affine: np.ndarray, file: Path) -> None:
+    """Writes a label map as compressed NIfTI; the same labels give the same bytes."""
     image = nib.Nifti1Image(labels, affine)
     image.header["descrip"] = DESCRIPTION
     image.header.set_xyzt_units("mm")
-    content = image.to_bytes()
-    if target.suffix == ".gz":
-        import gzip
-
-        content = gzip.compress(content, compresslevel=6, mtime=0)
-    partial.write_bytes(content)
+    image.set_qform(affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    file.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
