@@ -16,6 +16,7 @@ from series_samples import SHAPE, make_series, same_place
 
 from scripts.core.commands import run_command
 from scripts.data.anonymise import patient_code
+from scripts.data.layouts import find_pairs
 from scripts.dicom.__main__ import COMMANDS
 from scripts.dicom.commands import export, list_series
 from scripts.dicom.importing import import_structures
@@ -88,6 +89,18 @@ def test_a_file_finds_its_series_among_several(tmp_path, case):
     (tmp_path / "series").rename(tmp_path / "others" / "c")
     import_structures(tmp_path / "out", str(tmp_path / "others"), tmp_path / "back")
     assert same_place(labels, affine, *imported(tmp_path / "back"))
+
+
+def test_what_comes_in_is_a_data_set_to_train_on(tmp_path, case):
+    file, *_ = case
+    (tmp_path / "data").mkdir()
+    (tmp_path / "series").rename(tmp_path / "data" / "imagesTr")
+    images = tmp_path / "data" / "imagesTr"
+    export(file, images, tmp_path / "out", "rtstruct")
+    import_structures(tmp_path / "out", str(images), tmp_path / "data" / "labelsTr")
+    (pair,) = find_pairs(tmp_path / "data")
+    assert pair["image"] == str(images / "PAT-01_20260301_s1_T2-axial.series")
+    assert pair["label"] == str(tmp_path / "data" / "labelsTr" / "PAT-01_20260301_s1_T2-axial.nii.gz")
 
 
 def test_by_the_frame_of_reference_where_the_images_are_others(tmp_path, capsys, case):
