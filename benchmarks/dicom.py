@@ -21,7 +21,8 @@ from nibabel.affines import apply_affine
 
 from scripts.dicom.about import about_bundle
 from scripts.dicom.commands import WRITERS, bundle_classes
-from scripts.dicom.reading import open_structures, read_masks
+from scripts.dicom.masks import read_masks
+from scripts.dicom.reading import open_structures
 from scripts.phantoms import generate
 from scripts.series.reader import read_stack
 from scripts.series.stack import Stack

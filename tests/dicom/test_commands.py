@@ -81,6 +81,12 @@ def test_codes_instead_of_names_and_back(tmp_path, case):
     assert same_place(labels, affine, *imported(back))
 
 
+def test_a_class_without_a_code_is_named(tmp_path, capsys, case):
+    names = [*CLASSES[:-1], "seminal vesicles"]
+    export(case[0], tmp_path / "series", tmp_path / "out", "dicom_seg", class_names=names)
+    assert 'class "seminal vesicles" has no code' in capsys.readouterr().out
+
+
 def test_a_file_finds_its_series_among_several(tmp_path, case):
     file, stack, labels, affine = case
     make_series(tmp_path / "others" / "a", seed=1, SeriesNumber=7, SeriesDescription="T1")
@@ -99,8 +105,8 @@ def test_what_comes_in_is_a_data_set_to_train_on(tmp_path, case):
     export(file, images, tmp_path / "out", "rtstruct")
     import_structures(tmp_path / "out", str(images), tmp_path / "data" / "labelsTr")
     (pair,) = find_pairs(tmp_path / "data")
-    assert pair["image"] == str(images / "PAT-01_20260301_s1_T2-axial.series")
-    assert pair["label"] == str(tmp_path / "data" / "labelsTr" / "PAT-01_20260301_s1_T2-axial.nii.gz")
+    assert pair["image"] == "imagesTr/PAT-01_20260301_s1_T2-axial.series"
+    assert pair["label"] == "labelsTr/PAT-01_20260301_s1_T2-axial.nii.gz"
 
 
 def test_by_the_frame_of_reference_where_the_images_are_others(tmp_path, capsys, case):

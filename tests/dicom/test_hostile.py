@@ -13,7 +13,8 @@ from segment_samples import ABOUT, CLASSES, make_case
 from scripts.core.errors import UserError
 from scripts.dicom.contours import fill
 from scripts.dicom.importing import import_structures
-from scripts.dicom.reading import open_structures, read_masks
+from scripts.dicom.masks import read_masks
+from scripts.dicom.reading import open_structures
 from scripts.dicom.segmentation import write_segmentation
 from scripts.dicom.structures import write_structures
 

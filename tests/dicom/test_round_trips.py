@@ -26,7 +26,8 @@ from segment_samples import (
     shuffle_numbers,
 )
 
-from scripts.dicom.reading import open_structures, read_masks
+from scripts.dicom.masks import read_masks
+from scripts.dicom.reading import open_structures
 from scripts.dicom.segmentation import write_segmentation
 from scripts.dicom.structures import write_structures
 from scripts.series.reader import read_stack

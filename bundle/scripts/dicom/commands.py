@@ -5,7 +5,6 @@ python -m scripts.dicom export --labels FILE --series DIR --output_dir DIR --for
 python -m scripts.dicom import --files DIR --series DIR --output_dir DIR
 """
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,8 +24,6 @@ from scripts.dicom.structures import write_structures
 from scripts.run.knobs import check_class_names
 from scripts.series.index import choose, path_of
 from scripts.series.reader import read_stack
-
-logger = logging.getLogger(__name__)
 
 ENDINGS = {"dicom_seg": "_seg.dcm", "dicom_labelmap": "_labelmap.dcm", "rtstruct": "_rtstruct.dcm"}
 WRITERS: dict[str, Callable] = {
@@ -92,7 +89,7 @@ def export(
     if word is not None:
         case = patient_code(str(stack.headers[0].get("PatientID", "")), word)
     for line in unknown_classes(frames, names, about):
-        logger.info(line)
+        print(line)
     for format in chosen:
         file = Path(output_dir) / f"{case}{ENDINGS[format]}"
         written = WRITERS[format](frames, stack, names, file, about)

@@ -15,9 +15,11 @@ from scripts.data.anonymise import secret_word
 from scripts.dicom.about import About, about_bundle
 from scripts.dicom.commands import bundle_classes
 from scripts.dicom.identity import coded_uid
-from scripts.dicom.reading import Structure, StructureFile, open_structures, read_masks
+from scripts.dicom.masks import read_masks
+from scripts.dicom.reading import Structure, StructureFile, open_structures
 from scripts.run.knobs import check_class_names
-from scripts.series.files import find_files
+from scripts.series.files import DicomFile, find_files
+from scripts.series.headers import open_dataset
 from scripts.series.index import Series, find_series, index_of, is_series, path_of
 from scripts.series.reader import read_stack
 
@@ -104,10 +106,9 @@ def structure_files(files: str | Path) -> list[Path]:
 
 def is_structure(path: str | Path) -> bool:
     """Returns whether a DICOM file has the modality of segmentations."""
-    import pydicom
-
     try:
-        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Modality"])
+        with DicomFile(str(path)).open() as stream:
+            found = open_dataset(stream, stop_before_pixels=True, specific_tags=["Modality"])
     except Exception:  # pydicom raises many kinds; what is damaged is no image either
         return False
     return found.get("Modality") in ("SEG", "RTSTRUCT")
