@@ -1,13 +1,15 @@
-"""What the bundle adds to MONAI, in ten rooms. A room imports only rooms on lower floors.
+"""What the bundle adds to MONAI, in thirteen rooms. A room imports only rooms on lower floors.
 
-floor 6  study, inference
-floor 5  report
-floor 4  training
-floor 3  check
-floor 2  data, networks, phantoms, run
+floor 8  study, inference
+floor 7  weeks
+floor 6  report
+floor 5  training
+floor 4  check, dicom
+floor 3  data, phantoms
+floor 2  series, networks, run
 floor 1  core
 
-`python -m scripts.check`, `.datalist`, `.phantom`, `.report` and `.study` are command lines.
+`python -m scripts.check`, `.datalist`, `.dicom`, `.phantom`, `.report`, `.study` and `.weeks` are command lines.
 """
 
 import sys

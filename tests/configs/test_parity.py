@@ -9,6 +9,7 @@ import pytest
 from conftest import BUNDLE, EVALUATE, read, workflow
 from monai.bundle import ConfigParser
 
+from scripts.core.extras import EXTRAS
 from scripts.phantoms import generate
 from scripts.run import command_line
 
@@ -102,16 +103,25 @@ def test_metadata_pins_what_the_requirements_pin():
 
 
 def test_imports_of_the_scripts_are_pinned():
-    """Everything the scripts import comes with Python, from the bundle, or is named in the metadata."""
+    """Everything the scripts import comes with Python, from the bundle, or is named in the metadata or in an extra."""
     distribution = {"ignite": "pytorch-ignite", "PIL": "pillow"}
     meta = read("metadata.json")
-    known = {"monai", "torch", "numpy", "scripts", *meta["required_packages_version"]}
+    known = {"monai", "torch", "numpy", "scripts", *meta["required_packages_version"], *EXTRAS["dicom"].split()}
     for file in sorted((BUNDLE / "scripts").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             paths = [node.module] if isinstance(node, ast.ImportFrom) else []
             paths += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             for module in {path.split(".")[0] for path in paths} - sys.stdlib_module_names:
                 assert distribution.get(module, module) in known, f"{file.name} imports {module}"
+
+
+def test_what_a_message_tells_to_install_is_the_extra_and_pinned():
+    project = (BUNDLE.parent / "pyproject.toml").read_text()
+    pinned = "".join((BUNDLE.parent / f"requirements{name}.txt").read_text() for name in ("", "-dicom"))
+    for extra, packages in EXTRAS.items():
+        listed = re.search(rf"^{extra} = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
+        assert re.findall(r'"([a-z-]+)[>=]', listed) == packages.split()
+        assert all(f"\n{package}==" in pinned for package in packages.split())
 
 
 @pytest.mark.parametrize("files, kind", [(["train.json"], "train"), (["inference.json"], "infer"), (EVALUATE, "train")])

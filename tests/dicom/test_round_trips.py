@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,7 +144,7 @@ def test_real_series(tmp_path, series):
 
 
 def program(name: str) -> str:
-    found = shutil.which(name)
+    found = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)  # where pip puts programs
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
