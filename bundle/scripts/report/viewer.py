@@ -17,7 +17,6 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from scripts.core.errors import UserError
@@ -161,9 +160,9 @@ def page(
     return environment.get_template("view.html").render(
         title=title,
         policy=policy([script, niivue.text], style),
-        style=Markup(style),
-        script=Markup(script),
-        niivue=Markup(niivue.text),
+        style=style,
+        script=script,
+        niivue=niivue.text,
         licences=licences.format(version=niivue.version),
         views=VIEWS,
         classes=classes,
