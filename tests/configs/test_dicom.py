@@ -189,3 +189,21 @@ def test_a_date_that_is_none_does_not_lose_the_case(export, trained, tmp_path):
     paths = {"dataset_dir": tmp_path / "in", "output_dir": tmp_path / "out", "ckpt_dir": trained / "models"}
     run("infer", ["inference.json"], **paths, output_formats=["nifti", "dicom_seg", "rtstruct"])
     assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
+
+
+def test_headers_lead_nowhere_outside_the_output_folder(export, trained, tmp_path):
+    """A patient number and a description that look like paths, and one series that is refused beside it."""
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    for file in export.iterdir():
+        if file.name.startswith("0"):
+            edit(file, tmp_path / "in" / "deep" / file.name, PatientID="../../outside", SeriesDescription="/etc/x")
+        elif not file.name.endswith("4"):
+            edit(file, tmp_path / "in" / file.name, SeriesDescription="with gaps")
+    paths = {"dataset_dir": tmp_path / "in", "output_dir": tmp_path / "out", "ckpt_dir": trained / "models"}
+    run("infer", ["inference.json"], **paths, output_formats=["nifti", "image", "dicom_seg", "rtstruct"])
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "out"}
+    names = {path.name for path in (tmp_path / "out").iterdir() if path.name.startswith("outside")}
+    start = "outside_20260301_s1_etc-x"
+    assert {f"{start}{end}" for end in ("_seg.nii.gz", "_image.nii.gz", "_seg.dcm", "_rtstruct.dcm")} <= names
+    log = (tmp_path / "out" / "inference.log").read_text()
+    assert "with-gaps.series: not read" in log and "the steps between slices differ" in log
