@@ -35,52 +35,22 @@ SIZE = (80, 72, 36)  # of the series; no two numbers are equal, and none is one 
 STACK = 32 * 2**20  # bytes, which Holoscan asks for
 TOLERANCE = 1e-3  # mm; a number in a DICOM file has at most 16 characters
 TO_LPS = (-1.0, -1.0, 1.0)  # NIfTI counts to the right and to the front, DICOM to the left and to the back
-MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"  # the storage class
 PLANES = {"LPS": "axial", "PIR": "sagittal", "SRA": "coronal", "RAS": "axial half-turned", "OBL": "oblique"}
 
 
-def write_series(image, folder: Path) -> None:
-    """Writes a NIfTI image as a DICOM series, one file for each slice along the third axis.
-
-    Args:
-        image: nibabel image of integers that are not negative.
-        folder: receives the files; their numbers count from the last slice, which no reader may rely on.
-    """
+def write_slices(image, folder: Path) -> None:
+    """Writes a NIfTI image as a DICOM series. Its numbers count from the last slice, which no reader may rely on."""
     import numpy as np
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-    from pydicom.valuerep import DSfloat
 
-    def numbers(values) -> list:
-        return [DSfloat(float(value), auto_format=True) for value in values]
+    from scripts.series.writer import write_series
 
-    voxels = np.asarray(image.dataobj).astype(np.uint16)
-    affine = np.diag([*TO_LPS, 1]) @ image.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    directions = affine[:3, :3] / spacing
-    study, series, frame = (generate_uid() for _ in range(3))
-    common.empty_folder(folder)
-    for index in range(voxels.shape[2]):
-        item = Dataset()
-        item.SOPClassUID, item.SOPInstanceUID = MR_IMAGE, generate_uid()
-        item.StudyInstanceUID, item.SeriesInstanceUID, item.FrameOfReferenceUID = study, series, frame
-        item.Modality, item.Manufacturer, item.ManufacturerModelName = "MR", "synthetic", "phantom"
-        item.PatientName, item.PatientID, item.PatientSex, item.PatientBirthDate = "Phantom^", "900", "M", ""
-        item.StudyID, item.AccessionNumber, item.ReferringPhysicianName = "1", "", ""
-        item.StudyDate, item.StudyTime, item.DeviceSerialNumber, item.SoftwareVersions = "20260101", "120000", "0", "0"
-        item.SeriesNumber, item.SeriesDescription = 1, folder.name
-        item.InstanceNumber = voxels.shape[2] - index
-        item.ImageType, item.BodyPartExamined = ["DERIVED", "SECONDARY"], "PELVIS"
-        item.ImagePositionPatient = numbers(affine[:3, 3] + index * affine[:3, 2])
-        item.ImageOrientationPatient = numbers([*directions[:, 0], *directions[:, 1]])
-        item.PixelSpacing, item.SliceThickness = numbers([spacing[1], spacing[0]]), DSfloat(spacing[2], True)
-        item.Columns, item.Rows = voxels.shape[:2]
-        item.SamplesPerPixel, item.PhotometricInterpretation, item.PixelRepresentation = 1, "MONOCHROME2", 0
-        item.BitsAllocated, item.BitsStored, item.HighBit = 16, 16, 15
-        item.PixelData = voxels[:, :, index].T.astype("<u2").tobytes()
-        item.file_meta = FileMetaDataset()
-        item.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        item.save_as(folder / f"{item.InstanceNumber:04}.dcm", enforce_file_format=True)
+    last = image.shape[2] - 1
+    turned = np.diag([1.0, 1.0, -1.0, 1.0])
+    turned[2, 3] = last
+    facts = {"PatientID": "900", "PatientName": "Phantom^", "PatientSex": "M", "SeriesDescription": folder.name}
+    facts |= {"StudyID": "1", "StudyDate": "20260101", "StudyTime": "120000", "Manufacturer": "synthetic"}
+    facts |= {"ManufacturerModelName": "phantom", "DeviceSerialNumber": "0", "SoftwareVersions": "0"}
+    write_series(np.asarray(image.dataobj)[:, :, ::-1], image.affine @ turned, folder, **facts)
 
 
 def read_segmentation(file: Path, image):
@@ -237,7 +207,7 @@ def main() -> None:
     labels = common.run_inference(bundle, work / "images", work / "predictions", config_file)
     proofs = common.Proofs()
     for codes, (image, _) in geometries.items():
-        write_series(nib.load(image), work / "series" / codes)
+        write_slices(nib.load(image), work / "series" / codes)
     trials = [(codes, f"{PLANES[codes]} series ({codes})", False) for codes in geometries]
     for codes, what, as_container in [*trials, ("LPS", "folders as a container gives them", True)]:
         began = children_seconds()

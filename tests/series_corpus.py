@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import struct
@@ -298,7 +299,7 @@ def main(root: Path) -> None:
     from scripts.core.errors import UserError
     from scripts.data.datalist import list_images
 
-    began_with = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began_with = peak_mib()
     for number, (name, make) in enumerate(corpus()):
         folder = root / str(number)
         folder.mkdir()
@@ -313,8 +314,15 @@ def main(root: Path) -> None:
             outcome = f"NOT CAUGHT {type(error).__name__}: {error}"
         seconds = time.perf_counter() - began
         print(json.dumps({"name": name, "outcome": outcome, "seconds": round(seconds, 3)}), flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"peak_mib": peak // 1024, "imports_mib": began_with // 1024}))
+    print(json.dumps({"peak_mib": peak_mib(), "imports_mib": began_with}))
+
+
+def peak_mib() -> int:
+    """The most memory that this process has had. What `resource` says has that of the process that started it in it."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // MIB
 
 
 if __name__ == "__main__":

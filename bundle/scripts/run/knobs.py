@@ -115,6 +115,8 @@ def fits(value: object, rule: Mapping) -> bool:
     kinds = types_of(rule)
     if kinds and not any(is_kind(value, kind) for kind in kinds):
         return False
+    if "enum" in rule and value not in rule["enum"]:
+        return False
     if isinstance(value, list | tuple):
         few, many = rule.get("minItems", 0), rule.get("maxItems", math.inf)
         repeated = rule.get("uniqueItems") and len(set(map(repr, value))) < len(value)
@@ -124,7 +126,7 @@ def fits(value: object, rule: Mapping) -> bool:
     if isinstance(value, int | float) and not isinstance(value, bool):
         low, high = rule.get("minimum", -math.inf), rule.get("maximum", math.inf)
         above, below = rule.get("exclusiveMinimum", -math.inf), rule.get("exclusiveMaximum", math.inf)
-        return low <= value <= high and above < value < below and value in rule.get("enum", [value])
+        return low <= value <= high and above < value < below
     return True
 
 
