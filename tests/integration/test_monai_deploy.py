@@ -11,16 +11,17 @@ from conftest import BUNDLE, ROOT
 
 SCRIPT = Path("integration") / "monai_deploy.py"
 APP = Path("integration") / "deploy" / "app.py"
+SERIES = Path("bundle") / "scripts" / "series" / "writer.py"
 CHAIN = Path("bundle") / "configs" / "inference.json"
 WORK = ROOT / "integration" / ".environments" / "monai_deploy"
 ROWS = 7  # of its table
 BROKEN = {  # what is broken: the file, its words and what takes their place, what is then seen
     "slices in the wrong order": (
-        SCRIPT,
-        {"+ index * affine": "+ (voxels.shape[2] - 1 - index) * affine"},
+        SERIES,
+        {"+ index * matrix": "+ (volume.shape[2] - 1 - index) * matrix"},
         "voxels differ",
     ),
-    "a series in another place": (SCRIPT, {"affine[:3, 3] + index": "affine[:3, 3] + 1 + index"}, "is on no slice"),
+    "a series in another place": (SERIES, {"matrix[:3, 3] + index": "matrix[:3, 3] + 1 + index"}, "is on no slice"),
     "the patch not read": (APP, {'sorted(names - {"inference", "metadata"})': "[]"}, "voxels differ"),
     "the axis of channels added while loading": (
         CHAIN,
