@@ -1,20 +1,23 @@
 """What readers of DICOM do with a sound series and with faulty ones: is every slice where its header says it is?
 
-    python benchmarks/dicom_readers.py [--series DIR ...]
+    python benchmarks/dicom_readers.py [--series DIR ...] [--sort DIR]
 
 Each variant is made from a synthetic series of oblique slices; --series names real ones as well. A slice is at its
 place if a sample of its pixels is found there, by the affine that the reader gives. SimpleITK, dcm2niix and highdicom
-take part if they are installed.
+take part if they are installed. --sort counts what this bundle makes of a folder; without a name, of pydicom's own test
+files.
 """
 
 import argparse
 import importlib.util
 import logging
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,7 +31,7 @@ sys.path.insert(0, str(BUNDLE.parent / "tests"))
 from series_samples import affine_of, as_enhanced, edit, slices_of, volume_of
 
 from scripts.core.errors import UserError
-from scripts.series.index import choose, path_of
+from scripts.series.index import choose, index_of, path_of
 from scripts.series.reader import read_series
 from scripts.series.writer import write_series
 
@@ -250,12 +253,32 @@ def verdict(reader: Callable[[Path], list[Volume]], folder: Path) -> str:
     return "right" if right == count else f"{right} of {count} right"
 
 
+def print_reasons(folder: Path) -> None:
+    """How many series of a folder are read, and why the others are not; names and numbers are left out of a reason."""
+    reasons = Counter()
+    found = index_of(folder)
+    for series in found.series:
+        try:
+            read_series(path_of(folder, series))
+            reasons[series.doubt() or "read"] += 1
+        except UserError as error:
+            reason = str(error).rpartition(".series: ")[2].partition("; ")[0]
+            reasons[" ".join(re.sub(r"\S*/\S*|-?[0-9.]+", "...", reason).split())] += 1
+    print(f"{len(found.series)} series, {len(found.lines)} lines on other files")
+    for reason, count in reasons.most_common():
+        print(f"| {reason} | {count} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", nargs="*", type=Path, default=[], help="folders of one real series each")
+    parser.add_argument("--sort", nargs="?", type=Path, const=Path(pydicom.__file__).parent / "data" / "test_files")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    if given.sort:
+        print_reasons(given.sort)
+        return
     readers = {name: read for name, (package, read) in READERS.items() if importlib.util.find_spec(package)}
     print("| series | " + " | ".join(readers) + " |\n" + "|---" * (1 + len(readers)) + "|")
     with tempfile.TemporaryDirectory() as root:
