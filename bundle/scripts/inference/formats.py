@@ -88,13 +88,14 @@ class OutputFormats:
         files = {name: file for name, file in files.items() if not (only_missing and file.exists())}
         if not files:
             return
+        for file in files.values():  # of an earlier run: they would show other labels
+            file.unlink(missing_ok=True)
         stack = read_stack(source)
         frames = stack.to_frames(labels, affine)
         for name, file in files.items():
             if name == IMAGE:
                 write_image(source, file)
             elif not WRITERS[name](frames, stack, class_names, file, self.about):
-                file.unlink(missing_ok=True)  # of an earlier run
                 logger.warning(f"{file.name}: not written, as the label map has no class")
 
 

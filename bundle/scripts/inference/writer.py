@@ -121,10 +121,10 @@ class SegmentationWriter(CaseHandler):
             picture = self.dir / f"{shown}_overlay.png"
             overlay(volume, {"prediction": labels}, affine, self.class_names, picture, shown)
         self.pages.write(source, labels, affine, shown, volume, picture)
-        self.formats.write(source, labels, affine, self.class_names, self.dir / shown)
         if ready.exists():
             os.replace(ready, self.dir / output)
         partial.unlink()
+        self.formats.write(source, labels, affine, self.class_names, self.dir / shown)  # a failure keeps the map
         self.note_done(path, digest, output, self.measure(path, labels, affine, seconds), seconds)
 
     def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
