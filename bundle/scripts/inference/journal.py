@@ -158,7 +158,8 @@ class Journal:
     def record_failure(self, image: str, reason: str) -> None:
         """Records and logs that a case has failed."""
         if self.word is not None:  # a path may contain a patient's name
-            reason = " ".join("(a file)" if "/" in part or ".nii" in part or ".series" in part else part for part in reason.split())
+            named = ("/", ".nii", ".series")
+            reason = " ".join("(a file)" if any(n in part for n in named) else part for part in reason.split())
         shown = self.public_name(image)
         logger.warning(f"{reason if reason.startswith(shown) else f'{shown}: {reason}'}; skipped")
         self.record(image, {"fate": FAILED, "reason": reason})
