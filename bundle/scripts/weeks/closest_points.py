@@ -14,9 +14,8 @@ from scripts.weeks.surfaces import Surface
 
 COARSE, FINE = 1500, 8000  # points of the moving surface: at first, to choose a start, and at the end
 STEPS = 60  # at most
-TUKEY = (
-    4.685 * 1.4826
-)  # median distances beyond which a point has no weight: the usual choice for a normal distribution
+# Median distances beyond which a point has no weight: the usual choice for a normal distribution.
+TUKEY = 4.685 * 1.4826
 LEAST_MEDIAN_MM = 0.1
 GATE = 4  # median distances to the closest point beyond which it counts as no counterpart
 
