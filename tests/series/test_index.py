@@ -281,3 +281,15 @@ def test_without_pydicom_one_line_names_the_extra(series, monkeypatch):
     index.read_index.cache_clear()
     with pytest.raises(UserError, match="expected those of the extra dicom; pip install pydicom highdicom"):
         index.choose(series[0])
+
+
+@pytest.mark.parametrize("plane", ["axial", "oblique"])
+def test_a_file_that_another_program_made_of_single_slices_is_read(tmp_path, plane):
+    """highdicom's writer of enhanced MR, which shares nothing with the samples here."""
+    legacy = pytest.importorskip("highdicom.legacy", reason="the extra dicom is not installed")
+    volume, affine = make_series(tmp_path / "scan", plane, ManufacturerModelName="x", SoftwareVersions="1")
+    slices = [pydicom.dcmread(file) for file in slices_of(tmp_path / "scan")]
+    made = legacy.LegacyConvertedEnhancedMRImage(slices, "1.2.3.1", 2, "1.2.3.2", 1)
+    (tmp_path / "enhanced").mkdir()
+    made.save_as(tmp_path / "enhanced" / "one")
+    assert same_place(volume, affine, *read_series(tmp_path / "enhanced"))
