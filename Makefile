@@ -28,7 +28,7 @@ define step
 @began=$$(date +%s) && cd bundle && PATH="$(BIN):$$PATH" && eval "$$$(3)" && echo "== done in $$(( $$(date +%s) - began )) s"
 endef
 
-.PHONY: help demo test test-slow coverage lint hooks docs package publish figures recipes clean clean-venv clean-results
+.PHONY: help demo test test-programs test-slow coverage lint hooks docs package publish figures recipes clean clean-venv clean-results
 .NOTPARALLEL:
 
 help:  ## this list
@@ -51,8 +51,11 @@ demo/.trained: demo/.phantoms
 	$(call step,train; if it was stopped it goes on where it was,5 to 7 minutes,TRAIN)
 	@touch $@
 
-test: $(VENV)/.dev  ## the tests, less those that take minutes
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
+test: $(VENV)/.dev  ## the tests, less those of whole programs and those that take minutes
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow and not programs"
+
+test-programs: $(VENV)/.dev  ## whole programs and trainings: killed, resumed, in several processes, published
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "programs and not slow"
 
 test-slow: $(VENV)/.dev  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

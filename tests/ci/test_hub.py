@@ -17,6 +17,8 @@ from hub_server import TOKEN, Hub
 from huggingface_hub import HfApi
 from monai.bundle import ConfigParser
 
+pytestmark = pytest.mark.programs
+
 REPO = "someone/pelvis"
 VERSION = json.loads((ROOT / "bundle" / "configs" / "metadata.json").read_text())["version"]
 

@@ -18,6 +18,8 @@ from launcher import launch, torchrun
 from scripts.core.errors import UserError
 from scripts.data.layouts import find_images
 
+pytestmark = pytest.mark.programs
+
 FILES = ["inference.json", "multi_gpu_inference.json"]
 BAD = "Case_050_Week0_LFOV.nii.gz"
 

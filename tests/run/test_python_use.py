@@ -17,6 +17,8 @@ from conftest import BUNDLE, TINY, run
 
 from scripts.run import knobs
 
+pytestmark = pytest.mark.programs
+
 PROGRAM = """
 import json, logging, sys
 from pathlib import Path

@@ -21,6 +21,8 @@ from scripts.networks.improved_unet import ImprovedUNet
 from scripts.run import command_line, crash, session
 from scripts.training import cache
 
+pytestmark = pytest.mark.programs
+
 RUN = ["run", "training", "--config_file", "configs/train.json"]
 
 

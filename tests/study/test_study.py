@@ -24,6 +24,8 @@ from scripts.study import table as study_table
 from scripts.study.command import main as begin_study
 from scripts.study.space import as_argument, parse_space, plan_runs
 
+pytestmark = pytest.mark.programs
+
 TRAIN = str(CONFIGS / "train.json")
 draw = chart.draw_chart
 GRID = {"learning_rate": [0.001, 0.0003], "flip_axis": [0, 1]}

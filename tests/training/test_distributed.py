@@ -21,6 +21,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import kill_training as experiments
 
+pytestmark = pytest.mark.programs
+
 SAME_STEPS = {"rotate_range": 0.0, "noise_std": 0.0, "flip_probability": 0.0, "dropout": 0.0, "epochs": 2}
 TRAIN, EVALUATE = ["train.json"], ["train.json", "evaluate.json"]
 

@@ -15,6 +15,8 @@ from ignite.engine import Events
 from scripts.training.checkpoint_files import read_checkpoint
 from scripts.training.weights import read_weights
 
+pytestmark = pytest.mark.programs
+
 
 @pytest.fixture(scope="module")
 def good(phantoms, tmp_path_factory):

@@ -30,6 +30,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import kill_training as experiments
 
+pytestmark = pytest.mark.programs
+
 TRAIN = ["train.json"]
 
 
