@@ -12,7 +12,7 @@ SAME_DIRECTION = 1e-3  # greatest difference between the directions of two slice
 SAME_PLACE_MM = 0.01
 
 
-class NotAStack(Exception):
+class NotAStackError(Exception):
     """The reason why slices are not a stack, without the name of a file."""
 
 
@@ -20,12 +20,12 @@ def normal_of(orientation: Sequence[float]) -> np.ndarray:
     """The direction across a slice: the direction along its rows x the one along its columns.
 
     Raises:
-        NotAStack: these two are no directions at a right angle.
+        NotAStackError: these two are no directions at a right angle.
     """
     rows, columns = np.array(orientation, float).reshape(2, 3)
     lengths = np.linalg.norm([rows, columns], axis=1)
     if not np.allclose(lengths, 1, atol=SAME_DIRECTION) or abs(rows @ columns) > SAME_DIRECTION:
-        raise NotAStack(
+        raise NotAStackError(
             f"ImageOrientationPatient is {text(orientation)}, expected two directions of length 1 at a right angle"
         )
     across = np.cross(rows, columns)
@@ -46,12 +46,12 @@ def stack_affine(positions: np.ndarray, orientation: Sequence[float], spacing: S
         spacing: distance of the rows and distance of the columns in mm, as `PixelSpacing` has them.
 
     Raises:
-        NotAStack: the slices are not straight behind one another at equal distances.
+        NotAStackError: the slices are not straight behind one another at equal distances.
     """
     positions = np.asarray(positions, float)
     normal = normal_of(orientation)
     if len(positions) < 2:
-        raise NotAStack("found a single slice, expected two or more to know their distance")
+        raise NotAStackError("found a single slice, expected two or more to know their distance")
     refuse_gaps(positions @ normal)
     refuse_shear(positions, normal)
     affine = np.eye(4)
@@ -70,7 +70,7 @@ def refuse_gaps(along: np.ndarray) -> None:
     """
     steps = np.diff(along)
     if steps.min() < SAME_PLACE_MM:
-        raise NotAStack(f"found two slices at the same place, {along[steps.argmin()]:.2f} mm along the normal")
+        raise NotAStackError(f"found two slices at the same place, {along[steps.argmin()]:.2f} mm along the normal")
     equal = along[0] + np.arange(len(along)) * (along[-1] - along[0]) / (len(along) - 1)
     if np.abs(along - equal).max() <= TOLERANCE_MM:
         return
@@ -79,11 +79,11 @@ def refuse_gaps(along: np.ndarray) -> None:
     missing = round(steps[at] / usual) - 1
     others = np.delete(steps, at)
     if missing >= 1 and abs(steps[at] - (missing + 1) * usual) < 0.1 * usual and np.ptp(others) < 0.1 * usual:
-        raise NotAStack(
+        raise NotAStackError(
             f"{missing} slice(s) missing between {along[at]:.2f} and {along[at + 1]:.2f} mm along the normal, where "
             f"the step is {steps[at]:.2f} mm in place of {usual:.2f}"
         )
-    raise NotAStack(f"the steps between slices differ, from {steps.min():.3f} to {steps.max():.3f} mm")
+    raise NotAStackError(f"the steps between slices differ, from {steps.min():.3f} to {steps.max():.3f} mm")
 
 
 def refuse_shear(positions: np.ndarray, normal: np.ndarray) -> None:
@@ -92,7 +92,7 @@ def refuse_shear(positions: np.ndarray, normal: np.ndarray) -> None:
     sideways = sideways - np.outer(sideways @ normal, normal)
     furthest = float(np.linalg.norm(sideways, axis=1).max())
     if furthest > TOLERANCE_MM:
-        raise NotAStack(
+        raise NotAStackError(
             f"the slices are shifted sideways by up to {furthest:.2f} mm, as with a tilted gantry, expected one "
             "straight behind another"
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scripts.series.files import DicomFile
-from scripts.series.geometry import SAME_DIRECTION, SAME_PLACE_MM, NotAStack, in_order, normal_of, stack_affine
+from scripts.series.geometry import SAME_DIRECTION, SAME_PLACE_MM, NotAStackError, in_order, normal_of, stack_affine
 from scripts.series.headers import TELLING_APART, Frame, Header
 
 FEWEST_SLICES = 8
@@ -80,7 +80,7 @@ def stacks_of(headers: Sequence[Header]) -> list[Series]:
         notes.append(f"left out {len(strangers)} file(s) of the series ({strangers[0].file}: {strangers[0].fault})")
     try:
         frames, copies = without_copies(frames)
-    except NotAStack as error:
+    except NotAStackError as error:
         return [replace(whole, frames=tuple(frames), fault=str(error))]
     if copies:
         notes.append(f"left out {len(copies)} file(s) that are copies ({copies[0].file})")
@@ -109,7 +109,7 @@ def ordered(series: Series, label: str) -> Series:
         order = in_order(positions, series.frames[0].orientation)
         series = replace(series, name=name, frames=tuple(series.frames[i] for i in order))
         series.affine  # noqa: B018 (raises the reason)
-    except NotAStack as error:
+    except NotAStackError as error:
         return replace(series, name=name, fault=str(error))
     return series
 
@@ -118,7 +118,7 @@ def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Drops files that are copies of another one.
 
     Raises:
-        NotAStack: two files have the UID of one instance and different contents.
+        NotAStackError: two files have the UID of one instance and different contents.
     """
     kept: dict[tuple[str, int], Frame] = {}
     copies = []
@@ -126,7 +126,7 @@ def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
         other = kept.setdefault((frame.uid, frame.number), frame)
         if other is not frame:
             if other.file.read() != frame.file.read():
-                raise NotAStack(f"{frame.file} and {other.file} differ, but have the same SOPInstanceUID")
+                raise NotAStackError(f"{frame.file} and {other.file} differ, but have the same SOPInstanceUID")
             copies.append(frame)
     return list(kept.values()), copies
 
@@ -178,7 +178,7 @@ def all_apart(frames: Sequence[Frame]) -> bool:
     """Returns whether no two slices are at the same place along the normal."""
     try:
         places = np.sort(np.array([frame.position for frame in frames]) @ normal_of(frames[0].orientation))
-    except NotAStack:
+    except NotAStackError:
         return True
     return bool((np.diff(places) > SAME_PLACE_MM).all())
 
