@@ -15,8 +15,7 @@ from scripts.data import slices
 from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key
 from scripts.series.index import is_series
 from scripts.series.reader import read_series
-
-GRID_TOLERANCE_MM = 0.1  # rounding in a header may move a corner of a volume by this much
+from scripts.series.stack import GRID_TOLERANCE_MM
 
 
 def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

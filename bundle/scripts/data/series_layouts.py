@@ -5,27 +5,30 @@ from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.series.index import choose, is_source, path_of
+from scripts.series.sorting import Series
 
 logger = logging.getLogger(__name__)
 
 
 def find_series_images(source: Path, series: str | int | None = None) -> list[Path]:
-    """Finds the DICOM series of a source that are images, and logs why the others are none."""
+    """Finds the DICOM series of a source that are images."""
+    return [Path(path_of(source, one)) for one in chosen_series(source, series)]
+
+
+def chosen_series(source: Path, series: str | int | None = None) -> list[Series]:
+    """Chooses the series of a source that are images, and logs why the others are none."""
     chosen, lines = choose(source, series)
     for line in lines:
         logger.info(line)
-    return [Path(path_of(source, one)) for one in chosen]
+    return chosen
 
 
 def series_by_label(folder: Path, labels: dict[str, Path]) -> dict[str, Path]:
     """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder."""
     if not is_source(folder):
         return {}
-    chosen, lines = choose(folder)
-    for line in lines:
-        logger.info(line)
     found: dict[str, Path] = {}
-    for series in chosen:
+    for series in chosen_series(folder):
         folders = {Path(file.path).parent for file in series.files}
         own = next(iter(folders)).name if len(folders) == 1 else ""
         name = own if own in labels and series.name not in labels else series.name

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from scripts.core.errors import UserError
@@ -22,6 +21,7 @@ from scripts.series.files import DicomFile, find_files
 from scripts.series.headers import open_dataset
 from scripts.series.index import Series, find_series, index_of, is_series, path_of
 from scripts.series.reader import read_stack
+from scripts.series.stack import nifti_image
 
 DESCRIPTION = b"label map, research use only"
 
@@ -217,9 +217,6 @@ def key_of(name: str) -> str:
 
 def save(labels: np.ndarray, affine: np.ndarray, file: Path) -> None:
     """Writes a label map as compressed NIfTI; the same labels give the same bytes."""
-    image = nib.Nifti1Image(labels, affine)
+    image = nifti_image(labels, affine)
     image.header["descrip"] = DESCRIPTION
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code="scanner")
-    image.set_sform(affine, code="scanner")
     file.write_bytes(gzip.compress(image.to_bytes(), mtime=0))

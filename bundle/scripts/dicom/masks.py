@@ -11,7 +11,7 @@ from scripts.dicom.identity import without_warnings
 from scripts.dicom.reading import StructureFile, items, unreadable
 from scripts.series.headers import LARGEST_AXIS
 from scripts.series.pixels import LARGEST_VOXELS, check_coded_size
-from scripts.series.stack import SAME_GRID_MM, Stack
+from scripts.series.stack import GRID_TOLERANCE_MM, Stack
 
 MOST_PIXELS = 2**31  # of all frames of a SEG; it is read frame by frame
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
@@ -116,10 +116,10 @@ def place_of_frame(
     ends = np.array([[0, 0], [size[1] - 1, 0], [0, size[0] - 1], [size[1] - 1, size[0] - 1]])
     off = stack.affine[:3, :3] @ ((exact - step) @ ends.T + (first - origin)[:, None])
     furthest = float(np.abs(off).max())
-    if furthest > SAME_GRID_MM:
+    if furthest > GRID_TOLERANCE_MM:
         raise UserError(
             f"{file.path}: a frame is {furthest:.2f} mm off the voxels of {stack.name}, expected at most "
-            f"{SAME_GRID_MM}; resample the SEG to the grid of the series"
+            f"{GRID_TOLERANCE_MM}; resample the SEG to the grid of the series"
         )
     return step, origin
 

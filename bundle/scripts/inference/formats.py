@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from scripts.core.errors import UserError
@@ -17,6 +16,7 @@ from scripts.dicom.about import About, about_bundle
 from scripts.dicom.commands import ENDINGS, WRITERS
 from scripts.series.index import is_series
 from scripts.series.reader import read_series, read_stack
+from scripts.series.stack import nifti_image
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +101,6 @@ class OutputFormats:
 
 def write_image(source: str | Path, file: Path) -> None:
     """Writes a series as a compressed NIfTI file; no name of a person is in it."""
-    image = nib.Nifti1Image(*read_series(source))
-    image.header.set_xyzt_units("mm")
-    image.set_qform(image.affine, code="scanner")
-    image.set_sform(image.affine, code="scanner")
+    image = nifti_image(*read_series(source))
     with atomic_write(file) as partial:
         partial.write_bytes(gzip.compress(image.to_bytes(), compresslevel=1, mtime=0))

@@ -28,6 +28,7 @@ from scripts.report.schema import CaseRecord, Motion
 from scripts.report.strips import strip
 from scripts.series.index import is_series
 from scripts.series.reader import read_grid
+from scripts.series.stack import nifti_image
 from scripts.weeks.compare import report_section
 from scripts.weeks.scans import scan_of
 
@@ -219,9 +220,4 @@ def grid_of(source: Path) -> tuple[nib.Nifti1Header, np.ndarray, tuple[int, ...]
         image = nib.load(source)
         return image.header.copy(), image.affine, image.shape
     shape, affine = read_grid(source)
-    header = nib.Nifti1Header()
-    header.set_xyzt_units("mm")
-    header.set_data_shape(shape)
-    header.set_sform(affine, code="scanner")
-    header.set_qform(affine, code="scanner")
-    return header, affine, shape
+    return nifti_image(np.broadcast_to(np.uint8(0), shape), affine).header, affine, shape

@@ -7,7 +7,8 @@ from the headers alone, so it does not depend on the names or the order of the f
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -200,10 +201,9 @@ def header_or_reason(file: DicomFile) -> Header | str:
 def named_apart(stacks: Sequence[Series]) -> list[Series]:
     """The series, those of equal names with a few digits of their UID behind it."""
 
-    def apart(stack: Series, key: Callable[[Series], str]) -> Series:
-        digits = hashlib.sha256(key(stack).encode()).hexdigest()[:6]
-        same = [other for other in stacks if other.name == stack.name]
-        return replace(stack, name=f"{stack.name}-{digits}") if len(same) > 1 else stack
-
-    stacks = [apart(stack, lambda s: s.uid) for stack in stacks]
-    return [apart(stack, lambda s: f"{s.uid} {s.frames[0]}") for stack in stacks]
+    for key in (lambda stack: stack.uid, lambda stack: f"{stack.uid} {stack.frames[0]}"):
+        count = Counter(stack.name for stack in stacks)
+        digits = [hashlib.sha256(key(stack).encode()).hexdigest()[:6] for stack in stacks]
+        names = [f"{s.name}-{own}" if count[s.name] > 1 else s.name for s, own in zip(stacks, digits)]
+        stacks = [replace(stack, name=name) for stack, name in zip(stacks, names)]
+    return list(stacks)

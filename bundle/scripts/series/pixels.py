@@ -35,9 +35,12 @@ def read_frames(frames: Sequence[Frame], name: str) -> np.ndarray:
         )
     values: np.ndarray | None = None
     opened: tuple[DicomFile, np.ndarray] | None = None
+    last: dict[DicomFile, int] = {}
+    for frame in frames:
+        last[frame.file] = max(frame.number, last.get(frame.file, 0))
     for index, frame in enumerate(frames):
         if opened is None or opened[0] != frame.file:
-            opened = frame.file, read_pixels(frame, last=max(f.number for f in frames if f.file == frame.file))
+            opened = frame.file, read_pixels(frame, last[frame.file])
         found = opened[1][frame.number - 1]
         if values is None:
             values = np.empty((len(frames), rows, columns), found.dtype)

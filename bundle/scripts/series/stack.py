@@ -9,7 +9,7 @@ import numpy as np
 from scripts.core.errors import UserError
 
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM counts to the left and the back, NIfTI to the right and the front
-SAME_GRID_MM = 0.1  # rounding in a header may move a corner of a volume by this much
+GRID_TOLERANCE_MM = 0.1  # rounding in a header may move a corner of a volume by this much
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,21 @@ class Stack:
             )
         corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*self.shape, 1]
         furthest = np.abs(corners @ (placed - self.nifti_affine).T).max()
-        if furthest > SAME_GRID_MM:
+        if furthest > GRID_TOLERANCE_MM:
             raise UserError(
                 f"{name}: its header puts a corner {furthest:.2f} mm from where {self.name} has it, expected at most "
-                f"{SAME_GRID_MM}; make it on the grid of the series"
+                f"{GRID_TOLERANCE_MM}; make it on the grid of the series"
             )
         return np.ascontiguousarray(turned[:, ::-1].transpose(2, 1, 0))
+
+
+def nifti_image(volume: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
+    """A volume of a series as NIfTI, in millimetres of the scanner, in both forms that NIfTI has for a place."""
+    image = nib.Nifti1Image(volume, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(affine, code="scanner")
+    image.set_sform(affine, code="scanner")
+    return image
 
 
 def turned_like(labels: np.ndarray, affine: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
