@@ -48,6 +48,7 @@ CROP = {"_target_": "RandSpatialCropd", "keys": KEYS, "roi_size": "@spatial_size
 FLIPS = [{"_target_": "RandFlipd", "keys": KEYS, "spatial_axis": axis, "prob": 0.5} for axis in range(3)]
 ONE_HOT = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": "$len(@class_names)"}
 LARGEST = {"_target_": "AsDiscreted", "keys": "label", "argmax": True}
+HELD = {"lr_scheduler": read("strong")["lr_scheduler"] | {"end_lr": "$0.5 * @learning_rate"}}
 STEPS = {  # what is changed, and the patch that does it
     "strong": ("as it is", {}),
     "seed": ("another seed", {"seed": 1}),
@@ -85,6 +86,9 @@ STEPS = {  # what is changed, and the patch that does it
     "whole": ("whole images in place of crops", {"spatial_size": [48, 64, 48]}),
     "width": ("half as wide again, 24 features", {"features": 24}),
     "rate": ("twice the learning rate", {"learning_rate": 0.004}),
+    "held": ("a rate that ends at half, not at 0", HELD),
+    "slow": ("the same, averaged over three times as many iterations", HELD | {"averaging_rate": 0.003}),
+    "decay": ("the same, and 30 times the weight decay", HELD | {"averaging_rate": 0.003, "weight_decay": 0.3}),
 }
 SCORED = {  # what is scored in another way: trainings of the above, patches, overrides
     "single": ("no mirror image at the test", ["strong"], [], {"mirror_axes": "[]"}),
@@ -102,7 +106,7 @@ def work(name: str, given: argparse.Namespace) -> bool:
         if file.is_file() and file.read_text() != text:
             sys.exit(f"{folder}: made with other settings; move it away")
         file.write_text(text)
-        length = {"keep_last": True, "val_interval": given.epochs}
+        length = {"keep_last": True, "val_interval": min(5, given.epochs)}
         train = command("training", ["train", *RECIPE, "strong", file], folder, "run", data | length, "--resume True")
         patches, options = [], {"features": patch["features"]} if "features" in patch else {}
     else:
