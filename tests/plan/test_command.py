@@ -93,4 +93,4 @@ def test_a_plan_trains_scores_and_segments(tmp_path, shape, both):
     image = f"{folder}/imagesTr/case_00.nii.gz"
     places = ["--dataset_dir", image, "--output_dir", f"{tmp_path}/seg", *out[2:]]
     run("monai.bundle", "run", "inference", "--config_file", files, *places, *small[2:])
-    assert float(rows(tmp_path / "seg/volumes.csv")[0]["organ"]) > 0
+    assert float(rows(tmp_path / "seg/volumes.csv")[0]["organ_ml"]) > 0

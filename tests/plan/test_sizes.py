@@ -47,5 +47,5 @@ def test_what_is_kept_has_every_class_with_a_margin():
 
 
 def test_rotations_fit_the_sides_of_the_voxels():
-    assert sizes.rotations([1, 1, 1], 0.3) == [0.3, 0.3, 0.3]
-    assert sizes.rotations([1, 1, 4], 0.3) == pytest.approx([0.07, 0.07, 0.3], abs=0.01)
+    assert sizes.rotation_shares([1, 1, 1]) == [1, 1, 1]
+    assert sizes.rotation_shares([1, 1, 4]) == [0.2, 0.2, 1]

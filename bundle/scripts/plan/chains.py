@@ -6,14 +6,10 @@ from copy import deepcopy
 from scripts.core.files import read_json
 from scripts.core.paths import CONFIGS
 
-KEYS = {"keys": "@chain_keys", "allow_missing_keys": True}
 PAIR = ["image", "label"]
-CROP = {
-    "_target_": "CenterScaleCropd",
-    "_desc_": "Of every image the same share, around its middle.",
-    "roi_scale": "@kept_share",
-}
-SPACING = {"_target_": "Spacingd", "pixdim": "@voxel_size", "mode": "bilinear"}
+ANY = {"keys": "@chain_keys", "allow_missing_keys": True}
+CROP = {"_target_": "CenterScaleCropd", "roi_scale": "@kept_share", **ANY}
+SPACING = {"_target_": "Spacingd", "pixdim": "@voxel_size", "mode": "bilinear", **ANY}
 ONE_HOT = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": "$len(@class_names)", "allow_missing_keys": True}
 LARGEST = {"_target_": "AsDiscreted", "keys": "label", "argmax": True, "allow_missing_keys": True}
 BY_CLASS = {
@@ -38,7 +34,7 @@ def resizing(crop: bool) -> list[dict]:
         crop: whether the rim is cut off before.
     """
     chain = shipped("train")["deterministic_chain"]
-    return insert(chain, "Orientationd", [KEYS | CROP]) if crop else chain
+    return insert(chain, "Orientationd", [CROP]) if crop else chain
 
 
 def keeping_size(crop: bool, resample: bool) -> list[dict]:
@@ -49,8 +45,8 @@ def keeping_size(crop: bool, resample: bool) -> list[dict]:
         resample: whether voxels are made equal.
     """
     chain = shipped("recipe_hippocampus")["deterministic_chain"]
-    new = [KEYS | CROP] if crop else []
-    new += [ONE_HOT, KEYS | SPACING, LARGEST] if resample else []
+    new = [CROP] if crop else []
+    new += [ONE_HOT, SPACING, LARGEST] if resample else []
     return insert(chain, "AsDiscreted", new)
 
 
@@ -58,14 +54,16 @@ def augmentation(rotate: list[float], pictures: bool, by_class: bool) -> list[di
     """The random chain of strong.json.
 
     Args:
-        rotate: the largest rotation around each axis.
+        rotate: the share of the largest rotation around each axis.
         pictures: whether images are single pictures.
         by_class: whether parts are chosen so that every class is in as many of them.
     """
     chain = deepcopy(shipped("strong")["random_chain"])
     by_name = {step["_target_"]: step for step in chain}
-    by_name["RandAffined"]["rotate_range"] = rotate[-1:] if pictures else rotate
+    if min(rotate) < 1:
+        by_name["RandAffined"]["rotate_range"] = f"$[@rotate_range * share for share in {rotate}]"
     if pictures:
+        by_name["RandAffined"]["rotate_range"] = "@rotate_range"
         by_name["RandAffined"]["scale_range"] = "$[@scale_range] * 2"
         del by_name["RandGaussianSmoothd"]["sigma_z"]
         chain = [*TO_PICTURES, *chain[:-1]]

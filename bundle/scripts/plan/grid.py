@@ -48,8 +48,8 @@ def choose_part(plan: Plan, found: Fingerprint) -> np.ndarray:
     """Chooses the share of the extent along each axis that is kept."""
     kept = np.array(sizes.kept_share(found.box))
     if found.box is not None and (kept < 1).any():
-        low, high = (", ".join(f"{place:.0%}" for place in row) for row in found.box)
-        reason = f"Along R, A and S, around the middle: all classes lie between {low} and {high} of the extent; "
+        places = ", ".join(f"{100 * low:.0f} to {high:.0%}" for low, high in found.box.T)
+        reason = f"Along R, A and S, around the middle: all classes lie at {places} of the extent; "
         reason += f"{sizes.MARGIN:.0%} is added on both sides, since another patient may lie elsewhere."
         plan.choose("kept_share", kept.tolist(), reason)
     return kept

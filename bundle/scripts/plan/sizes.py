@@ -69,16 +69,14 @@ def voxel_sides(extent: Numbers, sizes: Sequence[int]) -> np.ndarray:
     return np.array(extent) / np.array(sizes)
 
 
-def rotations(sides: Numbers, most: float) -> list[float]:
-    """The largest rotation around each axis, in radians.
+def rotation_shares(sides: Numbers) -> list[float]:
+    """The share of the largest rotation that is good around each axis.
 
     Rotations are done on the grid, whose voxels may be long: a rotation in a plane of unequal sides is a shear, so it
     is made smaller by their ratio.
 
     Args:
         sides: of the voxels.
-        most: rotation in a plane of equal sides.
     """
     planes = [(1, 2), (0, 2), (0, 1)]
-    ratios = [min(sides[a], sides[b]) / max(sides[a], sides[b]) for a, b in planes]
-    return [round(most * ratio, 2) for ratio in ratios]
+    return [round(float(min(sides[a], sides[b]) / max(sides[a], sides[b])), 1) for a, b in planes]

@@ -6,7 +6,7 @@ from scripts.plan import chains, sizes
 from scripts.plan.fingerprint import USUALLY, Fingerprint
 from scripts.plan.settings import Plan, numbers
 
-ROTATION, ROTATION_OF_PICTURES = 0.3, 0.5  # radians
+ROTATION_OF_PICTURES = 0.5  # radians; of volumes that of strong.json
 RARE = 0.005  # share of the voxels below which parts of images are chosen by class
 FEW, MANY = 30, 200  # patients: fewer want folds, of more a tenth is enough to validate
 
@@ -49,11 +49,12 @@ def choose_augmentation(plan: Plan, found: Fingerprint, sides: np.ndarray) -> No
     else:
         plan.choose("flip_probability", 0.5, f"Mirror images are as likely as the images {measured}.")
         plan.choose("mirror_axes", [0], "At evaluation and inference; [] takes half the time.")
-    rotate = sizes.rotations(sides, ROTATION_OF_PICTURES if pictures else ROTATION)
+    if pictures:
+        plan.choose("rotate_range", ROTATION_OF_PICTURES)
     by_class = "window_size" in plan.settings and min(found.shares.values()) < RARE
     reason = f"As in configs/strong.json; rotations fit voxels of {numbers(sides)} mm"
     reason += ", and parts are chosen so that each class is in as many of them." if by_class else "."
-    plan.choose("random_chain", chains.augmentation(rotate, pictures, by_class), reason)
+    plan.choose("random_chain", chains.augmentation(sizes.rotation_shares(sides), pictures, by_class), reason)
 
 
 def choose_pieces(plan: Plan, found: Fingerprint) -> None:
