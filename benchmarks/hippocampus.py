@@ -133,8 +133,11 @@ def outcome(part: str, folder: Path, peer: dict[str, float]) -> dict:
         name: {"mean": values["measures"]["Dice"]["mean"], "ci": values["measures"]["Dice"]["ci"]}
         for name, values in metrics["classes"].items()
     }
-    cases = {case["case"].removesuffix(".nii.gz"): case for case in metrics["metric_per_case"]}
-    row["case_dice"] = {name: mean(case["metrics"][c]["Dice"] for c in CLASSES) for name, case in sorted(cases.items())}
+    cases = {case["case"]: case for case in metrics["metric_per_case"]}
+    values = [str(value) for value in range(1, len(CLASSES) + 1)]
+    row["case_dice"] = {
+        name: mean(case["metrics"][value]["Dice"] for value in values) for name, case in sorted(cases.items())
+    }
     row["mean"] = mean(row["case_dice"].values())
     if peer and all(name in peer for name in row["case_dice"]):
         row["peer"] = {name: peer[name] for name in row["case_dice"]}

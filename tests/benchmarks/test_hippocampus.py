@@ -114,6 +114,25 @@ def test_the_table_has_folds_their_mean_and_what_was_published(script):
     assert "as published | | 0.8975 | 0.8813 | 0.8894 |" in text
 
 
+def test_the_outcome_of_a_fold_has_every_case_beside_that_of_another_system(script, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "trained.json").write_text('{"command": "train"}')
+    (tmp_path / "processors.txt").write_text("one\n")
+    (tmp_path / "run" / "history.csv").write_text("epoch,seconds\n1,60\n2,50\n")
+    cases = [
+        {"case": name, "metrics": {"1": {"Dice": 0.9 + n / 100}, "2": {"Dice": 0.8}}}
+        for n, name in enumerate(NAMES[:2])
+    ]
+    total = {"measures": {"Dice": {"mean": 0.85, "ci": [0.8, 0.9]}}}
+    content = {"about": [["Device", "CPU"], ["Versions", "torch"]], "foreground": {"n": 2}, "metric_per_case": cases}
+    content["classes"] = {"anterior": total, "posterior": total}
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(content))
+    row = script.outcome("fold0", tmp_path, {NAMES[0]: 0.8, NAMES[1]: 0.9, NAMES[2]: 0.1})
+    assert row["case_dice"] == pytest.approx({NAMES[0]: 0.85, NAMES[1]: 0.855}) and row["mean"] == pytest.approx(0.8525)
+    assert row["peer"] == {NAMES[0]: 0.8, NAMES[1]: 0.9} and row["seconds"] == 110 and row["processors"] == ["one"]
+    assert "peer" not in script.outcome("fold0", tmp_path, {NAMES[0]: 0.8})
+
+
 def test_the_difference_from_another_system_is_taken_case_by_case(script):
     rows = [fold("fold0", 0.9, 0.88, peer={}), fold("fold1", 0.8, 0.86)]
     assert script.difference(rows[:1]) == "" and script.difference(rows[1:]) == ""
