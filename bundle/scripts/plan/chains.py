@@ -9,6 +9,12 @@ from scripts.core.paths import CONFIGS
 PAIR = ["image", "label"]
 ANY = {"keys": "@chain_keys", "allow_missing_keys": True}
 CROP = {"_target_": "CenterScaleCropd", "roi_scale": "@kept_share", **ANY}
+CLIP = {"_target_": "ClipIntensityPercentilesd", "keys": "image", "lower": 0.5, "upper": 99.5}
+COIL = [  # brightness that changes across the image, as near a coil; the field is made for positive values
+    {"_target_": "ScaleIntensityd", "keys": "image"},
+    {"_target_": "RandBiasFieldd", "keys": "image", "degree": 3, "coeff_range": [-0.3, 0.3], "prob": 0.3},
+    {"_target_": "NormalizeIntensityd", "keys": "image"},
+]
 SPACING = {"_target_": "Spacingd", "pixdim": "@voxel_size", "mode": "bilinear", **ANY}
 ONE_HOT = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": "$len(@class_names)", "allow_missing_keys": True}
 LARGEST = {"_target_": "AsDiscreted", "keys": "label", "argmax": True, "allow_missing_keys": True}
@@ -28,12 +34,12 @@ def shipped(name: str) -> dict:
 
 
 def resizing(crop: bool) -> list[dict]:
-    """The chain that makes every image the same size: that of train.json.
+    """The chain that makes every image the same size: that of train.json, without the most extreme values.
 
     Args:
         crop: whether the rim is cut off before.
     """
-    chain = shipped("train")["deterministic_chain"]
+    chain = insert(shipped("train")["deterministic_chain"], "Resized", [CLIP])
     return insert(chain, "Orientationd", [CROP]) if crop else chain
 
 
@@ -50,13 +56,14 @@ def keeping_size(crop: bool, resample: bool) -> list[dict]:
     return insert(chain, "AsDiscreted", new)
 
 
-def augmentation(rotate: list[float], pictures: bool, by_class: bool) -> list[dict]:
+def augmentation(rotate: list[float], pictures: bool, by_class: bool, coil: bool) -> list[dict]:
     """The random chain of strong.json.
 
     Args:
         rotate: the share of the largest rotation around each axis.
         pictures: whether images are single pictures.
         by_class: whether parts are chosen so that every class is in as many of them.
+        coil: whether the brightness changes across the image as well.
     """
     chain = deepcopy(shipped("strong")["random_chain"])
     by_name = {step["_target_"]: step for step in chain}
@@ -67,6 +74,7 @@ def augmentation(rotate: list[float], pictures: bool, by_class: bool) -> list[di
         by_name["RandAffined"]["scale_range"] = "$[@scale_range] * 2"
         del by_name["RandGaussianSmoothd"]["sigma_z"]
         chain = [*TO_PICTURES, *chain[:-1]]
+    chain = insert(chain, "RandFlipd", COIL) if coil else chain
     return replace(chain, "RandSpatialCropd", BY_CLASS) if by_class else chain
 
 

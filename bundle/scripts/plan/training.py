@@ -8,6 +8,7 @@ from scripts.plan.settings import Plan, numbers
 
 ROTATION_OF_PICTURES = 0.5  # radians; of volumes that of strong.json
 RARE = 0.005  # share of the voxels below which parts of images are chosen by class
+FEW_CASES = 100  # with fewer, images are changed more often and more
 FEW, MANY = 30, 200  # patients: fewer want folds, of more a tenth is enough to validate
 
 
@@ -51,10 +52,17 @@ def choose_augmentation(plan: Plan, found: Fingerprint, sides: np.ndarray) -> No
         plan.choose("mirror_axes", [0], "At evaluation and inference; [] takes half the time.")
     if pictures:
         plan.choose("rotate_range", ROTATION_OF_PICTURES)
+    few = len(found.labels) < FEW_CASES and not pictures
+    if few:
+        plan.choose(
+            "affine_probability", 0.7, f"{len(found.labels)} cases are few: they are changed more often and more."
+        )
+        plan.choose("scale_range", 0.25)
     by_class = "window_size" in plan.settings and min(found.shares.values()) < RARE
     reason = f"As in configs/strong.json; rotations fit voxels of {numbers(sides)} mm"
     reason += ", and parts are chosen so that each class is in as many of them." if by_class else "."
-    plan.choose("random_chain", chains.augmentation(sizes.rotation_shares(sides), pictures, by_class), reason)
+    chain = chains.augmentation(sizes.rotation_shares(sides), pictures, by_class, coil=few)
+    plan.choose("random_chain", chain, reason)
 
 
 def choose_pieces(plan: Plan, found: Fingerprint) -> None:
