@@ -6,8 +6,8 @@ SET is one of promise12, hippocampus, hearts and pelvis; DATA is its folder. Nob
 by `python -m scripts.plan` for --minutes_each on this machine, with the threads that OMP_NUM_THREADS gives, and is kept
 for all folds. Cases of a fold train nothing and choose nothing: the last epoch is scored. For the hippocampus the folds
 are those of folds.json; the hearts have one, their validation pictures; other patients are dealt into five folds.
-What was stopped, or is out of its minutes, goes on when the same command is given again. The table is left in the
-output folder as planned.md and planned.json.
+What was stopped, or is out of its minutes, goes on when the same command is given again. The table of all sets is left
+in the output folder as planned.md and planned.json.
 """
 
 import argparse
@@ -80,18 +80,19 @@ def datalist(name: str, data: Path, fold: int) -> dict:
 
 def work(name: str, fold: int, given: argparse.Namespace, deadline: float) -> bool:
     """Makes the plan if there is none yet, trains a fold, and scores it; returns whether it is whole."""
-    plan, folder = given.output / "plan.json", given.output / f"fold{fold}"
+    place = given.output / name
+    plan, folder = place / "plan.json", place / f"fold{fold}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "datalist.json").write_text(json.dumps(datalist(name, given.data, fold), indent=1) + "\n")
     if not plan.is_file():
         names = f'--class_names "{list(TASKS[name].class_names)}" --datalist {folder}/datalist.json'
-        places = f"--output {plan} --output_dir {given.output} --minutes {given.minutes_each:g}"
+        places = f"--output {plan} --output_dir {place} --minutes {given.minutes_each:g}"
         made = execute("plan", f"python -m scripts.plan --dataset_dir {given.data} {places} {names}", deadline)
         if not made:
             return False
     data = {"dataset_dir": given.data, "seed": given.seed}
     train = command("training", ["train", plan], folder, "run", data, "--resume True")
-    noted = train.replace(str(given.output), "OUTPUT").replace(str(given.data), "DATA")
+    noted = train.replace(str(place), "OUTPUT").replace(str(given.data), "DATA")
     if not train_once(folder, f"fold {fold}: train", train, noted, deadline):
         return False
     evaluate = command("evaluating", ["train", "evaluate", plan], folder, "run", data, "--split validation")
@@ -102,26 +103,28 @@ def outcome(folder: Path) -> dict:
     """What the files of a fold say of it."""
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     total, about = metrics["foreground"], dict(metrics["about"])
-    row = {"fold": folder.name.removeprefix("fold"), **duration(folder / "run")}
+    row = {"set": folder.parent.name, "fold": folder.name.removeprefix("fold"), **duration(folder / "run")}
     row |= {"processors": common.noted_processors(folder), "device": about["Device"], "versions": about["Versions"]}
     return row | {"cases": total["n"], "dice": total["mean"], "ci": total["ci"]}
 
 
-def table(name: str, rows: list[dict]) -> str:
+def table(rows: list[dict]) -> str:
     """The results in Markdown."""
-    task = TASKS[name]
     lines = [
-        f"| {task.what} | cases | mean Dice | epochs | training | processor |",
-        "|---|---:|---:|---:|---:|---|",
+        "| data | cases | mean Dice | published | epochs | training | processor |",
+        "|---|---:|---:|---|---:|---:|---|",
     ]
-    for row in rows:
-        shown = f"{row['dice']:.4f} ({row['ci'][0]:.3f} to {row['ci'][1]:.3f})"
-        cost = f"{row['epochs']} | {row['seconds'] / 60:.0f} min | {', '.join(row['processors'])}"
-        lines.append(f"| fold {row['fold']} | {row['cases']} | {shown} | {cost} |")
-    cases = sum(row["cases"] for row in rows)
-    mean = sum(row["cases"] * row["dice"] for row in rows) / cases
-    lines.append(f"| mean of the cases | {cases} | {mean:.4f} | | | |")
-    return "\n".join([*lines, f"| published | | {task.published} | | | |"])
+    for name, task in TASKS.items():
+        folds = [row for row in rows if row["set"] == name]
+        for row in folds:
+            shown = f"{row['dice']:.4f} ({row['ci'][0]:.3f} to {row['ci'][1]:.3f})"
+            cost = f"{row['epochs']} | {row['seconds'] / 60:.0f} min | {', '.join(row['processors'])}"
+            lines.append(f"| {task.what}, fold {row['fold']} | {row['cases']} | {shown} | {task.published} | {cost} |")
+        if len(folds) > 1:
+            cases = sum(row["cases"] for row in folds)
+            mean = sum(row["cases"] * row["dice"] for row in folds) / cases
+            lines.append(f"| {task.what}, {len(folds)} folds | {cases} | {mean:.4f} | {task.published} | | | |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -131,18 +134,18 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2], help="from 0; the hearts have one, 0")
     parser.add_argument("--minutes_each", type=float, default=60, help="that a training may take")
     parser.add_argument("--minutes", type=float, default=150, help="that this call may take")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=Path, default=DEMO / "planned")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    given.output = (given.output or DEMO / "planned" / given.set).resolve()
+    given.output = given.output.resolve()
     given.data = given.data.resolve()
     deadline = time.monotonic() + 60 * given.minutes
     whole = all(time.monotonic() < deadline and work(given.set, fold, given, deadline) for fold in given.folds)
-    done = sorted(file.parent.parent for file in given.output.glob("fold*/run/metrics.json"))
+    done = sorted(file.parent.parent for file in given.output.glob("*/fold*/run/metrics.json"))
     if not done:
         sys.exit("no fold is scored yet; the same command goes on")
     rows = [outcome(folder) for folder in done]
-    text = f"{table(given.set, rows)}\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
+    text = f"{table(rows)}\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "planned")
     sys.exit(not whole)
 

@@ -34,7 +34,7 @@ def test_the_plan_is_made_once_and_is_all_that_a_training_is_given(script, tmp_p
     def execute(title, line, deadline):
         ran.append(line)
         if "scripts.plan" in line:
-            (tmp_path / "plan.json").write_text("{}")
+            (tmp_path / "promise12" / "plan.json").write_text("{}")
         return True
 
     monkeypatch.setattr(script, "execute", execute)
@@ -56,14 +56,15 @@ def test_the_plan_is_made_once_and_is_all_that_a_training_is_given(script, tmp_p
     }
     assert json.loads(words[words.index("--config_file") + 1].replace("'", '"')) == [
         "configs/train.json",
-        f"{tmp_path}/plan.json",
+        f"{tmp_path}/promise12/plan.json",
     ]
     assert "--minutes 20" in ran[0]
 
 
 def test_table(script):
-    row = {"ci": [0.8, 0.9], "epochs": 100, "seconds": 3000, "processors": ["A"]}
+    row = {"set": "promise12", "ci": [0.8, 0.9], "epochs": 100, "seconds": 3000, "processors": ["A"]}
     rows = [row | {"fold": "1", "cases": 7, "dice": 0.85}, row | {"fold": "2", "cases": 21, "dice": 0.89}]
-    lines = script.table("promise12", rows).splitlines()
-    assert lines[2] == "| fold 1 | 7 | 0.8500 (0.800 to 0.900) | 100 | 50 min | A |"
-    assert lines[4] == "| mean of the cases | 28 | 0.8800 | | | |" and "0.889" in lines[5]
+    lines = script.table([*rows, row | {"set": "pelvis", "fold": "0", "cases": 3, "dice": 0.9}]).splitlines()
+    assert len(lines) == 6 and "fold 1 | 7 | 0.8500 (0.800 to 0.900) | 0.889" in lines[2]
+    assert lines[2].endswith("| 100 | 50 min | A |")
+    assert "2 folds | 28 | 0.8800 | 0.889" in lines[4] and lines[5].startswith("| synthetic male pelvis, fold 0 |")
