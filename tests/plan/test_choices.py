@@ -60,6 +60,13 @@ def test_small_images_keep_their_voxels_and_one_hand_has_no_mirror_images(small)
     assert settings["folds"] == 5 and "12 patients" in plan.reasons["folds"]
 
 
+def test_the_smallest_plan_has_a_length_too(small):
+    tried = []
+    plan = plan_for(small, minutes=0.1, cost=lambda patch: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
+    assert tried == [16, 8] and plan.settings["features"] == 8  # small images have one size
+    assert plan.settings["epochs"] == 1 and "for 0.1 minutes" in plan.reasons["epochs"]
+
+
 def test_both_hands_have_mirror_images(symmetric):
     settings = plan_for(symmetric).settings
     assert (settings["flip_probability"], settings["mirror_axes"]) == (0.5, [0])

@@ -35,19 +35,19 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
         raise UserError(
             f"found {len(found.labels)} label maps with a class in them, expected some: a plan looks at labelled cases"
         )
-    tried: list[tuple] = []
+    plan, tried = Plan(), []
     for share, width in SIZES:
-        plan = draft(found, share, width)
-        looks = (plan.settings["spatial_size"], width)
+        made = draft(found, share, width)
+        looks = (made.settings["spatial_size"], width)
         if looks in tried:
             continue
+        plan = made
         tried.append(looks)
         plan.cost = measure(plan.settings)
-        fits = needed_gib(plan, found) <= memory
         choose_length(plan, found, minutes)
         shown = " x ".join(map(str, plan.settings["spatial_size"]))
         logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
-        if fits and plan.steps >= ENOUGH_STEPS:
+        if plan.steps >= ENOUGH_STEPS and needed_gib(plan, found) <= memory:
             break
     choose_memory(plan, found, memory)
     return plan

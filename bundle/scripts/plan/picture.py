@@ -46,8 +46,11 @@ def draw_sizes(axes, found: Fingerprint) -> None:
     for axis in range(3):
         shift = axis + rng.uniform(-0.15, 0.15, len(found.images))
         axes.scatter(shift, found.shapes[:, axis], s=12, alpha=0.5, color=colour(axis + 1))
-    axes.set_xticks(range(3), [f"{name}\n{low:.3g} to {high:.3g} mm" if low < high else f"{name}\n{low:.3g} mm"
-        for name, low, high in zip(AXES, found.spacings.min(axis=0), found.spacings.max(axis=0))])  # fmt: skip
+    names = [
+        f"{name}\n{low:.3g} to {high:.3g} mm" if low < high else f"{name}\n{low:.3g} mm"
+        for name, low, high in zip(AXES, found.spacings.min(axis=0), found.spacings.max(axis=0))
+    ]
+    axes.set_xticks(range(3), names, fontsize=8)
     axes.set_ylim(bottom=0)
     axes.set_title("voxels along each axis, and their sides", fontsize=10)
 

@@ -58,7 +58,7 @@ def choose_augmentation(plan: Plan, found: Fingerprint, sides: np.ndarray) -> No
             "affine_probability", 0.7, f"{len(found.labels)} cases are few: they are changed more often and more."
         )
         plan.choose("scale_range", 0.25)
-    by_class = "window_size" in plan.settings and min(found.shares.values()) < RARE
+    by_class = "voxel_size" in plan.settings and min(found.shares.values()) < RARE
     reason = f"As in configs/strong.json; rotations fit voxels of {numbers(sides)} mm"
     reason += ", and parts are chosen so that each class is in as many of them." if by_class else "."
     chain = chains.augmentation(sizes.rotation_shares(sides), pictures, by_class, coil=few)
