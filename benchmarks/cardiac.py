@@ -32,6 +32,7 @@ from slice_folds import (
     divide,
     folder_of,
     is_scored,
+    on_processors,
     score,
     summary,
     train,
@@ -134,7 +135,7 @@ def table(rows: list[dict]) -> str:
         what, mean = PUBLISHED
         gap = " |" * len(CLASSES)
         parts.append(f"{part(scored, 'scored on `val`')}\n| {what} |{gap} {mean} | | | |")
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, on_processors(rows)] if rows else [])
 
 
 def part(rows: list[dict], title: str) -> str:

@@ -29,6 +29,7 @@ from slice_folds import (
     divide,
     epochs_within,
     folder_of,
+    on_processors,
     score,
     seconds_a_step,
     train,
@@ -120,17 +121,17 @@ def table(rows: list[dict]) -> str:
         parts.append("\n".join(lines))
     if cells := [row for row in rows if row["cell"]]:
         lines = [
-            "| network | loss | patients | mean Dice of a volume | less the first row, same patients | epochs "
-            "| a training |",
-            "|---|---|---:|---:|---:|---:|---:|",
+            "| network | loss | patients | mean Dice of a volume | less the first row, same patients | s a step "
+            "| epochs | a training |",
+            "|---|---|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [
-            f"| {row['what']} | {row['patients']} | {between(row['dice'])} | {difference(row)} | {row['epochs']} "
-            f"| {row['minutes']:.0f} min |"
+            f"| {row['what']} | {row['patients']} | {between(row['dice'])} | {difference(row)} "
+            f"| {row['seconds_a_step']:.2f} | {row['epochs']} | {row['minutes']:.0f} min |"
             for row in cells
         ]
         parts.append("\n".join(lines))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, on_processors(rows)] if rows else [])
 
 
 def main() -> None:
@@ -157,10 +158,10 @@ def main() -> None:
     todo = product(given.fold or range(given.folds), given.only or known)
     whole = all(time.monotonic() < deadline and work(study, name, fold, given, deadline) for fold, name in todo)
     folds = FOLDS | {given.table: given.folds}
-    rows = [
-        row | {"cell": cell}
-        for cell, variants in ((False, RECIPES), (True, CELLS))
-        for row in compared(study, variants, folds[cell])
+    rows = [row | {"cell": False} for row in compared(study, RECIPES, folds[False])]
+    rows += [
+        row | {"cell": True, "seconds_a_step": seconds_of(study, row["name"], [])}
+        for row in compared(study, CELLS, folds[True])
     ]
     text = table(rows) + "\n\nMean Dice of the volumes, its 95 % interval over patients. Research use only.\n"
     leave(rows, text, study.output / "lgg")

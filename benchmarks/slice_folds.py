@@ -198,14 +198,14 @@ def compared(study: Study, variants: dict[str, Variant], folds: int) -> list[dic
 
 
 def costs(study: Study, names: Sequence[str], out: str = "run") -> dict:
-    """Epochs, mean minutes of a training and the device of several trainings; `out` is the folder of a report."""
+    """Epochs, mean minutes and processors of several trainings; `out` is the folder of a report."""
     spent = [duration(study.output / name / "run") for name in names]
     about = dict(json.loads((study.output / names[0] / out / "metrics.json").read_text())["about"])
     return {
         "epochs": max(one["epochs"] for one in spent),
         "minutes": sum(one["seconds"] for one in spent) / len(spent) / 60,
         "model": about["Model"],
-        "device": about["Device"],
+        "processors": sorted({one for name in names for one in common.noted_processors(study.output / name)}),
         "versions": about["Versions"],
     }
 
@@ -219,3 +219,9 @@ def between(found: dict, sign: str = "") -> str:
 def difference(row: dict) -> str:
     """The difference from the first row, if the row is not the first."""
     return between(row["difference"], "+") if "difference" in row else ""
+
+
+def on_processors(rows: list[dict]) -> str:
+    """What stands below a table: the processors of its trainings."""
+    names = sorted({name for row in rows for name in row["processors"]})
+    return f"Minutes are by the clock, of a machine with other work as well. Processor: {' and '.join(names)}."

@@ -135,9 +135,10 @@ def test_table(script):
         "dice": dice,
         "epochs": 20,
         "minutes": 9.8,
+        "processors": ["zen4"],
     }
     less = {"difference": {"mean": -0.01, "ci": [-0.02, 0.0]}}
-    folds, val = script.table(
+    folds, val, below = script.table(
         [row, row | {"what": "mirror images"} | less, row | {"what": "one", "val": True, "cases": 20}]
     ).split("\n\n")
     assert "| plain | 100 | 0.800 | 0.840 | 0.940 | 0.860 (0.800 to 0.900) |  | 20 | 10 min |" in folds
@@ -145,5 +146,6 @@ def test_table(script):
         "| mirror images | 100 | 0.800 | 0.840 | 0.940 | 0.860 (0.800 to 0.900) | -0.010 (-0.020 to +0.000) |" in folds
     )
     assert "| one | 20 | 0.800" in val and "its authors, on test pictures of their own |" in val and "one" not in folds
+    assert below.endswith("Processor: zen4.")
     for part in (folds, val):
         assert len({line.count("|") for line in part.splitlines()}) == 1

@@ -104,9 +104,11 @@ def test_the_same_network_is_evaluated_as_trained(script, tmp_path, ran, data):
 
 
 def test_tables(script):
+    shared = {"processors": ["zen4"], "seconds_a_step": 1.234}
+
     def row(what, cell, **more):
         dice = {"mean": 0.8, "ci": [0.7, 0.9], "median": 0.85}
-        return {"what": what, "cell": cell, "patients": 30, "dice": dice, "epochs": 60, "minutes": 20.2} | more
+        return {"what": what, "cell": cell, "patients": 30, "dice": dice, "epochs": 60, "minutes": 20.2} | shared | more
 
     less = {"difference": {"mean": 0.01, "ci": [-0.02, 0.04]}}
     rows = [
@@ -115,10 +117,14 @@ def test_tables(script):
         row("U-Net 32 | Dice", True),
         row("feature pyramid | IoU", True, **less),
     ]
-    recipes, cells = script.table(rows).split("\n\n")
+    recipes, cells, below = script.table(rows).split("\n\n")
     assert "| 16 to 256 channels | 30 | 0.800 (0.700 to 0.900) | 0.850 | 0.810 | 0.790 |  | 60 | 20 min |" in recipes
     assert "| wide | 30 | 0.800 (0.700 to 0.900) | 0.850 | - | - | +0.010 (-0.020 to +0.040) | 60 | 20 min |" in recipes
     assert "as published | 105 | 0.836 | 0.873 |" in recipes
-    assert "| feature pyramid | IoU | 30 | 0.800 (0.700 to 0.900) | +0.010 (-0.020 to +0.040) | 60 | 20 min |" in cells
+    assert (
+        "| feature pyramid | IoU | 30 | 0.800 (0.700 to 0.900) | +0.010 (-0.020 to +0.040) | 1.23 | 60 | 20 min |"
+        in cells
+    )
+    assert below.endswith("Processor: zen4.")
     for part in (recipes, cells):
         assert len({line.replace("\\|", "").count("|") for line in part.splitlines()}) == 1

@@ -91,11 +91,12 @@ def test_rows_have_what_is_scored_and_no_more(script, tmp_path):
     }
     for folder, dice in (("one/0of2", {"p": 0.5}), ("one/1of2", {"q": 0.7}), ("two/1of2", {"q": 0.9})):
         report(tmp_path / folder / "run", dice)
+        (tmp_path / folder / "processors.txt").write_text("zen4\n")
         (tmp_path / folder / "run" / "history.csv").write_text("epoch,seconds\n1,60\n2,120\n")
     rows = script.compared(study, variants, 2)
     assert [(row["name"], row["folds"], row["cases"]) for row in rows] == [("one", 2, 2), ("two", 1, 1)]
     assert rows[1]["difference"]["mean"] == pytest.approx(0.2) and "difference" not in rows[0]
-    assert rows[0]["epochs"] == 2 and rows[0]["minutes"] == pytest.approx(3) and rows[0]["device"] == "CPU"
+    assert rows[0]["epochs"] == 2 and rows[0]["minutes"] == pytest.approx(3) and rows[0]["processors"] == ["zen4"]
     assert "mirrored" not in rows[0]
     for fold, dice in ((0, {"p": 0.6}), (1, {"q": 0.8})):
         report(tmp_path / f"one/{fold}of2" / "mirrored", dice)
