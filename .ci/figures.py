@@ -2,8 +2,8 @@
 
 The model card has the table of the demo's run. README and card say what the demo's mean Dice was on several machines,
 from bundle/docs/demo_machines.json; a figure beyond those is added there by hand. The report's first screen is
-photographed if Chromium is installed. The tables of benchmarks/recipes.py, networks.py, hippocampus.py,
-strong_steps.py and fine_tuning.py are renewed if these were run.
+photographed if Chromium is installed. The tables of benchmarks/recipes.py, networks.py, cardiac.py, lgg.py,
+hippocampus.py, strong_steps.py and fine_tuning.py are renewed if these were run.
 """
 
 import importlib
@@ -23,6 +23,8 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 TABLES = {  # name of the script that measures, where its results are, the document that has its table
     "recipes": (DEMO / "recipes" / "recipes.json", DOCS / "recipes.md"),
     "networks": (DEMO / "networks.json", DOCS / "recipes.md"),
+    "cardiac": (DEMO / "cardiac" / "cardiac.json", DOCS / "recipes.md"),
+    "lgg": (DEMO / "lgg" / "lgg.json", DOCS / "recipes.md"),
     "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
     "strong_steps": (DEMO / "strong_steps" / "strong_steps.json", DOCS / "hippocampus.md"),
     "fine_tuning": (DEMO / "fine_tuning" / "fine_tuning.json", DOCS / "how-to" / "fine-tune.md"),

@@ -76,6 +76,24 @@ def inference(data: Path, models: Path, out: Path, *patches: str, **overrides) -
     return made
 
 
+def workflow(files: list[str], **overrides) -> ConfigWorkflow:
+    """An initialised training workflow of configurations by name. It runs in no folder of its own: `%configs/...` in an
+    override is that of the bundle."""
+    there = {
+        k: v.replace("%configs/", f"%{BUNDLE}/configs/") if isinstance(v, str) else v for k, v in overrides.items()
+    }
+    made = ConfigWorkflow(
+        [str(BUNDLE / "configs" / f"{file}.json") for file in files],
+        workflow_type="train",
+        run_id="training",
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        **there,
+    )
+    made.initialize()
+    return made
+
+
 @contextmanager
 def training(files: list[str], patients: int, scans: int, size: tuple, **overrides) -> Iterator[ConfigWorkflow]:
     """An initialised training workflow on new phantoms. All its files are deleted at the end of the context."""

@@ -26,6 +26,13 @@ def test_evaluate_and_inference_share(key):
     assert read("evaluate.json")[key] == read("inference.json")[key]
 
 
+@pytest.mark.parametrize(
+    "key", ["warmup", "schedule_by_epoch", "iterations", "half", "amp", "averaged", "optimizer", "lr_scheduler"]
+)
+def test_the_strong_trainings_of_volumes_and_of_slices_share(key):
+    assert read("strong.json")[key] == read("strong_2d.json")[key]
+
+
 @pytest.mark.parametrize("key", ["imports", "device", "initialize"])
 def test_multi_gpu_patches_share(key):
     assert read("multi_gpu_train.json")[key] == read("multi_gpu_evaluate.json")[key]

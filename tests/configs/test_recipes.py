@@ -319,6 +319,28 @@ def test_the_documents_example_is_short_and_runs(tmp_path):
     assert set(np.unique(Image.open(made_map))) <= {0, 255}
 
 
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name.endswith("_2d")])
+def test_the_strong_training_of_slices_fits_their_recipes(recipe, tmp_path):
+    """A batch has slices of several scans, as plain tensors; what is kept is the average, that of batch norm too."""
+    generate.generate(tmp_path / "data", patients=5, **RECIPES[recipe][0])
+    paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}
+    tiny = RECIPES[recipe][1] | {"slices_per_scan": 2, "copies": 4, "epochs": 1, "keep_last": True}
+    files = ["train.json", f"{recipe}.json", "strong_2d.json"]
+    run = workflow("train", files, base={"num_workers": 0, "cache_workers": 1}, **tiny, **paths)
+    run.initialize()
+    batch = next(iter(run.parser.get_parsed_content("train::dataloader")))
+    assert type(batch["image"]) is torch.Tensor and batch["image"].shape[::2] == (8, tiny["spatial_size"][0])
+    assert batch["label"].shape == (8, 1, *tiny["spatial_size"])
+    run.run()
+    network, averaged = (run.parser.get_parsed_content(name).state_dict() for name in ("network", "averaged"))
+    kept = torch.load(tmp_path / "out" / "model.pt", weights_only=True)
+    for name, value in network.items():
+        assert torch.equal(kept[name], averaged[name]), name
+        if name.endswith(("weight", "running_mean")):
+            assert not torch.equal(value, averaged[name]), name
+    run.finalize()
+
+
 def test_copies_are_drawn_again_but_cached_once(tmp_path):
     generate.generate(tmp_path / "data", layout="cardiac_png", patients=5, scans=1, size=(64, 64))
     paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}

@@ -84,10 +84,10 @@ def test_make_figures_renews_table_and_range(figures, tmp_path, monkeypatch, cap
 
 def test_the_tables_of_the_recipes_are_those_that_were_measured(figures):
     tables = figures[0].tables()
-    assert set(tables) == set(figures[0].TABLES)
-    for name, made in tables.items():
-        text = figures[0].TABLES[name][1].read_text()
-        assert f"<!-- {name} -->\n\n{made}\n\n<!-- end -->" in text, name
+    assert set(figures[0].TABLES) - set(tables) <= {"cardiac", "lgg"}, "measured on data that not everybody has"
+    for name, (_, file) in figures[0].TABLES.items():
+        made = f"{tables[name]}\n\n" if name in tables else ""
+        assert f"<!-- {name} -->\n\n{made}<!-- end -->" in file.read_text(), name
     found = json.loads((DOCS / "recipes_metrics.json").read_text())["rows"]
     assert {row["recipe"] for row in found} >= {file.stem for file in CONFIGS.glob("recipe_*.json")}
     assert all(row["dice"] >= 0.8 for row in found)

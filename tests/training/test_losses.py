@@ -62,9 +62,11 @@ def formulas(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     weighted = (weight * ce).sum() / weight.sum()
     q = 1 / (1 + np.exp(-z[:, kept]))
     hit = np.where(t == 1, q, 1 - q)
+    batch_dice = np.mean(1 - (2 * both.sum(0) + 1e-5) / (sizes.sum(0) + 1e-5))
     return {
         "dice": dice,
-        "batch_dice": np.mean(1 - (2 * both.sum(0) + 1e-5) / (sizes.sum(0) + 1e-5)),
+        "batch_dice": batch_dice,
+        "batch_dice_ce": batch_dice + CE_WEIGHT * ce.mean(),
         "dice_ce": dice + CE_WEIGHT * ce.mean(),
         "deep_dice_ce": dice + CE_WEIGHT * ce.mean(),  # the network has made no coarser scores
         "dice_focal": dice + np.mean(-((1 - hit) ** 2) * np.log(hit)),
@@ -72,6 +74,7 @@ def formulas(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
         "cross_entropy": ce.mean(),
         "weighted_cross_entropy": weighted,
         "iou": np.mean(1 - (both + 1) / (sizes - both + 1)),
+        "batch_iou": np.mean(1 - (both.sum(0) + 1) / ((sizes - both).sum(0) + 1)),
     }
 
 
