@@ -6,17 +6,16 @@
     python benchmarks/peer_nnunet.py DATA --only score --peer_python NNUNET/bin/python
 
 DATA is the same folder as for hippocampus.py. The two trainings may run at the same time, each on a core of its own
-with one thread; `score` follows when both have ended, and `picture` draws its results again. What was stopped goes on
-when the same command is given again. The seconds of training count, on both sides; the preparation of the data and the
-scoring don't.
+with one thread. Nothing else should run on these cores: the clock counts, and the share of its core that each side had
+is noted. `score` follows when both have ended; `picture` draws its results again. What was stopped goes on when the
+same command is given again. The seconds of training count; the preparation of the data and the scoring don't.
 
-Nothing else should run on the two cores. Each side's share of its core is noted, in processor seconds for each second
-by the clock.
-
-- nnU-Net plans, prepares, trains (3d_fullres) and predicts with its own commands and settings; only its epochs are
-  replaced by the clock of nnunet_trainer/timed_trainer.py.
+- nnU-Net plans, prepares, trains (3d_fullres) and predicts with its own commands and settings, so in float32, as it
+  does on every CPU. Only its epochs are replaced, by the clock of nnunet_trainer/timed_trainer.py. Its plan is made of
+  all cases, those of fold 0 included, as in its own cross-validation.
 - Ours is the recipe with strong.json. When one network has its epochs, the next seed is trained; the scores of all that
-  are finished are averaged. Before the first is finished, its last validation counts.
+  are finished are averaged. Before the first is finished, its last validation counts, which has the same measure. The
+  validations every five epochs are in its seconds; nnU-Net has none.
 
 The results are left in demo/peer_nnunet, as peer_nnunet.md, .json and .png.
 """
@@ -75,16 +74,29 @@ def processor() -> str:
     return f"{name}, with{'' if supports_bfloat16('cpu') else 'out'} AVX-512 BF16"
 
 
-def begin(folder: Path, settings: dict) -> None:
-    """Refuses a folder that was made with other settings; notes the processors that were used."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file, text = folder / "settings.json", json.dumps(settings)
+def settings(given: argparse.Namespace) -> dict[str, dict]:
+    """The folders of both sides, and what must be the same in all commands that go on in them."""
+    ours = {"minutes": given.minutes, "seed": given.seed, "set": given.options}
+    return {"nnunet": {"minutes": given.minutes}, "ours": ours}
+
+
+def refuse_other_settings(given: argparse.Namespace, side: str) -> Path:
+    """Ends this program if a side's folder was made with other settings; returns the folder."""
+    file, text = given.output / side / "settings.json", json.dumps(settings(given)[side])
     if file.is_file() and file.read_text() != text:
         sys.exit(f"{file}: {file.read_text()}, expected {text}; move the folder away, or give the same settings")
-    file.write_text(text)
+    return file.parent
+
+
+def begin(given: argparse.Namespace, side: str) -> Path:
+    """Makes a side's folder, or goes on with it; notes its settings and the processor. Returns the folder."""
+    folder = refuse_other_settings(given, side)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "settings.json").write_text(json.dumps(settings(given)[side]))
     known = folder / "processors.txt"
     used = known.read_text().splitlines() if known.is_file() else []
     known.write_text("\n".join(dict.fromkeys([*used, processor()])) + "\n")
+    return folder
 
 
 @contextmanager
@@ -115,6 +127,14 @@ def run(title: str, typed: str) -> None:
         sys.exit(1)
 
 
+def find_program(given: argparse.Namespace, what: str) -> Path:
+    """A command of nnU-Net's environment."""
+    program = Path(given.peer_python or "-").absolute().parent / f"nnUNetv2_{what}"
+    if not program.is_file():
+        sys.exit(f"{program}: not there; make nnU-Net's environment ({INSTALL}), give --peer_python NNUNET/bin/python")
+    return program
+
+
 def nnunet(what: str, arguments: str, title: str, given: argparse.Namespace) -> None:
     """Runs a command of nnU-Net's environment, or ends this program."""
     folder = given.output / "nnunet"
@@ -123,18 +143,12 @@ def nnunet(what: str, arguments: str, title: str, given: argparse.Namespace) -> 
     os.environ["nnUNet_n_proc_DA"] = str(int(what != "train"))  # 0: samples are made in the training's own process
     os.environ["nnUNet_extTrainer"] = str(Path(__file__).resolve().parent / "nnunet_trainer")
     os.environ["PEER_SECONDS"] = str(60 * given.minutes)
-    program = Path(given.peer_python or "-").absolute().parent / f"nnUNetv2_{what}"
-    if not program.is_file():
-        sys.exit(
-            f"{program}: not there; make nnU-Net's environment ({INSTALL}) and give --peer_python NNUNET/bin/python"
-        )
-    run(f"nnU-Net: {title}", f"{quote(str(program))} {arguments}")
+    run(f"nnU-Net: {title}", f"{quote(str(find_program(given, what)))} {arguments}")
 
 
 def train_peer(given: argparse.Namespace) -> None:
     """nnU-Net's plan, its preparation of the data, and its training."""
-    listed, folder = write_lists(given), given.output / "nnunet"
-    begin(folder, {"minutes": given.minutes})
+    listed, folder = write_lists(given), begin(given, "nnunet")
     prepared, done = folder / "preprocessed" / DATASET, folder / "prepared"
     if not done.is_file():
         write_raw(given.data, folder / "raw" / DATASET)
@@ -150,7 +164,7 @@ def train_peer(given: argparse.Namespace) -> None:
 def train_ours(given: argparse.Namespace) -> None:
     """The recipe's networks one after the other, as long as the next one is likely to be finished in time."""
     write_lists(given)
-    begin(given.output / "ours", {"minutes": given.minutes, "seed": given.seed, "set": given.options})
+    begin(given, "ours")
     number, spent = 1, [0.0]
     while number == 1 or spent[-1] + spent[-1] / (number - 1) <= 60 * given.minutes:
         folder = given.output / "ours" / f"network_{number}"
@@ -217,8 +231,21 @@ def about(output: Path, python: str) -> dict:
     return made
 
 
+def refuse_untrained(given: argparse.Namespace) -> None:
+    """Ends this program if one of the sides isn't trained, or if nnU-Net isn't there to predict."""
+    model = given.output / "nnunet" / "results" / DATASET / MODEL
+    ends_with = {"peer": model / "checkpoint_final.pth", "ours": given.output / "ours" / "network_1" / "trained.json"}
+    for side, file in ends_with.items():
+        if not file.is_file():
+            sys.exit(f"{file}: not there; give the command with --only {side} first, until it ends")
+    for side in settings(given):
+        refuse_other_settings(given, side)
+    find_program(given, "predict")
+
+
 def score(given: argparse.Namespace) -> dict:
     """Scores all that is kept of both trainings; returns all results."""
+    refuse_untrained(given)
     for mark in range(1, MARKS + 1):
         score_peer(given, mark)
     finished = [end for end in ends(given.output) if end <= 60 * given.minutes]

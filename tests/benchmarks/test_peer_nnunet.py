@@ -183,6 +183,7 @@ def results(script, given, ran, monkeypatch):
         write_metrics(given.output / "nnunet" / f"plain_{mark}", [value, value])
     write_network(given.output, 1, [(20, 0.4), (5, ""), (25, 0.7)])
     write_network(given.output, 2, [(50, 0.8)])
+    stubs(given.output / "nnunet" / "results" / script.DATASET / script.MODEL, ["checkpoint_final.pth"])
     for count, value in ((1, 0.75), (2, 0.85)):
         write_metrics(given.output / "ours" / f"averaged_{count}" / "run", [value, value])
     return script.score(given)
@@ -205,6 +206,15 @@ def test_both_sides_are_taken_at_the_same_time(results):
 def test_a_network_that_ends_after_the_time_does_not_count(script, results, given):
     write_network(given.output, 3, [(21, 0.9)])
     assert script.score(given)["ours"] == results["ours"] and len(results["ours"]) == 2
+
+
+def test_what_can_not_be_scored_is_said_in_one_line(script, results, given):
+    with pytest.raises(SystemExit, match=r"minutes.*expected.*move the folder away"):
+        script.begin(given, "ours")
+        script.score(Namespace(**{**vars(given), "minutes": 1.0}))
+    (given.output / "ours" / "network_1" / "trained.json").unlink()
+    with pytest.raises(SystemExit, match="trained.json: not there; give the command with --only ours first"):
+        script.score(given)
 
 
 def test_the_table(script, results):
