@@ -14,8 +14,8 @@ same command is given again. The seconds of training count; the preparation of t
   does on every CPU. Only its epochs are replaced, by the clock of nnunet_trainer/timed_trainer.py. Its plan is made of
   all cases, those of fold 0 included, as in its own cross-validation.
 - Ours is the recipe with strong.json. When one network has its epochs, the next seed is trained; the scores of all that
-  are finished are averaged. Before the first is finished, its last validation counts, which has the same measure. The
-  validations every five epochs are in its seconds; nnU-Net has none.
+  are finished are averaged. Before the first is finished, its last validation counts: the same measure, but there wrong
+  voxels in the margin that images are padded with count too. Its seconds include validations; nnU-Net has none.
 
 The results are left in demo/peer_nnunet, as peer_nnunet.md, .json and .png.
 """
