@@ -9,10 +9,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+import torch
 from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
 sys.path.insert(0, str(BUNDLE))
+
+
+def processor() -> str:
+    """The name of the processor, and whether it computes in bfloat16."""
+    from scripts.networks.bfloat16 import supports_bfloat16
+
+    name = torch.cpu.get_capabilities().get("cpu_name", "unknown processor")
+    return f"{name}, with{'' if supports_bfloat16('cpu') else 'out'} AVX-512 BF16"
+
+
+def note_processor(folder: Path) -> None:
+    """Adds this machine's processor to those that have worked on a folder's results."""
+    file = folder / "processors.txt"
+    file.write_text("\n".join(dict.fromkeys([*noted_processors(folder), processor()])) + "\n")
+
+
+def noted_processors(folder: Path) -> list[str]:
+    file = folder / "processors.txt"
+    return file.read_text().splitlines() if file.is_file() else []
 
 
 def seconds(call: Callable, repeats: int) -> float:

@@ -2,39 +2,38 @@
 
     python benchmarks/hippocampus.py DATA [--parts fold0 final second ...] [--minutes 150] [--set NAME=VALUE ...]
 
-DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on. Every part has the
-recipe's number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone.
-`final` and `second`, of the next seed, train on all cases, and have none to be scored on; their weights are left
-together, in half precision, as models/hippocampus.json and the files that it lists: those of bundle/models. What was
-stopped, or is out of its minutes, goes on when the same command is given again; what is trained isn't trained again.
-On a GPU the same commands run there, in bf16 where it has that. The table is left beside the parts as hippocampus.md
-and hippocampus.json.
+DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on; where it holds
+nnunet_v1_case_dice.json too, the Dice of nnU-Net by case, they are compared case by case. Every part has the recipe's
+number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone. `final` and
+`second`, of the next seed, train on all cases, and have none to be scored on; their weights are left together, in half
+precision, as models/hippocampus.json and the files that it lists: those of bundle/models. What was stopped, or is out
+of its minutes, goes on when the same command is given again; what is trained isn't trained again. On a GPU the same
+commands run there, in bf16 where it has that. The table is left beside the parts as hippocampus.md and
+hippocampus.json.
 """
 
 import argparse
 import csv
 import json
+import math
 import sys
 import time
 from pathlib import Path
+from statistics import mean
 
-import common  # noqa: F401 - puts the bundle on the path
+import common
+import numpy as np
 from recipes import DEMO, execute
 
 SHIPPED = {"final": 0, "second": 1}  # trained on all cases; what is added to the seed
 PARTS = ("fold0", *SHIPPED, "fold1", "fold2", "fold3")
 CLASSES = ("anterior", "posterior")
-PUBLISHED = {  # case-mean Dice of other systems on the same folds, trained on 208 cases where these have 156
+PUBLISHED = {  # case-mean Dice of other systems, trained on 208 cases where these have 156
     "nnU-Net 3D, mean of five folds": (0.8975, 0.8807),
-    "MONAI DynUNet, mean of five folds": (0.8983, 0.8816),
+    "MONAI DynUNet, mean of these four folds": (0.8975, 0.8813),
 }
 RECIPE = ["recipe_hippocampus"]
-SCORED = {"run": {}, "single": {"mirror_axes": "[]"}}  # folder of the report, overrides of the evaluation
-
-
-def reports(part: str) -> dict:
-    """Those of SCORED that a part has: none where no case is left to score."""
-    return {} if part in SHIPPED else SCORED
+PEER = "nnunet_v1_case_dice.json"
 
 
 def datalist(data: Path, part: str) -> dict:
@@ -78,13 +77,13 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     noted = train.replace(str(folder), part).replace(str(given.data.resolve()), "DATA")
     if not train_once(folder, part, train, noted, deadline):
         return False
+    if part in SHIPPED or (folder / "run" / "metrics.json").is_file():
+        return True
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
-    for out, changed in reports(part).items():
-        options = shared | shapes | changed
-        evaluate = command("evaluating", ["train", "evaluate", *RECIPE], folder, out, options, "--split validation")
-        if not (folder / out / "metrics.json").is_file() and not execute(f"{part}: score", evaluate, deadline):
-            return False
-    return True
+    evaluate = command(
+        "evaluating", ["train", "evaluate", *RECIPE], folder, "run", shared | shapes, "--split validation"
+    )
+    return execute(f"{part}: score", evaluate, deadline)
 
 
 def train_once(folder: Path, title: str, train: str, noted: str, deadline: float) -> bool:
@@ -101,9 +100,10 @@ def train_once(folder: Path, title: str, train: str, noted: str, deadline: float
     if done.is_file() and json.loads(done.read_text()) != settings:
         sys.exit(f"{folder}: trained by another command ({json.loads(done.read_text())['command']}); move it away")
     if not done.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        common.note_processor(folder)
         if not execute(f"{title}: train", train, deadline):
             return False
-        folder.mkdir(parents=True, exist_ok=True)
         done.write_text(json.dumps(settings) + "\n")
     return True
 
@@ -115,42 +115,75 @@ def duration(run: Path) -> dict:
     return {"epochs": len(epochs), "seconds": round(sum(float(epoch["seconds"]) for epoch in epochs))}
 
 
-def outcome(part: str, folder: Path) -> dict:
-    """What the files of a part say of it."""
+def outcome(part: str, folder: Path, peer: dict[str, float]) -> dict:
+    """What the files of a part say of it.
+
+    Args:
+        part: its name.
+        folder: of its files.
+        peer: the Dice of another system by case, as the mean of both classes.
+    """
     row = {"part": part, **json.loads((folder / "trained.json").read_text()), **duration(folder / "run")}
-    if found := {out: json.loads((folder / out / "metrics.json").read_text()) for out in reports(part)}:
-        about = dict(found["run"]["about"])
-        row |= {"cases": found["run"]["foreground"]["n"], "device": about["Device"], "versions": about["Versions"]}
-        row["dice"] = {
-            out: {
-                name: {"mean": values["measures"]["Dice"]["mean"], "ci": values["measures"]["Dice"]["ci"]}
-                for name, values in metrics["classes"].items()
-            }
-            for out, metrics in found.items()
-        }
+    row["processors"] = common.noted_processors(folder)
+    if part in SHIPPED:
+        return row
+    metrics = json.loads((folder / "run" / "metrics.json").read_text())
+    about = dict(metrics["about"])
+    row |= {"cases": metrics["foreground"]["n"], "device": about["Device"], "versions": about["Versions"]}
+    row["dice"] = {
+        name: {"mean": values["measures"]["Dice"]["mean"], "ci": values["measures"]["Dice"]["ci"]}
+        for name, values in metrics["classes"].items()
+    }
+    cases = {case["case"]: case for case in metrics["metric_per_case"]}
+    values = [str(value) for value in range(1, len(CLASSES) + 1)]
+    row["case_dice"] = {
+        name: mean(case["metrics"][value]["Dice"] for value in values) for name, case in sorted(cases.items())
+    }
+    row["mean"] = mean(row["case_dice"].values())
+    if peer and all(name in peer for name in row["case_dice"]):
+        row["peer"] = {name: peer[name] for name in row["case_dice"]}
     return row
+
+
+def difference(rows: list[dict]) -> str:
+    """The mean of the cases' Dice less that of nnU-Net, with its interval; empty where it isn't known."""
+    from scripts.report.summary import intervals
+
+    pairs = [(row["case_dice"][name], row["peer"][name]) for row in rows for name in row.get("peer", {})]
+    if not pairs or any("peer" not in row for row in rows):
+        return ""
+    apart = np.array([ours - theirs for ours, theirs in pairs])
+    low, high = intervals(apart[:, None, None], range(len(apart)))[0][0] or (math.nan, math.nan)
+    return f"{apart.mean():+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def table(rows: list[dict]) -> str:
     """The results in Markdown."""
-    lines = ["| | cases | anterior Dice | posterior Dice | epochs | training |", "|---|---:|---:|---:|---:|---:|"]
+    lines = [
+        "| | cases | anterior Dice | posterior Dice | mean | nnU-Net v1 | difference | epochs | training |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for row in rows:
         cost = f"{row['epochs']} | {row['seconds'] / 60:.0f} min"
         if "dice" not in row:
-            lines.append(f"| {row['part']}, all cases | - | - | - | {cost} |")
-        for out, dice in row.get("dice", {}).items():
-            shown = " | ".join(f"{d['mean']:.4f} ({d['ci'][0]:.3f} to {d['ci'][1]:.3f})" for d in dice.values())
-            name = f"{row['part']}, without mirror images" if out == "single" else row["part"]
-            lines.append(f"| {name} | {row['cases']} | {shown} | {cost} |")
-    scored = [row["dice"] for row in rows if "dice" in row]
-    for out in SCORED if len(scored) > 1 else ():
-        means = " | ".join(f"{sum(d[out][name]['mean'] for d in scored) / len(scored):.4f}" for name in CLASSES)
-        lines.append(
-            f"| mean of {len(scored)} folds{', without mirror images' if out == 'single' else ''} | | {means} | | |"
-        )
+            lines.append(f"| {row['part']}, all cases | - | - | - | - | - | - | {cost} |")
+            continue
+        shown = " | ".join(f"{d['mean']:.4f} ({d['ci'][0]:.3f} to {d['ci'][1]:.3f})" for d in row["dice"].values())
+        lines.append(f"| {row['part']} | {row['cases']} | {shown} | {row['mean']:.4f} | {peers_of([row])} | {cost} |")
+    scored = [row for row in rows if "dice" in row]
+    if len(scored) > 1:
+        means = " | ".join(f"{mean(row['dice'][name]['mean'] for row in scored):.4f}" for name in CLASSES)
+        total = mean(row["mean"] for row in scored)
+        lines.append(f"| mean of {len(scored)} folds | | {means} | {total:.4f} | {peers_of(scored)} | | |")
     for name, (front, back) in PUBLISHED.items():
-        lines.append(f"| {name}, as published | | {front} | {back} | | |")
+        lines.append(f"| {name}, as published | | {front} | {back} | {mean((front, back)):.4f} | | | | |")
     return "\n".join(lines)
+
+
+def peers_of(rows: list[dict]) -> str:
+    """Two cells: the mean of nnU-Net's Dice, and ours less it."""
+    found = difference(rows)
+    return f"{mean(mean(row['peer'].values()) for row in rows):.4f} | {found}" if found else " | "
 
 
 def leave(rows: list[dict], text: str, file: Path) -> None:
@@ -173,11 +206,13 @@ def main() -> None:
     given.output = given.output.resolve()
     deadline = time.monotonic() + 60 * given.minutes
     whole = all(time.monotonic() < deadline and work(part, given, deadline) for part in given.parts)
+    file = given.data / PEER
+    peer = json.loads(file.read_text()) if file.is_file() else {}
     rows = [
-        outcome(part, given.output / part)
+        outcome(part, given.output / part, peer)
         for part in PARTS
         if (given.output / part / "trained.json").is_file()
-        and all((given.output / part / out / "metrics.json").is_file() for out in reports(part))
+        and (part in SHIPPED or (given.output / part / "run" / "metrics.json").is_file())
     ]
     if SHIPPED.keys() <= {row["part"] for row in rows}:
         from scripts.inference.ensemble import join

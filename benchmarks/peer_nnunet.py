@@ -34,7 +34,6 @@ from pathlib import Path
 from shlex import quote
 
 import common  # puts the bundle on the path as well
-import torch
 from hippocampus import CLASSES, RECIPE, command, datalist, train_once
 from peer_results import (
     DATASET,
@@ -66,14 +65,6 @@ def use_one_core(core: int) -> None:
         os.environ[name] = "1"
 
 
-def processor() -> str:
-    """The name of the processor, and whether it computes in bfloat16."""
-    from scripts.networks.bfloat16 import supports_bfloat16
-
-    name = torch.cpu.get_capabilities().get("cpu_name", "unknown processor")
-    return f"{name}, with{'' if supports_bfloat16('cpu') else 'out'} AVX-512 BF16"
-
-
 def settings(given: argparse.Namespace) -> dict[str, dict]:
     """The folders of both sides, and what must be the same in all commands that go on in them."""
     ours = {"minutes": given.minutes, "seed": given.seed, "set": given.options}
@@ -93,9 +84,7 @@ def begin(given: argparse.Namespace, side: str) -> Path:
     folder = refuse_other_settings(given, side)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "settings.json").write_text(json.dumps(settings(given)[side]))
-    known = folder / "processors.txt"
-    used = known.read_text().splitlines() if known.is_file() else []
-    known.write_text("\n".join(dict.fromkeys([*used, processor()])) + "\n")
+    common.note_processor(folder)
     return folder
 
 
@@ -225,7 +214,7 @@ def about(output: Path, python: str) -> dict:
     made["plan"] = f"batches of {plan['batch_size']}, patches of {plan['patch_size']}"
     for side, folder in (("peer", "nnunet"), ("ours", "ours")):
         made[f"{side}_share"] = share(output / folder)
-        made[f"{side}_processor"] = (output / folder / "processors.txt").read_text().strip().replace("\n", "; ")
+        made[f"{side}_processor"] = "; ".join(common.noted_processors(output / folder))
     if scored := sorted(output.glob("ours/averaged_*/run/metrics.json")):
         made["ours"] = dict(json.loads(scored[0].read_text())["about"])["Versions"]
     return made

@@ -71,7 +71,7 @@ STEPS = {  # what is changed, and the patch that does it
     "averaging": ("no average of the weights", {"averaging": None, "averaged": "@network"}),
     "augmentation": ("rotation, mirror images and noise alone", {"random_chain": read(RECIPE[0])["random_chain"]}),
     "intensity": ("no blur, low resolution, brightness, contrast", chain(INTENSITY)),
-    "affine": ("rotation and scaling of 8 cases in 10, not 3", chain(instead={"RandAffined": [affine(prob=0.8)]})),
+    "affine": ("rotation and scaling of 8 cases in 10, not 3", {"affine_probability": 0.8}),
     "labels": (
         "labels interpolated class by class, not the nearest",
         chain(
@@ -89,6 +89,21 @@ STEPS = {  # what is changed, and the patch that does it
     "held": ("a rate that ends at half, not at 0", HELD),
     "slow": ("the same, averaged over three times as many iterations", HELD | {"averaging_rate": 0.003}),
     "decay": ("the same, and 30 times the weight decay", HELD | {"averaging_rate": 0.003, "weight_decay": 0.3}),
+    "wild": (
+        "the same, and rotation and scaling of 6 cases in 10",
+        HELD | {"averaging_rate": 0.003, "weight_decay": 0.3, "affine_probability": 0.6},
+    ),
+    "soft": (
+        "the same, and soft borders of the labels",
+        HELD
+        | {"averaging_rate": 0.003, "weight_decay": 0.3}
+        | {
+            "loss": {
+                "_target_": "scripts.training.losses.SoftBorders",
+                "loss": read("train")["loss"] | {"to_onehot_y": False},
+            }
+        },
+    ),
 }
 SCORED = {  # what is scored in another way: trainings of the above, patches, overrides
     "single": ("no mirror image at the test", ["strong"], [], {"mirror_axes": "[]"}),

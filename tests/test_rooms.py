@@ -13,7 +13,7 @@ FLOORS = {
     "networks": 2, "run": 2, "series": 2,
     "data": 3, "phantoms": 3,
     "check": 4, "dicom": 4,
-    "training": 5,
+    "plan": 5, "training": 5,
     "report": 6,
     "weeks": 7,
     "inference": 8, "study": 8,

@@ -54,7 +54,7 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
     monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
     assert all(script.work(part, given, math.inf) for part in ("fold0", "final", "second"))
-    assert [command.split()[4] for command in ran] == ["training", "evaluating", "evaluating", "training", "training"]
+    assert [command.split()[4] for command in ran] == ["training", "evaluating", "training", "training"]
     known = {key for file in CONFIGS.glob("*.json") for key in json.loads(file.read_text())}
     for command in ran:
         words = shlex.split(command)
@@ -64,11 +64,10 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
         assert words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == seed
         files = json.loads(words[words.index("--config_file") + 1].replace("'", '"'))
         assert all((BUNDLE / file).is_file() for file in files)
-    train, evaluate, single, final, _ = ran
-    assert '--mirror_axes "[]"' in single and "--mirror_axes" not in evaluate
+    train, evaluate, final, _ = ran
     assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
     script.work("fold0", given, math.inf)
-    assert len(ran) == 7 and "evaluating" in ran[5]  # what is trained isn't trained again
+    assert len(ran) == 5 and "evaluating" in ran[4]  # what is trained isn't trained again
     with pytest.raises(SystemExit, match="trained by another command"):
         script.work("fold0", Namespace(**{**vars(given), "seed": 4}), math.inf)
 
@@ -90,23 +89,59 @@ def test_the_networks_on_all_cases_are_left_as_files_and_their_list(script, data
     content = read_weights(out / "models" / "hippocampus.json")
     for found, expected in zip(content.networks, weights.values(), strict=True):
         assert torch.equal(found["weight"], expected["weight"].half()) and found["steps"].dtype == torch.int64
-    assert "| second, all cases | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
+    assert "| second, all cases | - | - | - | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
+
+
+def fold(name: str, front: float, back: float, peer: dict | None = None) -> dict:
+    """A row of the table, of three cases."""
+    dice = {c: {"mean": value, "ci": [0.8, 0.9]} for c, value in (("anterior", front), ("posterior", back))}
+    cases = {f"{name}_{n}": (front + back) / 2 + 0.01 * (n - 1) for n in range(3)}
+    row = {"part": name, "cases": 3, "dice": dice, "case_dice": cases, "mean": (front + back) / 2}
+    row |= {"epochs": 60, "seconds": 3000}
+    return row | ({"peer": {case: value - 0.02 for case, value in cases.items()}} if peer else {})
 
 
 def test_the_table_has_folds_their_mean_and_what_was_published(script):
-    def fold(name, front, back):
-        ci = {"ci": [0.8, 0.9]}
-        dice = {"anterior": {"mean": front, **ci}, "posterior": {"mean": back, **ci}}
-        return {"part": name, "cases": 52, "dice": {"run": dice, "single": dice}, "epochs": 60, "seconds": 3000}
-
     rows = [fold("fold0", 0.9, 0.88), {"part": "final", "epochs": 60, "seconds": 4000}]
-    assert "mean of" not in script.table(rows).replace("mean of five", "")
+    assert "mean of" not in script.table(rows).replace("mean of five", "").replace("mean of these", "")
     text = script.table([*rows, fold("fold1", 0.8, 0.86)])
-    assert "| fold0 | 52 | 0.9000 (0.800 to 0.900) | 0.8800 (0.800 to 0.900) | 60 | 50 min |" in text
-    assert "| final, all cases | - | - | - | 60 | 67 min |" in text and "| fold1, without mirror images | 52 |" in text
-    assert "| mean of 2 folds | | 0.8500 | 0.8700 | | |" in text
-    assert "| mean of 2 folds, without mirror images |" in text
-    assert "as published | | 0.8975 | 0.8807 |" in text
+    assert (
+        "| fold0 | 3 | 0.9000 (0.800 to 0.900) | 0.8800 (0.800 to 0.900) | 0.8900 |  |  | 60 | 50 min |"
+        in text.replace("| | ", "|  | ")
+    )
+    assert "| final, all cases | - | - | - | - | - | - | 60 | 67 min |" in text
+    assert "| mean of 2 folds | | 0.8500 | 0.8700 | 0.8600 |" in text
+    assert "as published | | 0.8975 | 0.8813 | 0.8894 |" in text
+
+
+def test_the_outcome_of_a_fold_has_every_case_beside_that_of_another_system(script, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "trained.json").write_text('{"command": "train"}')
+    (tmp_path / "processors.txt").write_text("one\n")
+    (tmp_path / "run" / "history.csv").write_text("epoch,seconds\n1,60\n2,50\n")
+    cases = [
+        {"case": name, "metrics": {"1": {"Dice": 0.9 + n / 100}, "2": {"Dice": 0.8}}}
+        for n, name in enumerate(NAMES[:2])
+    ]
+    total = {"measures": {"Dice": {"mean": 0.85, "ci": [0.8, 0.9]}}}
+    content = {"about": [["Device", "CPU"], ["Versions", "torch"]], "foreground": {"n": 2}, "metric_per_case": cases}
+    content["classes"] = {"anterior": total, "posterior": total}
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(content))
+    row = script.outcome("fold0", tmp_path, {NAMES[0]: 0.8, NAMES[1]: 0.9, NAMES[2]: 0.1})
+    assert row["case_dice"] == pytest.approx({NAMES[0]: 0.85, NAMES[1]: 0.855}) and row["mean"] == pytest.approx(0.8525)
+    assert row["peer"] == {NAMES[0]: 0.8, NAMES[1]: 0.9} and row["seconds"] == 110 and row["processors"] == ["one"]
+    assert "peer" not in script.outcome("fold0", tmp_path, {NAMES[0]: 0.8})
+
+
+def test_the_difference_from_another_system_is_taken_case_by_case(script):
+    rows = [fold("fold0", 0.9, 0.88, peer={}), fold("fold1", 0.8, 0.86)]
+    assert script.difference(rows[:1]) == "" and script.difference(rows[1:]) == ""
+    rows = [fold("fold0", 0.9, 0.88, peer={"a": 1}), fold("fold1", 0.8, 0.86, peer={"a": 1})]
+    assert script.difference(rows) == "+0.0200 (+0.0200 to +0.0200)"
+    assert "| 0.8900 | 0.8700 | +0.0200 (+0.0200 to +0.0200) | 60 |" in script.table(rows)
+    rows[1]["peer"]["fold1_0"] += 0.06
+    low, high = (float(word.strip("()")) for word in script.difference(rows).split()[1::2])
+    assert low < 0.01 < high <= 0.02 and script.difference(rows).startswith("+0.0100")
 
 
 def test_a_command_ends_at_the_deadline(script, capsys):

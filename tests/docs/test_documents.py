@@ -96,7 +96,7 @@ def test_the_tables_of_the_recipes_are_those_that_were_measured(figures):
 def test_the_readme_has_the_hippocampus_as_it_was_measured():
     rows = json.loads((DOCS / "hippocampus_metrics.json").read_text())["rows"]
     folds = [row for row in rows if "dice" in row]
-    front, back = (mean(fold["dice"]["run"][name]["mean"] for fold in folds) for name in ("anterior", "posterior"))
+    front, back = (mean(fold["dice"][name]["mean"] for fold in folds) for name in ("anterior", "posterior"))
     row = row_of("real MR of the hippocampus")
     assert [fold["part"] for fold in folds] == ["fold0", "fold1", "fold2", "fold3"] and "mean of four folds" in row
     assert f", {round(median(fold['seconds'] for fold in folds) / 60)} minutes each on" in row

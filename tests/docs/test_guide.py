@@ -18,6 +18,7 @@ from scripts.data.command import main as datalist
 from scripts.dicom.commands import export, list_series
 from scripts.dicom.importing import import_structures
 from scripts.phantoms.generate import generate
+from scripts.plan.command import main as plan
 from scripts.report.commands import code, compare, evaluate, view
 from scripts.report.viewer import INSTALL
 from scripts.run.command_line import known_ids, refuse_unknown_ids
@@ -40,6 +41,7 @@ TOOLS = {
     "scripts.dicom list": list_series,
     "scripts.dicom export": export,
     "scripts.dicom import": import_structures,
+    "scripts.plan": plan,
     "scripts.weeks": weeks,
 }
 FOLDERS = ("benchmarks", "integration", ".ci")  # of scripts

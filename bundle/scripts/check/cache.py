@@ -6,15 +6,18 @@ The data check and the class weights use it.
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from scripts.check.nifti import RULES
 from scripts.check.pictures import image_stamp, inspect_image
+from scripts.check.pieces import largest_pieces
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
-from scripts.data.slices import FolderNames
+from scripts.data.slices import FolderNames, is_sliced, read_slices
 
 MEMORY_NAME = ".check_memory.json"
 
@@ -27,7 +30,24 @@ def inspect_or_error(path: str, kept: dict | None = None, listed: FolderNames | 
         return {"error": str(error)}
 
 
-def collect_facts(paths: Sequence[str], memory: Path | None, workers: int, fresh: bool) -> tuple[dict[str, dict], int]:
+def inspect_pieces(path: str, listed: FolderNames | None = None) -> dict:
+    """Returns the facts on an image as `inspect_or_error`, and of a label map also `pieces`, from the same reading."""
+    kept: dict = {}
+    facts = inspect_or_error(path, kept, listed)
+    if has_classes(facts):
+        stack = is_sliced(path)
+        values = read_slices(path, listed)[0] if stack else np.asanyarray(kept[path].dataobj) if path in kept else None
+        facts["pieces"] = largest_pieces(values) if values is not None else {}
+    return facts
+
+
+def has_classes(facts: dict) -> bool:
+    return bool(facts.get("places"))
+
+
+def collect_facts(
+    paths: Sequence[str], memory: Path | None, workers: int, fresh: bool, pieces: bool = False
+) -> tuple[dict[str, dict], int]:
     """Collects the facts on files, in several threads.
 
     Args:
@@ -35,6 +55,7 @@ def collect_facts(paths: Sequence[str], memory: Path | None, workers: int, fresh
         memory: file that remembers the facts; None reads all files.
         workers: number of threads; 0 for one per core.
         fresh: read all files, even those that have not changed.
+        pieces: whether the facts on label maps shall have `pieces`, see `scripts.check.pieces.largest_pieces`.
 
     Returns:
         Facts or {"error": line} by path, and the number of files that were read.
@@ -42,16 +63,19 @@ def collect_facts(paths: Sequence[str], memory: Path | None, workers: int, fresh
     paths = list(dict.fromkeys(paths))
     remembered = read_memory(memory) if memory else {}
     listed = FolderNames()
+    inspect = partial(inspect_pieces if pieces else inspect_or_error, listed=listed)
 
     def look(path: str) -> tuple[dict, list[int] | None]:
         try:
             now = image_stamp(path, listed)  # before reading: a file that changes meanwhile is read again next time
         except (OSError, ValueError):
-            return inspect_or_error(path, None, listed), None
+            return inspect(path), None
         known = remembered.get(path, {})
-        if known.get("stamp") == now and not fresh:
-            return known["facts"], None
-        return inspect_or_error(path, None, listed), now
+        facts = known.get("facts", {})
+        enough = not pieces or not has_classes(facts) or "pieces" in facts
+        if known.get("stamp") == now and enough and not fresh:
+            return facts, None
+        return inspect(path), now
 
     found: dict[str, dict] = {}
     new: dict[str, dict] = {}

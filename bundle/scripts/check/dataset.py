@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.check.cache import MEMORY_NAME, collect_facts, inspect_or_error
+from scripts.check.nature import describe
 from scripts.check.nifti import RULES, printable
 from scripts.check.rules import ListedCase, case_faults, find_copies, find_oddities
 from scripts.check.table import check_table
@@ -59,6 +60,7 @@ def check_dataset(
     labelled: Sequence[str] = LABELLED,
     fresh: bool = False,
     channels: int | None = None,
+    pieces: bool = False,
 ) -> Findings:
     """Checks lists of cases. A file that has not changed since an earlier check is not read again.
 
@@ -72,6 +74,7 @@ def check_dataset(
         labelled: the splits whose cases must have a label; in others a missing label is a warning.
         fresh: read all files, even those that have not changed.
         channels: number of channels that every image must have; None for any number.
+        pieces: whether the facts on label maps shall say how their classes hang together.
     """
     patients = cases.get("patients", {})
     listed = [
@@ -85,7 +88,7 @@ def check_dataset(
         for entry in cases.get(split, [])
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
-    files, read = collect_facts(paths, Path(output_dir) / MEMORY_NAME if output_dir else None, workers, fresh)
+    files, read = collect_facts(paths, Path(output_dir) / MEMORY_NAME if output_dir else None, workers, fresh, pieces)
     errors, warnings, sound = find_leaks(listed), [], []
     unscored: dict[str, list[str]] = {}
     for case in listed:
@@ -166,6 +169,8 @@ def stop_on_errors(
         f"data check: {len(found.files)} files in {time.perf_counter() - began:.1f} s ({found.read} read, the others "
         f"unchanged), {len(found.errors)} errors, {len(found.warnings)} warnings, {file}"
     )
+    if said := describe(found.cases, found.files, class_names):
+        logger.info(f"data check: {'; '.join(said)}; scripts.plan makes settings for such data")
     if found.errors:
         more = len(found.errors) - 1
         raise UserError(found.errors[0] + (f" (and {more} more, see the log or {file})" if more else ""))
@@ -194,6 +199,30 @@ def write_check(found: Findings, class_names: Sequence[str], output_dir: str | P
     return file
 
 
+def check_listed(
+    dataset_dir: str,
+    datalist: str | None,
+    class_names: Sequence[str] | None,
+    output_dir: str,
+    workers: int,
+    fresh: bool = False,
+    pieces: bool = False,
+) -> tuple[Findings, list[str]]:
+    """Checks all images and labels of a folder, or those of a datalist; see `main`. Returns also the class names."""
+    if datalist:
+        content = lists.read_datalist(datalist, dataset_dir)
+    else:
+        root = Path(dataset_dir)
+        pairs = [{key: str(root / v) if key in PATHS else v for key, v in e.items()} for e in find_pairs(root)]
+        content = {"training": pairs, "class_names": dataset_classes(root)}
+    names = check_class_names(
+        class_names or content.get("class_names") or read_json(CONFIGS / "train.json")["class_names"]
+    )
+    patients = {entry["image"]: entry["patient"] for split in lists.SPLITS for entry in content.get(split, [])}
+    found = check_dataset({**content, "patients": patients}, names, output_dir, workers, fresh=fresh, pieces=pieces)
+    return found, names
+
+
 def main(
     dataset_dir: str,
     datalist: str | None = None,
@@ -214,17 +243,7 @@ def main(
         workers: number of threads; 0 for one per core.
         fresh: read all files, even those that have not changed since an earlier check.
     """
-    if datalist:
-        content = lists.read_datalist(datalist, dataset_dir)
-    else:
-        root = Path(dataset_dir)
-        pairs = [{key: str(root / v) if key in PATHS else v for key, v in e.items()} for e in find_pairs(root)]
-        content = {"training": pairs, "class_names": dataset_classes(root)}
-    names = check_class_names(
-        class_names or content.get("class_names") or read_json(CONFIGS / "train.json")["class_names"]
-    )
-    patients = {entry["image"]: entry["patient"] for split in lists.SPLITS for entry in content.get(split, [])}
-    found = check_dataset({**content, "patients": patients}, names, output_dir, int(workers), fresh=fresh)
+    found, names = check_listed(dataset_dir, datalist, class_names, output_dir, int(workers), fresh)
     file = write_check(found, names, output_dir)
     print("\n".join(check_table(found, names)))
     print(f"written: {file}")

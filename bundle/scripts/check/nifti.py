@@ -30,7 +30,7 @@ from scripts.check.nifti_header import (
 from scripts.check.voxel_statistics import VoxelStatistics
 from scripts.core.errors import UserError
 
-RULES = 1  # increase it with every change here or in nifti_header.py that may change a remembered result
+RULES = 2  # increase it with every change here or in nifti_header.py that may change a remembered result
 SLACK = 1024  # bytes that may follow the last voxel: some tools pad the file
 LARGEST_KEPT = 2**28  # bytes of a file that is kept for the reader
 BLOCK = 2**18  # voxels read at once
@@ -53,7 +53,8 @@ def inspect_volume(path: str | Path, kept: dict | None = None) -> dict:
         `shape`, `dtype`, `affine`, `orientation`; `ras_shape` and `spacing` (mm) along R, A and S; `least` and `most`;
         `off`, a value that is not a whole number, or None; `different`, the number of different values if all are
         whole and small, else None; `counts`, the number of voxels of each value if there are few values, else None;
-        `digest` of shape and values, independent of their type, scaling and compression; `warnings`.
+        `digest` of shape and values, independent of their type, scaling and compression; `sketch` and `places`, see
+        `scripts.check.sketch`; `warnings`.
 
     Raises:
         UserError: anything that would stop a training or falsify it.

@@ -38,7 +38,7 @@ def inspect_image(path: str | Path, kept: dict | None = None, listed: FolderName
     shape = list(values.shape)
     statistics = VoxelStatistics(shape)
     try:
-        statistics.add(np.ascontiguousarray(values).ravel())
+        statistics.add(values.ravel(order="F"))
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     facts = {"shape": shape[:3], "dtype": str(values.dtype), "channels": shape[3] if len(shape) > 3 else 1}

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scripts.check.sketch import MOST_CLASSES, Sketch
+
 LARGEST_VALUE = 1e15  # the sum of the squares of larger values overflows single precision
 COUNTED = 2**16  # whole numbers below this are counted
 MOST_LABEL_VALUES = 64  # a file with more different values is not a label map, and only their number is kept
@@ -12,10 +14,10 @@ OFF = 1e-3  # largest distance of a label from a whole number, as in `label_maps
 
 
 class VoxelStatistics:
-    """Smallest and largest value, whether all are whole numbers, the count of each value, and a digest.
+    """Smallest and largest value, whether all are whole numbers, the count of each value, a sketch, and a digest.
 
     Args:
-        shape: of the image; it is part of the digest.
+        shape: of the image, whose values come in Fortran order; it is part of the digest.
     """
 
     def __init__(self, shape: Sequence[int]):
@@ -23,6 +25,7 @@ class VoxelStatistics:
         self.least, self.most = np.inf, -np.inf
         self.off: float | None = None
         self.counts: np.ndarray | None = np.zeros(0, np.int64)
+        self.sketch = Sketch(shape)
 
     def add(self, block: np.ndarray) -> None:
         """Adds the next values, a one-dimensional array.
@@ -46,6 +49,7 @@ class VoxelStatistics:
             away = np.abs(block - rounded) > OFF
             self.off = float(block[away][0]) if away.any() else None
             block = rounded
+        self.sketch.add(block, self.off is None and self.least >= 0 and self.most < MOST_CLASSES)
         if self.counts is None or self.off is not None or self.least < 0 or self.most >= COUNTED:
             self.counts = None
             return
@@ -67,4 +71,5 @@ class VoxelStatistics:
             "different": None if present is None else len(present),
             "counts": listed,
             "digest": self.digest.hexdigest(),
+            **self.sketch.facts(),
         }

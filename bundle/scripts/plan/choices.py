@@ -1,0 +1,117 @@
+"""Makes a plan: sizes are tried on this machine, the finest first, until enough steps of training fit into the
+minutes and the memory that were given."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from scripts.core.errors import UserError
+from scripts.plan import chains
+from scripts.plan.fingerprint import Fingerprint
+from scripts.plan.grid import choose_grid
+from scripts.plan.settings import Plan
+from scripts.plan.timing import Cost, affordable
+from scripts.plan.training import choose_augmentation, choose_pieces, choose_training
+
+logger = logging.getLogger(__name__)
+
+ENOUGH_STEPS = 4000  # the hippocampus has 4680
+MOST_STEPS = 12000
+SIZES = ((1.0, 16), (0.7, 16), (0.5, 16), (0.35, 16), (0.5, 8), (0.3, 8))  # share of the finest grid, and the width
+BYTES_A_VOXEL = 5  # of a cached image and its label
+
+
+def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callable[[Mapping], Cost]) -> Plan:
+    """Chooses all settings.
+
+    Args:
+        found: what the data are like.
+        minutes: that a training may take on this machine.
+        memory: GiB that it may take.
+        measure: times a patch, see `scripts.plan.timing.measure`.
+    """
+    if found.box is None or not found.shares:
+        raise UserError(
+            f"found {len(found.labels)} label maps with a class in them, expected some: a plan looks at labelled cases"
+        )
+    plan, tried = Plan(), []
+    for share, width in SIZES:
+        made = draft(found, share, width)
+        looks = (made.settings["spatial_size"], width)
+        if looks in tried:
+            continue
+        plan = made
+        tried.append(looks)
+        plan.cost = measure(plan.settings)
+        choose_length(plan, found, minutes)
+        shown = " x ".join(map(str, plan.settings["spatial_size"]))
+        logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
+        if plan.steps >= ENOUGH_STEPS and needed_gib(plan, found) <= memory:
+            break
+    choose_memory(plan, found, memory)
+    return plan
+
+
+def draft(found: Fingerprint, share: float, width: int) -> Plan:
+    """A plan without its length.
+
+    Args:
+        found: what the data are like.
+        share: of the voxels of the finest grid.
+        width: channels of the first level.
+    """
+    plan = Plan()
+    plan.choose("class_names", list(found.class_names))
+    if found.sliced:
+        plan.choose("reader", "scripts.data.slices.SliceReader", "The images are pictures.")
+    if found.channels > 1:
+        plan.choose("in_channels", found.channels, "Every image has so many.")
+    sides = choose_grid(plan, found, share)
+    reason = f"Channels of the first level. The finest grid and the widest network were taken of which {ENOUGH_STEPS} "
+    plan.choose("features", width, reason + "steps fit into the time.")
+    plan.choose("network_def", chains.shipped("recipe_hippocampus")["network_def"])
+    plan.choose("dropout", 0.0)
+    choose_training(plan, found)
+    choose_augmentation(plan, found, sides)
+    choose_pieces(plan, found)
+    return plan
+
+
+def choose_length(plan: Plan, found: Fingerprint, minutes: float) -> None:
+    """Chooses the number of epochs, and how often they are validated."""
+    training, validation = split_sizes(plan, found)
+    steps = max(1, training // plan.settings["batch_size"])
+    epochs = min(affordable(plan.cost, minutes, steps, validation), max(1, round(MOST_STEPS / steps)))
+    plan.steps = epochs * steps
+    reason = f"{plan.steps} steps of {plan.cost.step:.2f} s on this machine"
+    plan.choose("epochs", epochs, f"{reason}, for {minutes:g} minutes; about {training} cases train.")
+    plan.choose("val_interval", max(1, round(epochs / 20)))
+
+
+def split_sizes(plan: Plan, found: Fingerprint) -> tuple[int, int]:
+    """About how many labelled cases are trained and validated on."""
+    settings, count = chains.shipped("train") | plan.settings, len(found.labels)
+    validation = 1 / settings["folds"] if settings["folds"] else settings["validation_share"]
+    training = max(1, round(count * (1 - validation - settings["test_share"])))
+    return training, max(1, round(count * validation))
+
+
+def cached_gib(plan: Plan, found: Fingerprint) -> float:
+    """Memory of all images, if they stay there."""
+    size = plan.settings.get("window_size", plan.settings["spatial_size"])
+    return len(found.images) * float(np.prod(size)) * BYTES_A_VOXEL / 2**30
+
+
+def needed_gib(plan: Plan, found: Fingerprint) -> float:
+    """Memory of a step and of the cached images."""
+    return plan.cost.gib + cached_gib(plan, found)
+
+
+def choose_memory(plan: Plan, found: Fingerprint, memory: float) -> None:
+    """Chooses the share of the images that stay in memory."""
+    cached = cached_gib(plan, found)
+    share = max(0.0, memory - plan.cost.gib) / cached
+    if share < 1:
+        reason = f"All images would take {cached:.1f} GiB beside {plan.cost.gib:.1f} of a step; {memory:g} were given."
+        plan.choose("cache_rate", round(share, 2), reason)

@@ -1,0 +1,107 @@
+"""What a step of a training costs on this machine: some are done, with the network and the loss of the plan."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from monai.utils import set_determinism
+
+from scripts.core.paths import CONFIGS
+
+STEPS = 3  # that are timed, after one that isn't
+SAMPLES = 8  # images that are augmented for the clock: each step of the chain is done by chance
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan costs on this machine.
+
+    Args:
+        step: seconds of a step of the training, with the random changes of its images.
+        scoring: seconds for the scores of an image, as in validation.
+        gib: memory that the steps took, in GiB.
+    """
+
+    step: float
+    scoring: float
+    gib: float
+
+
+def measure(patch: Mapping) -> Cost:
+    """Times a plan.
+
+    Args:
+        patch: the plan, as a patch on train.json.
+    """
+    parser = ConfigParser()
+    parser.read_config(str(CONFIGS / "train.json"))
+    parser.update(dict(patch))
+    parser["train::dataloader"] = [0]  # nothing but its length is asked for
+    set_determinism(0)
+    get = parser.get_parsed_content
+    size, device, dims = get("spatial_size"), get("device"), get("spatial_dims")
+    network, loss, optimizer, inferer = (get(name) for name in ("network", "loss", "optimizer", "train::inferer"))
+    batch = get("batch_size")
+    images = torch.randn(batch, get("in_channels"), *size, device=device)
+    labels = torch.randint(len(get("class_names")), (batch, 1, *size), device=device)
+    before = peak_gib(device)
+
+    def train() -> None:
+        optimizer.zero_grad()
+        loss(inferer(images, network), labels).backward()
+        optimizer.step()
+
+    def score() -> None:
+        with torch.no_grad():
+            inferer(images[:1], network)
+
+    train()
+    steps = median(seconds(train, device) for _ in range(STEPS))
+    gib = max(0.0, peak_gib(device) - before)
+    scoring = median(seconds(score, device) for _ in range(STEPS))
+    shape = [*size, 1] if dims == 2 else size
+    chain = Compose(get("random_chain"))
+    sample = {"image": torch.randn(get("in_channels"), *shape), "label": torch.zeros(1, *shape)}
+    sample["label"][..., shape[-1] // 2 :] = 1
+    changing = sum(seconds(lambda: chain(dict(sample)), device) for _ in range(SAMPLES)) / SAMPLES
+    set_determinism(None)
+    return Cost(steps + batch * changing, scoring, gib)
+
+
+def seconds(work, device: torch.device) -> float:
+    """Seconds that a piece of work takes on a device; not those in which other programs had the processor."""
+    began, computed = time.perf_counter(), time.process_time()
+    work()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter() - began
+    return min(time.perf_counter() - began, time.process_time() - computed)
+
+
+def peak_gib(device: torch.device) -> float:
+    """The most memory that was in use so far, in GiB."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def affordable(cost: Cost, minutes: float, training: int, validation: int, share: float = 0.9) -> int:
+    """Epochs that fit into the minutes.
+
+    Args:
+        cost: of a step.
+        minutes: that the training may take.
+        training: steps of an epoch.
+        validation: cases that are scored once in twenty epochs or less often.
+        share: of the minutes; the rest is for reading, writing and chance.
+    """
+    epoch = training * cost.step + validation * cost.scoring / 5
+    return max(1, math.floor(share * 60 * minutes / epoch))

@@ -1,0 +1,151 @@
+"""The settings that a plan chooses, by what the data are like and by the time and memory that are given."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import CONFIGS
+from helpers import refusal
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
+from plan_samples import write_set
+
+from scripts.check.dataset import check_listed
+from scripts.plan.choices import ENOUGH_STEPS, MOST_STEPS, make_plan
+from scripts.plan.fingerprint import Fingerprint, fingerprint
+from scripts.plan.settings import Plan
+from scripts.plan.timing import Cost, affordable
+
+FAST = Cost(step=1e-4, scoring=1e-4, gib=0.1)
+
+
+def facts_of(folder, tmp_path) -> Fingerprint:
+    found, names = check_listed(str(folder), None, None, str(tmp_path / "out"), 1, pieces=True)
+    assert not found.errors
+    return fingerprint(found, names)
+
+
+def plan_for(data: Fingerprint, minutes: float = 60, memory: float = 8, cost=lambda patch: FAST) -> Plan:
+    return make_plan(data, minutes, memory, cost)
+
+
+def changed(data: Fingerprint, shape: tuple, spacing: tuple, **facts) -> Fingerprint:
+    """The same data with images of another size, without writing them."""
+    geometry = {"ras_shape": list(shape), "spacing": list(spacing)} | facts
+    return Fingerprint(
+        [image | geometry for image in data.images], [label | geometry for label in data.labels],
+        data.class_names, data.patients, data.sliced,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Fingerprint:
+    folder = tmp_path_factory.mktemp("small")
+    return facts_of(write_set(folder / "data"), folder)
+
+
+@pytest.fixture(scope="module")
+def symmetric(tmp_path_factory) -> Fingerprint:
+    folder = tmp_path_factory.mktemp("symmetric")
+    return facts_of(write_set(folder / "data", both_hands=True), folder)
+
+
+def test_small_images_keep_their_voxels_and_one_hand_has_no_mirror_images(small):
+    plan = plan_for(small)
+    settings = plan.settings
+    assert settings["spatial_size"] == settings["window_size"] == [32, 40, 32]
+    assert "Resized" not in json.dumps(settings["deterministic_chain"])
+    assert (settings["flip_probability"], settings["mirror_axes"]) == (0, [])
+    assert settings["single_piece"] == ["organ"] and settings["keep_largest"] is True
+    assert settings["folds"] == 5 and "12 patients" in plan.reasons["folds"]
+
+
+def test_the_smallest_plan_has_a_length_too(small):
+    tried = []
+    plan = plan_for(small, minutes=0.1, cost=lambda patch: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
+    assert tried == [16, 8] and plan.settings["features"] == 8  # small images have one size
+    assert plan.settings["epochs"] == 1 and "for 0.1 minutes" in plan.reasons["epochs"]
+
+
+def test_both_hands_have_mirror_images(symmetric):
+    settings = plan_for(symmetric).settings
+    assert (settings["flip_probability"], settings["mirror_axes"]) == (0.5, [0])
+
+
+def test_large_images_are_resized_and_their_rim_is_cut_off(symmetric):
+    plan = plan_for(changed(symmetric, (256, 256, 40), (0.6, 0.6, 3.6)))
+    settings = plan.settings
+    names = [step["_target_"] for step in settings["deterministic_chain"]]
+    assert names.index("CenterScaleCropd") < names.index("Resized") and "window_size" not in settings
+    assert settings["kept_share"][1] < 1 and "all classes lie at" in plan.reasons["kept_share"]
+    affine = next(step for step in settings["random_chain"] if step["_target_"] == "RandAffined")
+    assert affine["rotate_range"] == "$[@rotate_range * share for share in [0.2, 0.2, 1.0]]"
+
+
+def test_a_tiny_class_gets_finer_voxels_and_parts_chosen_by_class(symmetric):
+    few = {"counts": {"0": 10**7, "1": 400}}
+    plan = plan_for(changed(symmetric, (400, 400, 300), (0.5, 0.5, 0.5), **few))
+    settings = plan.settings
+    assert settings["window_size"] == settings["spatial_size"]
+    assert all(0.5 <= side < 0.9 for side in settings["voxel_size"]) and "voxels across" in plan.reasons["voxel_size"]
+    names = [step["_target_"] for step in settings["deterministic_chain"]]
+    assert names.index("Spacingd") < names.index("SpatialPadd")
+    assert "RandCropByLabelClassesd" in [step["_target_"] for step in settings["random_chain"]]
+
+
+def test_pictures_get_two_dimensions(symmetric):
+    plan = plan_for(changed(symmetric, (96, 96, 1), (1, 1, 1)))
+    assert plan.settings["spatial_dims"] == 2 and plan.settings["spatial_size"] == [96, 96]
+
+
+def test_fewer_minutes_get_a_coarser_grid_and_never_more_time(symmetric):
+    data = changed(symmetric, (256, 256, 64), (1, 1, 1))
+
+    def cost(patch) -> Cost:
+        return Cost(step=5e-8 * float(np.prod(patch["spatial_size"])) * patch["features"], scoring=0.1, gib=1)
+
+    plans = [plan_for(data, minutes, cost=cost) for minutes in (2, 15, 30, 90)]
+    voxels = [np.prod(plan.settings["spatial_size"]) for plan in plans]
+    assert voxels == sorted(voxels) and len(set(voxels)) >= 3
+    for plan, minutes in zip(plans, (2, 15, 30, 90)):
+        assert plan.steps * plan.cost.step <= 60 * minutes and plan.steps <= MOST_STEPS + 20
+    assert plans[-1].steps >= ENOUGH_STEPS and plans[-1].settings["features"] == 16
+
+
+def test_memory_is_kept_to(symmetric):
+    data = changed(symmetric, (256, 256, 64), (1, 1, 1))
+
+    def cost(patch) -> Cost:
+        return Cost(1e-4, 1e-4, gib=3e-6 * float(np.prod(patch["spatial_size"])))
+
+    large, less = (plan_for(data, memory=memory, cost=cost).settings for memory in (8, 1))
+    assert np.prod(less["spatial_size"]) < np.prod(large["spatial_size"]) and "cache_rate" not in large
+    plan = plan_for(data, memory=0.005)
+    assert plan.settings["cache_rate"] == 0 and "were given" in plan.reasons["cache_rate"]
+
+
+def test_without_labels_there_is_no_plan(small):
+    data = Fingerprint(small.images, [], small.class_names, small.patients, sliced=False)
+    assert "a plan looks at labelled cases" in refusal(plan_for, data)
+
+
+@pytest.mark.parametrize("base", [("train",), ("train", "evaluate"), ("inference",)])
+@pytest.mark.parametrize("shape", [(30, 34, 28), (200, 200, 40), (96, 96, 1)])
+def test_the_chains_can_be_built_on_every_configuration(symmetric, base, shape):
+    plan = plan_for(changed(symmetric, shape, (1, 1, 1)))
+    made = ConfigParser()
+    made.read_config([str(CONFIGS / f"{name}.json") for name in base])
+    made.update(plan.settings)
+    if "train" in base:
+        made["train::dataloader"] = [0]
+    names = ["deterministic_chain", "plain_inferer", "network_def", "single_piece"]
+    for name in names + (["random_chain", "optimizer", "lr_scheduler", "averaging"] if base == ("train",) else []):
+        assert made.get_parsed_content(name) is not None
+    assert Compose(made.get_parsed_content("deterministic_chain")).transforms
+
+
+def test_affordable_epochs():
+    cost = Cost(step=1.0, scoring=0.5, gib=0)
+    assert affordable(cost, minutes=60, training=100, validation=0, share=1.0) == 36
+    assert affordable(cost, minutes=60, training=100, validation=100, share=1.0) == 32
+    assert affordable(cost, minutes=0.01, training=100, validation=0) == 1

@@ -1,0 +1,96 @@
+"""`python -m scripts.plan`, and a training, an evaluation and an inference with what it has written."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import BUNDLE
+from helpers import refusal, rows
+from matplotlib.image import imread
+from plan_samples import write_set
+
+from scripts.check import cache
+from scripts.plan import timing
+from scripts.plan.command import main
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A clock that does nothing but tell."""
+    monkeypatch.setattr("scripts.plan.command.measure", lambda patch: timing.Cost(0.001, 0.001, 0.1))
+
+
+def test_the_patch_its_reasons_and_its_picture(tmp_path, quick, capsys):
+    folder = write_set(tmp_path / "data")
+    main(str(folder), str(tmp_path / "plan.json"), output_dir=str(tmp_path / "out"), workers=1)
+    content = json.loads((tmp_path / "plan.json").read_text())
+    assert content["class_names"] == ["background", "organ"] and content["flip_probability"] == 0
+    reasons = [name for name in content if name.startswith("_desc_") and name != "_desc_"]
+    assert len(reasons) > 8 and all(name.removeprefix("_desc_") in content for name in reasons)
+    lines = (tmp_path / "plan.json").read_text().splitlines()
+    assert all(len(line) < 400 for line in lines) and len(lines) > 40
+    picture = imread(tmp_path / "plan.png")
+    assert picture.shape[1] > 1000 and np.std(picture[..., :3]) > 0.1
+    printed = capsys.readouterr().out
+    assert "flip_probability = 0: All cases show the same hand" in printed and "run training" in printed
+
+
+def test_no_file_is_read_twice(tmp_path, quick, monkeypatch):
+    folder, read = write_set(tmp_path / "data", cases=3), []
+    inspect = cache.inspect_image
+    monkeypatch.setattr(cache, "inspect_image", lambda path, *more: read.append(path) or inspect(path, *more))
+    for _ in range(2):
+        main(str(folder), str(tmp_path / "plan.json"), output_dir=str(tmp_path / "out"), workers=1)
+    assert len(read) == len(set(read)) == 6
+
+
+def test_wrong_use_is_one_line(tmp_path, quick):
+    folder, file, out = str(write_set(tmp_path / "data")), str(tmp_path / "plan.json"), str(tmp_path / "out")
+    assert "minutes is 0: expected a number above 0" in refusal(main, folder, file, minutes=0)
+    assert "memory is 'much'" in refusal(main, folder, file, memory="much")
+    assert "ends in .json" in refusal(main, folder, "plan.yaml")
+    (tmp_path / "data/dataset.json").unlink()
+    assert "the labels have the values 0 to 1, and nothing names them" in refusal(main, folder, file, output_dir=out)
+    (tmp_path / "data/imagesTr/case_00.nii.gz").write_bytes(b"")
+    names = ["background", "organ"]
+    assert "empty file" in refusal(main, folder, file, class_names=names, output_dir=out)
+
+
+def test_a_step_is_timed(tmp_path):
+    patch = {"spatial_size": [32, 32, 32], "features": 2, "class_names": ["background", "organ"], "num_workers": 0}
+    cost = timing.measure(patch)
+    assert 0 < cost.scoring < cost.step < 60 and cost.gib >= 0
+    twice = timing.measure(patch | {"batch_size": 8, "features": 16})
+    assert twice.step > cost.step
+
+
+@pytest.mark.programs
+@pytest.mark.parametrize("shape, both", [((30, 34, 28), False), ((80, 80, 72), True)])
+def test_a_plan_trains_scores_and_segments(tmp_path, shape, both):
+    folder = write_set(tmp_path / "data", cases=8, shape=shape, both_hands=both)
+
+    def run(*words: str) -> str:
+        done = subprocess.run([sys.executable, "-m", *words], cwd=BUNDLE, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    plan, out = f"{tmp_path}/plan.json", ["--output_dir", f"{tmp_path}/out", "--ckpt_dir", f"{tmp_path}/models"]
+    run("scripts.plan", "--dataset_dir", str(folder), "--output", plan, "--minutes", "0.2", *out[:2])
+    small = ["--epochs", "8", "--features", "4", "--spatial_size", "[32,32,32]"]
+    small += (
+        ["--window_size", "[32,32,32]"] if "window_size" in json.loads((tmp_path / "plan.json").read_text()) else []
+    )
+    data = ["--dataset_dir", str(folder), *out]
+    files = f"['configs/train.json','{plan}']"
+    run("monai.bundle", "run", "training", "--config_file", files, *data, *small)
+    files = f"['configs/train.json','configs/evaluate.json','{plan}']"
+    run("monai.bundle", "run", "evaluating", "--config_file", files, *data, *small[2:], "--split", "validation")
+    found = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert found["foreground"]["mean"] > 0.5
+    files = f"['configs/inference.json','{plan}']"
+    image = f"{folder}/imagesTr/case_00.nii.gz"
+    places = ["--dataset_dir", image, "--output_dir", f"{tmp_path}/seg", *out[2:]]
+    run("monai.bundle", "run", "inference", "--config_file", files, *places, *small[2:])
+    assert float(rows(tmp_path / "seg/volumes.csv")[0]["organ_ml"]) > 0
