@@ -71,6 +71,19 @@ def ours(data: Path, steps: int, half: bool) -> dict:
     return {"seconds": seconds[1:], "parameters": sum(p.numel() for p in network.parameters())}
 
 
+def write_raw(data: Path, raw: Path) -> None:
+    """The data set as nnU-Net wants it: links to the files under its names, and `dataset.json`."""
+    for folder, ending in (("imagesTr", "_0000.nii.gz"), ("labelsTr", ".nii.gz")):
+        (raw / folder).mkdir(parents=True, exist_ok=True)
+        for file in (data / folder).glob("hippocampus_*.nii.gz"):
+            link = raw / folder / (file.name.removesuffix(".nii.gz") + ending)
+            link.unlink(missing_ok=True)
+            link.symlink_to(file.resolve())
+    about = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "anterior": 1, "posterior": 2}}
+    about |= {"numTraining": len(list((raw / "labelsTr").iterdir())), "file_ending": ".nii.gz"}
+    (raw / "dataset.json").write_text(json.dumps(about))
+
+
 def nnunet(data: Path, work: Path, steps: int) -> dict:
     """The same for nnU-Net's own trainer. The peer's Python runs this function."""
     raw = work / "raw" / "Dataset004_Hippocampus"
@@ -82,14 +95,7 @@ def nnunet(data: Path, work: Path, steps: int) -> dict:
 
     preprocessed = work / "preprocessed" / raw.name
     if not (preprocessed / "nnUNetPlans.json").is_file():
-        for folder in ("imagesTr", "labelsTr"):
-            (raw / folder).mkdir(parents=True)
-            for file in (data / folder).glob("hippocampus_*.nii.gz"):
-                ending = "_0000.nii.gz" if folder == "imagesTr" else ".nii.gz"
-                (raw / folder / (file.name.removesuffix(".nii.gz") + ending)).symlink_to(file.resolve())
-        about = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "anterior": 1, "posterior": 2}}
-        about |= {"numTraining": len(list((raw / "labelsTr").iterdir())), "file_ending": ".nii.gz"}
-        (raw / "dataset.json").write_text(json.dumps(about))
+        write_raw(data, raw)
         extract_fingerprints([4], num_processes=1)
         plan_experiments([4])
         preprocess([4], configurations=["3d_fullres"], num_processes=[1])

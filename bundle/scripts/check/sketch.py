@@ -56,9 +56,8 @@ class Sketch:
         low, high = means.min(), means.max()
         found: dict = {"sketch": pack(self.values.full((means - low) * (255 / (high - low) if high > low else 0)))}
         if self.classes is not None:
-            shares = {
-                v: np.ceil(255 * self.classes[:, v] / self.labels.sizes) for v in self.classes.any(0).nonzero()[0]
-            }
+            present = np.flatnonzero(self.classes.sum(axis=0))
+            shares = {value: np.ceil(255 * self.classes[:, value] / self.labels.sizes) for value in present}
             found["places"] = {str(value): pack(self.labels.full(share)) for value, share in shares.items()}
         return found
 

@@ -10,7 +10,7 @@ PAIR = ["image", "label"]
 ANY = {"keys": "@chain_keys", "allow_missing_keys": True}
 CROP = {"_target_": "CenterScaleCropd", "roi_scale": "@kept_share", **ANY}
 CLIP = {"_target_": "ClipIntensityPercentilesd", "keys": "image", "lower": 0.5, "upper": 99.5}
-COIL = [  # brightness that changes across the image, as near a coil; the field is made for positive values
+COIL: list[dict] = [  # brightness that changes across the image, as near a coil; the field is made for positive values
     {"_target_": "ScaleIntensityd", "keys": "image"},
     {"_target_": "RandBiasFieldd", "keys": "image", "degree": 3, "coeff_range": [-0.3, 0.3], "prob": 0.3},
     {"_target_": "NormalizeIntensityd", "keys": "image"},
