@@ -21,7 +21,7 @@ def choose_training(plan: Plan, found: Fingerprint) -> None:
     plan.choose("ce_weight", 1.0, "As much cross-entropy as Dice.")
     single = "In the same time, single cases gained more than pairs."
     plan.choose("batch_size", 8 if pictures else 1, "Pictures are small." if pictures else single)
-    plan.choose("keep_last", True, "The rate ends near 0 and the weights are averaged, so no epoch has to be chosen.")
+    plan.choose("keep_last", True, "The weights are averaged, so no epoch has to be chosen.")
     plan.choose("num_workers", 0, "Images stay in memory once they are read.")
     if found.patients < FEW:
         reason = f"{found.patients} patients are too few to set some aside. Train --fold 0 to 4, and score each on the "
