@@ -4,9 +4,10 @@
 
 DATA is the same folder as for hippocampus.py. Every run differs from the first, `strong`, in one setting; it has the
 same length and the same seed. `seed` differs only in the seed and shows the effect of chance. The last two train
-nothing: they score existing weights in another way. All are scored on fold 1, so that the other folds do not influence
-the choice of steps. Differences are taken case by case, and their intervals are bootstraps over cases. An interrupted
-run continues; a finished one is not repeated. The table is written to strong_steps.md and strong_steps.json.
+nothing: they score weights that are there in another way. All are scored on fold 1, so that the other folds do not
+influence the choice of steps. Differences are taken case by case, and their intervals are bootstraps over cases. An
+interrupted run continues; a finished one is not repeated. The table is written to strong_steps.md and
+strong_steps.json.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 from copy import deepcopy
 from pathlib import Path
 
+import common
 from hippocampus import CLASSES, RECIPE, command, datalist, duration, leave
 from recipes import BUNDLE, DEMO, execute
 
@@ -48,10 +50,39 @@ CROP = {"_target_": "RandSpatialCropd", "keys": KEYS, "roi_size": "@spatial_size
 FLIPS = [{"_target_": "RandFlipd", "keys": KEYS, "spatial_axis": axis, "prob": 0.5} for axis in range(3)]
 ONE_HOT = {"_target_": "AsDiscreted", "keys": "label", "to_onehot": "$len(@class_names)"}
 LARGEST = {"_target_": "AsDiscreted", "keys": "label", "argmax": True}
-HELD = {"lr_scheduler": read("strong")["lr_scheduler"] | {"end_lr": "$0.5 * @learning_rate"}}
+FALLS = {name: value for name, value in read("strong")["lr_scheduler"].items() if name != "end_lr"}
+CHANNELS = [f"image_{number}" for number in range(4)]
+
+
+def position() -> dict:
+    """Three more channels, which tell a voxel's place in the crop; the changes of intensity pass them by."""
+    recipe, steps = read(RECIPE[0]), deepcopy(read("strong")["random_chain"])
+    chain = recipe["deterministic_chain"]
+    place = [step["_target_"] for step in chain].index("SpatialPadd")
+    chain.insert(place, {"_target_": "AddCoordinateChannelsd", "keys": "image", "spatial_dims": [0, 1, 2]})
+    first = [step["_target_"] for step in steps].index("RandGaussianNoised")
+    for step in steps[first:-1]:
+        step["keys"] = CHANNELS[0]
+    split = {"_target_": "SplitDimd", "keys": "image", "output_postfixes": ["0", "1", "2", "3"], "dim": 0}
+    joined = [
+        {"_target_": "ConcatItemsd", "keys": CHANNELS, "name": "image"},
+        {"_target_": "SelectItemsd", "keys": KEYS},
+    ]
+    return {
+        "deterministic_chain": chain,
+        "random_chain": [*steps[:first], split, *steps[first:-1], *joined, steps[-1]],
+        "network_def": recipe["network_def"] | {"in_channels": 4},
+    }
+
+
 STEPS = {  # what is changed, and the patch that does it
     "strong": ("as it is", {}),
     "seed": ("another seed", {"seed": 1}),
+    "hands": (
+        "mirror images of left and right, in training and at the test",
+        {"flip_probability": 0.5, "mirror_axes": [0]},
+    ),
+    "mirrors": ("mirror images along all axes, in training", chain(instead={"RandFlipd": FLIPS})),
     "schedule": (
         "Adam and an exponential decay, as in train.json",
         {
@@ -63,50 +94,31 @@ STEPS = {  # what is changed, and the patch that does it
             "weight_decay": 1e-5,
         },
     ),
-    "epochs": (
-        "the rate changed after an epoch, not an iteration",
-        {"schedule_by_epoch": True, "iterations": "@epochs"},
-    ),
+    "falls": ("a rate that falls to 0", {"lr_scheduler": FALLS}),
+    "rate": ("twice the learning rate", {"learning_rate": 0.004}),
+    "decay": ("a thirtieth of the weight decay", {"weight_decay": 0.01}),
     "pairs": ("batches of two", {"batch_size": 2}),
     "averaging": ("no average of the weights", {"averaging": None, "averaged": "@network"}),
-    "augmentation": ("rotation, mirror images and noise alone", {"random_chain": read(RECIPE[0])["random_chain"]}),
+    "augmentation": ("rotation and noise alone", {"random_chain": read(RECIPE[0])["random_chain"]}),
     "intensity": ("no blur, low resolution, brightness, contrast", chain(INTENSITY)),
     "affine": ("rotation and scaling of 8 cases in 10, not 3", {"affine_probability": 0.8}),
+    "elastic": ("elastic deformation", chain(instead={"RandAffined": [ELASTIC, affine()]})),
     "labels": (
         "labels interpolated class by class, not the nearest",
         chain(
             without=("RandFlipd",),
-            instead={"RandAffined": [FLIPS[0], ONE_HOT, affine(mode="bilinear")], "RandSpatialCropd": [CROP, LARGEST]},
+            instead={"RandAffined": [ONE_HOT, affine(mode="bilinear")], "RandSpatialCropd": [CROP, LARGEST]},
         ),
     ),
-    "elastic": ("elastic deformation", chain(instead={"RandAffined": [ELASTIC, affine()]})),
-    "mirrors": ("mirror images along all axes", chain(instead={"RandFlipd": FLIPS})),
+    "position": ("three channels with the place in the crop", position()),
+    "entropy": ("three times the weight of the cross-entropy", {"ce_weight": 3.0}),
     "deep": ("deep supervision: losses on maps of three levels", {"loss": read("losses")["deep_dice_ce"]}),
     "dropout": ("a fifth of the channels dropped", {"dropout": 0.2}),
-    "whole": ("whole images in place of crops", {"spatial_size": [48, 64, 48]}),
     "width": ("half as wide again, 24 features", {"features": 24}),
-    "rate": ("twice the learning rate", {"learning_rate": 0.004}),
-    "held": ("a rate that ends at half, not at 0", HELD),
-    "slow": ("the same, averaged over three times as many iterations", HELD | {"averaging_rate": 0.003}),
-    "decay": ("the same, and 30 times the weight decay", HELD | {"averaging_rate": 0.003, "weight_decay": 0.3}),
-    "wild": (
-        "the same, and rotation and scaling of 6 cases in 10",
-        HELD | {"averaging_rate": 0.003, "weight_decay": 0.3, "affine_probability": 0.6},
-    ),
-    "soft": (
-        "the same, and soft borders of the labels",
-        HELD
-        | {"averaging_rate": 0.003, "weight_decay": 0.3}
-        | {
-            "loss": {
-                "_target_": "scripts.training.losses.SoftBorders",
-                "loss": read("train")["loss"] | {"to_onehot_y": False},
-            }
-        },
-    ),
 }
+SCORING = ("features", "mirror_axes", "deterministic_chain", "network_def")  # what the test needs of a patch
 SCORED = {  # what is scored in another way: trainings of the above, patches, overrides
-    "single": ("no mirror image at the test", ["strong"], [], {"mirror_axes": "[]"}),
+    "padded": ("windows of 48x64x48 at the test", ["strong"], [], {"window_size": "[48, 64, 48]"}),
     "ensemble": ("scores averaged with those of the other seed", ["strong", "seed"], ["ensemble"], {}),
 }
 
@@ -121,9 +133,11 @@ def work(name: str, given: argparse.Namespace) -> bool:
         if file.is_file() and file.read_text() != text:
             sys.exit(f"{folder}: made with other settings; move it away")
         file.write_text(text)
+        common.note_processor(folder)
         length = {"keep_last": True, "val_interval": min(5, given.epochs)}
         train = command("training", ["train", *RECIPE, "strong", file], folder, "run", data | length, "--resume True")
-        patches, options = [], {"features": patch["features"]} if "features" in patch else {}
+        patches, options = [folder / "scored.json"], {}
+        patches[0].write_text(json.dumps({name: patch[name] for name in SCORING if name in patch}, indent=1))
     else:
         _, used, patches, options = SCORED[name]
         members = [str(given.output / step / "models" / "model.pt") for step in used]
@@ -144,6 +158,7 @@ def outcome(name: str, given: argparse.Namespace) -> dict:
     metrics = json.loads((folder / "metrics.json").read_text())
     row = {"step": name, "what": (STEPS | SCORED)[name][0], "cases": metrics["foreground"]["n"]}
     row |= duration(folder) if name in STEPS else {}
+    row["processors"] = common.noted_processors(folder.parent)
     row["dice"] = {c: metrics["classes"][c]["measures"]["Dice"]["mean"] for c in CLASSES}
     if name != "strong":
         found = compare([str(given.output / "strong" / "run"), str(folder)])["foreground"]["differences"][0]

@@ -37,9 +37,10 @@ def test_every_step_changes_one_thing_and_can_be_built(script):
         assert made.get_parsed_content("optimizer") and made.get_parsed_content("lr_scheduler")
         chain = Compose(made.get_parsed_content("random_chain")).set_random_state(1)
         sample = {"image": torch.rand(1, 48, 64, 48), "label": torch.randint(3, (1, 48, 64, 48)).float()}
-        given = chain(sample)
+        channels = made.get_parsed_content("network_def::in_channels")
+        given = chain(sample | {"image": torch.rand(channels, 48, 64, 48)})
         size = tuple(made.get_parsed_content("spatial_size"))
-        assert given["image"].shape == given["label"].shape == (1, *size)
+        assert given["label"].shape == (1, *size) and given["image"].shape == (channels, *size)
         assert set(given["label"].unique().tolist()) <= {0, 1, 2}
 
 
@@ -49,11 +50,11 @@ def test_what_trains_nothing_scores_what_is_there(script, tmp_path, monkeypatch)
     monkeypatch.setattr(script, "datalist", lambda data, part: {})
     given = Namespace(output=tmp_path, epochs=8, data=tmp_path)
     assert all(script.work(name, given) for name in ("strong", *script.SCORED))
-    assert [*ran] == ["strong: train", "strong: score", "single: score", "ensemble: score"]
+    assert [*ran] == ["strong: train", "strong: score", "padded: score", "ensemble: score"]
     strong, other = (f"{tmp_path}/{name}/models/model.pt" for name in ("strong", "seed"))
-    assert strong in ran["single: score"] and '--mirror_axes "[]"' in ran["single: score"]
+    assert strong in ran["padded: score"] and '--window_size "[48, 64, 48]"' in ran["padded: score"]
     assert f"--members \"['{strong}', '{other}']\"" in ran["ensemble: score"]
-    assert "configs/ensemble.json" in ran["ensemble: score"] and "ensemble.json" not in ran["single: score"]
+    assert "configs/ensemble.json" in ran["ensemble: score"] and "ensemble.json" not in ran["padded: score"]
 
 
 def test_table(script):

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss
-from monai.networks.layers import GaussianFilter
 from torch import nn
 
 
@@ -35,26 +34,6 @@ class CrossEntropy(nn.Module):
             raise ValueError(f"weight has {len(self.weight)} values, expected {logits.shape[1]}: one for each class")
         weight = None if self.weight is None else self.weight.to(logits.device)
         return F.cross_entropy(logits, labels.squeeze(1).long(), weight=weight)
-
-
-class SoftBorders(nn.Module):
-    """Another loss, with labels whose borders are soft: the class of a voxel is shared with its neighbours.
-
-    Where experts don't agree on a border by a voxel, a network learns the doubt, and not the one border that was drawn.
-
-    Args:
-        loss: takes logits and a map for each class, such as MONAI's `DiceCELoss` with `to_onehot_y` False.
-        sigma: standard deviation of the blur, in voxels.
-    """
-
-    def __init__(self, loss: nn.Module, sigma: float = 0.7) -> None:
-        super().__init__()
-        self.loss, self.sigma = loss, sigma
-
-    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        maps = F.one_hot(labels.squeeze(1).long(), logits.shape[1]).movedim(-1, 1).float()
-        blurred = GaussianFilter(logits.ndim - 2, self.sigma, truncated=3.0).to(maps.device)(maps)
-        return self.loss(logits, blurred / blurred.sum(dim=1, keepdim=True))
 
 
 class SampledBCE(nn.Module):
