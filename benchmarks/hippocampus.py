@@ -1,15 +1,14 @@
 """Hippocampus of the Medical Segmentation Decathlon (Task04): trains folds and the shipped model, and scores them.
 
-    python benchmarks/hippocampus.py DATA [--parts fold0 final second ...] [--minutes 150] [--set NAME=VALUE ...]
+    python benchmarks/hippocampus.py DATA [--parts fold0 final ...] [--minutes 150] [--set NAME=VALUE ...]
 
 DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on; where it holds
 nnunet_v1_case_dice.json too, the Dice of nnU-Net by case, they are compared case by case. Every part has the recipe's
-number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone. `final` and
-`second`, of the next seed, train on all cases, and have none to be scored on; their weights are left together, in half
-precision, as models/hippocampus.json and the files that it lists: those of bundle/models. What was stopped, or is out
-of its minutes, goes on when the same command is given again; what is trained isn't trained again. On a GPU the same
-commands run there, in bf16 where it has that. The table is left beside the parts as hippocampus.md and
-hippocampus.json.
+number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone. `final`
+trains on all cases, and has none to be scored on. The networks of all parts are left together, in half precision, as
+models/hippocampus.json and the files that it lists: those of bundle/models. What was stopped, or is out of its minutes,
+goes on when the same command is given again; what is trained isn't trained again. On a GPU the same commands run there,
+in bf16 where it has that. The table is left beside the parts as hippocampus.md and hippocampus.json.
 """
 
 import argparse
@@ -25,8 +24,8 @@ import common
 import numpy as np
 from recipes import DEMO, execute
 
-SHIPPED = {"final": 0, "second": 1}  # trained on all cases; what is added to the seed
-PARTS = ("fold0", *SHIPPED, "fold1", "fold2", "fold3")
+ALL = "final"  # trained on all cases
+PARTS = ("fold0", "fold1", "fold2", "fold3", ALL)
 CLASSES = ("anterior", "posterior")
 PUBLISHED = {  # case-mean Dice of other systems, trained on 208 cases where these have 156
     "nnU-Net 3D, mean of five folds": (0.8975, 0.8807),
@@ -71,13 +70,13 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     folder = given.output / part
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "datalist.json").write_text(json.dumps(datalist(given.data, part), indent=1) + "\n")
-    shared = {"dataset_dir": given.data.resolve(), "seed": given.seed + SHIPPED.get(part, 0)}
+    shared = {"dataset_dir": given.data.resolve(), "seed": given.seed}
     training = shared | {"keep_last": True, "val_interval": 5} | given.options
     train = command("training", ["train", *RECIPE, "strong"], folder, "run", training, "--resume True")
     noted = train.replace(str(folder), part).replace(str(given.data.resolve()), "DATA")
     if not train_once(folder, part, train, noted, deadline):
         return False
-    if part in SHIPPED or (folder / "run" / "metrics.json").is_file():
+    if part == ALL or (folder / "run" / "metrics.json").is_file():
         return True
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
     evaluate = command(
@@ -125,7 +124,7 @@ def outcome(part: str, folder: Path, peer: dict[str, float]) -> dict:
     """
     row = {"part": part, **json.loads((folder / "trained.json").read_text()), **duration(folder / "run")}
     row["processors"] = common.noted_processors(folder)
-    if part in SHIPPED:
+    if part == ALL:
         return row
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     about = dict(metrics["about"])
@@ -212,13 +211,14 @@ def main() -> None:
         outcome(part, given.output / part, peer)
         for part in PARTS
         if (given.output / part / "trained.json").is_file()
-        and (part in SHIPPED or (given.output / part / "run" / "metrics.json").is_file())
+        and (part == ALL or (given.output / part / "run" / "metrics.json").is_file())
     ]
-    if SHIPPED.keys() <= {row["part"] for row in rows}:
+    if len(rows) == len(PARTS):
         from scripts.inference.ensemble import join
 
         weights = given.output / "models"
-        join([given.output / part / "models" / "model.pt" for part in SHIPPED], weights / "hippocampus.json")
+        files = [given.output / part / "models" / "model.pt" for part in sorted(PARTS, key=lambda part: part != ALL)]
+        join(files, weights / "hippocampus.json")  # what it says of the data is taken from the first, that of all cases
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "hippocampus")
     sys.exit(not whole)

@@ -34,7 +34,7 @@ def data(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6]), ("final", []), ("second", [])])
+@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6]), ("final", [])])
 def test_a_fold_trains_on_all_others_and_the_final_model_on_all(script, data, part, scored):
     made = script.datalist(data, part)
     listed = {split: [entry["patient"] for entry in made[split]] for split in ("training", "validation", "test")}
@@ -53,43 +53,49 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
     ran = []
     monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
-    assert all(script.work(part, given, math.inf) for part in ("fold0", "final", "second"))
-    assert [command.split()[4] for command in ran] == ["training", "evaluating", "training", "training"]
+    assert all(script.work(part, given, math.inf) for part in ("fold0", "final"))
+    assert [command.split()[4] for command in ran] == ["training", "evaluating", "training"]
     known = {key for file in CONFIGS.glob("*.json") for key in json.loads(file.read_text())}
     for command in ran:
         words = shlex.split(command)
         knobs = {word[2:] for word in words if word.startswith("--")} - {"config_file"}
-        seed = "4" if "/second/" in command else "3"
         assert knobs <= known
-        assert words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == seed
+        assert words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == "3"
         files = json.loads(words[words.index("--config_file") + 1].replace("'", '"'))
         assert all((BUNDLE / file).is_file() for file in files)
-    train, evaluate, final, _ = ran
+    train, evaluate, final = ran
     assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
     script.work("fold0", given, math.inf)
-    assert len(ran) == 5 and "evaluating" in ran[4]  # what is trained isn't trained again
+    assert len(ran) == 4 and "evaluating" in ran[3]  # what is trained isn't trained again
     with pytest.raises(SystemExit, match="trained by another command"):
         script.work("fold0", Namespace(**{**vars(given), "seed": 4}), math.inf)
 
 
-def test_the_networks_on_all_cases_are_left_as_files_and_their_list(script, data, tmp_path, monkeypatch):
-    """In half precision, counters as they are, once both are there."""
+def test_all_networks_are_left_as_files_and_their_list(script, data, tmp_path, monkeypatch):
+    """In half precision, counters as they are, once all are there; that of all cases is the first."""
     monkeypatch.setattr(script, "execute", lambda *_: True)
     out, weights = tmp_path / "out", {}
-    for part in ("final", "second"):
+    monkeypatch.setattr(script, "PARTS", ("fold0", "fold1", "final"))
+    total = {"measures": {"Dice": {"mean": 0.85, "ci": [0.8, 0.9]}}}
+    metrics = {"about": [["Device", "CPU"], ["Versions", "torch"]], "foreground": {"n": 1}}
+    metrics |= {"classes": {"anterior": total, "posterior": total}}
+    metrics["metric_per_case"] = [{"case": NAMES[0], "metrics": {"1": {"Dice": 0.9}, "2": {"Dice": 0.8}}}]
+    for part in script.PARTS:
         weights[part] = {"weight": torch.rand(3), "steps": torch.tensor(7)}
         (out / part / "models").mkdir(parents=True)
         (out / part / "run").mkdir()
         (out / part / "run" / "history.csv").write_text("epoch,seconds\n1,60\n")
-        write_weights(weights[part], {"class_names": ["background"]}, out / part / "models" / "model.pt")
+        (out / part / "run" / "metrics.json").write_text(json.dumps(metrics))
+        write_weights(weights[part], {"class_names": ["background", part]}, out / part / "models" / "model.pt")
         monkeypatch.setattr(sys, "argv", ["-", str(data), "--parts", part, "--output", str(out)])
         with pytest.raises(SystemExit) as ended:
             script.main()
-        assert not ended.value.code and (out / "models" / "hippocampus.json").is_file() is (part == "second")
+        assert not ended.value.code and (out / "models" / "hippocampus.json").is_file() is (part == "final")
     content = read_weights(out / "models" / "hippocampus.json")
-    for found, expected in zip(content.networks, weights.values(), strict=True):
-        assert torch.equal(found["weight"], expected["weight"].half()) and found["steps"].dtype == torch.int64
-    assert "| second, all cases | - | - | - | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
+    assert content.info["class_names"][1] == "final"
+    for found, part in zip(content.networks, ("final", "fold0", "fold1"), strict=True):
+        assert torch.equal(found["weight"], weights[part]["weight"].half()) and found["steps"].dtype == torch.int64
+    assert "| final, all cases | - | - | - | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
 
 
 def fold(name: str, front: float, back: float, peer: dict | None = None) -> dict:
