@@ -43,7 +43,7 @@ def test_likeness_of_pictures_and_their_mirror_images():
 
 def test_long_and_different_voxels_and_tiny_classes_are_named(tmp_path):
     folder = write_set(tmp_path / "data", both_hands=True, spacing=(1.0, 1.0, 4.0))
-    assert said(folder, tmp_path) == ["the voxels are long, 1 x 1 x 4 mm along R, A and S"]
+    assert said(folder, tmp_path) == ["the voxels are long, 1 x 1 x 4 mm along R, A and S (a smaller rotate_range)"]
     listed = (folder / "dataset.json").read_text()
     write_set(folder, cases=2, both_hands=True, spacing=(0.5, 1.0, 4.0))
     (folder / "dataset.json").write_text(listed)
@@ -51,7 +51,7 @@ def test_long_and_different_voxels_and_tiny_classes_are_named(tmp_path):
     found, names = check_listed(str(folder), None, None, str(tmp_path / "out"), 1)
     for facts in found.files.values():
         facts["counts"] = {"0": 99_999, "1": 1} if facts["counts"] else None
-    assert "organ is tiny, 0.00% of the voxels" in describe(found.cases, found.files, names)
+    assert "organ is tiny, 0.00% of the voxels (a larger spatial_size)" in describe(found.cases, found.files, names)
 
 
 def test_training_says_it_in_one_line(tmp_path, caplog):
@@ -59,6 +59,8 @@ def test_training_says_it_in_one_line(tmp_path, caplog):
     cases = [{key: str(folder / f"{key}sTr" / f"case_{n:02}.nii.gz") for key in ("image", "label")} for n in range(12)]
     data = {"training": cases, "validation": [], "test": [], "patients": {}}
     with caplog.at_level(logging.INFO):
+        stop_on_errors(data, NAMES, str(tmp_path / "out"), workers=1, flip_probability=0)
+        assert "same hand" not in caplog.text  # nothing is mirrored
         stop_on_errors(data, NAMES, str(tmp_path / "out"), workers=1)
     lines = [record.message for record in caplog.records if "same hand" in record.message]
     assert len(lines) == 1 and lines[0].endswith("scripts.plan makes settings for such data")

@@ -138,6 +138,7 @@ def stop_on_errors(
     labelled: Sequence[str] | None = None,
     channels: int | None = None,
     reader: str | None = None,
+    flip_probability: float = 1.0,
 ) -> None:
     """Runs the check as a step of a run: it logs all findings, and an error ends the run before it starts.
 
@@ -150,6 +151,7 @@ def stop_on_errors(
         labelled: the splits whose cases must have a label; by default training and validation.
         channels: number of channels that every image must have.
         reader: the reader that the configuration names.
+        flip_probability: of mirror images in training; 0 where there are none to warn of.
 
     Raises:
         UserError: the first error, and the number of the others.
@@ -169,7 +171,7 @@ def stop_on_errors(
         f"data check: {len(found.files)} files in {time.perf_counter() - began:.1f} s ({found.read} read, the others "
         f"unchanged), {len(found.errors)} errors, {len(found.warnings)} warnings, {file}"
     )
-    if said := describe(found.cases, found.files, class_names):
+    if said := describe(found.cases, found.files, class_names, flip_probability > 0):
         logger.info(f"data check: {'; '.join(said)}; scripts.plan makes settings for such data")
     if found.errors:
         more = len(found.errors) - 1

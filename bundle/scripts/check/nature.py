@@ -66,8 +66,17 @@ def class_shares(labels: Iterable[Mapping], class_names: Sequence[str]) -> dict[
     return {name: float(np.median(shares)) for name, shares in found.items() if shares}
 
 
-def describe(cases: Sequence[ListedCase], files: Mapping[str, dict], class_names: Sequence[str]) -> list[str]:
-    """Says what is special about the data; the list is empty if nothing is."""
+def describe(
+    cases: Sequence[ListedCase], files: Mapping[str, dict], class_names: Sequence[str], mirrored: bool = True
+) -> list[str]:
+    """Says what is special about the data, and which knob answers it; the list is empty if nothing is.
+
+    Args:
+        cases: of the data set.
+        files: facts on each file.
+        class_names: names of the values 0, 1, ...
+        mirrored: whether the training has mirror images.
+    """
     images, labels = (
         [files[path] for path in dict.fromkeys(paths) if path and "error" not in files[path]]
         for paths in ((case.image for case in cases), (case.label for case in cases))
@@ -75,16 +84,16 @@ def describe(cases: Sequence[ListedCase], files: Mapping[str, dict], class_names
     if not images:
         return []
     said = []
-    if any(has_one_hand(found) for found in hands(images, labels).values()):
+    if mirrored and any(has_one_hand(found) for found in hands(images, labels).values()):
         said.append("all cases show the same hand, so mirror images suit them badly (flip_probability 0)")
     spacing = np.array([facts["spacing"] for facts in images])
     usual = np.median(spacing, axis=0)
     if usual.max() >= LONG * usual.min():
-        said.append(f"the voxels are long, {sizes_text(usual)} mm along R, A and S")
+        said.append(f"the voxels are long, {sizes_text(usual)} mm along R, A and S (a smaller rotate_range)")
     low, high = spacing.min(axis=0), spacing.max(axis=0)
     if (high >= DIFFERENT * low).any():
         said.append(f"the voxels differ, from {sizes_text(low)} to {sizes_text(high)} mm")
     for name, share in class_shares(labels, class_names).items():
         if share < TINY:
-            said.append(f"{name} is tiny, {share:.2%} of the voxels")
+            said.append(f"{name} is tiny, {share:.2%} of the voxels (a larger spatial_size)")
     return said
