@@ -26,7 +26,9 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "cardiac": (DEMO / "cardiac" / "cardiac.json", DOCS / "recipes.md"),
     "lgg": (DEMO / "lgg" / "lgg.json", DOCS / "recipes.md"),
     "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
+    "hippocampus_decisions": (DEMO / "hippocampus" / "hippocampus_decisions.json", DOCS / "hippocampus.md"),
     "strong_steps": (DEMO / "strong_steps" / "strong_steps.json", DOCS / "hippocampus.md"),
+    "planned": (DEMO / "planned" / "planned.json", DOCS / "how-to" / "plan.md"),
     "fine_tuning": (DEMO / "fine_tuning" / "fine_tuning.json", DOCS / "how-to" / "fine-tune.md"),
 }
 KEPT = ("foreground", "classes", "patients", "worst", "tolerance_mm")  # of metrics.json: not every case

@@ -13,7 +13,6 @@ strong_steps.json.
 import argparse
 import json
 import sys
-from copy import deepcopy
 from pathlib import Path
 
 import common
@@ -21,7 +20,6 @@ from hippocampus import CLASSES, RECIPE, command, datalist, duration, leave
 from recipes import BUNDLE, DEMO, execute
 
 FOLD = "fold1"
-INTENSITY = ("RandGaussianSmoothd", "RandSimulateLowResolutiond", "RandScaleIntensityd", "RandAdjustContrastd")
 KEYS = ["image", "label"]
 
 
@@ -29,17 +27,21 @@ def read(name: str) -> dict:
     return json.loads((BUNDLE / "configs" / f"{name}.json").read_text())
 
 
+def name_of(step: dict | str) -> str:
+    """The name of a step, or the id of those that stand elsewhere."""
+    return step if isinstance(step, str) else step["_target_"]
+
+
 def chain(without: tuple = (), instead: dict | None = None) -> dict:
     """The random chain of strong.json without some transforms, or with other transforms in place of some."""
-    made = []
-    for step in deepcopy(read("strong")["random_chain"]):
-        name = step["_target_"]
-        made += (instead or {}).get(name, [step] if name not in without else [])
+    made: list = []
+    for step in read("strong")["random_chain"]:
+        made += (instead or {}).get(name_of(step), [step] if name_of(step) not in without else [])
     return {"random_chain": made}
 
 
 def affine(**changes) -> dict:
-    return next(s for s in deepcopy(read("strong")["random_chain"]) if s["_target_"] == "RandAffined") | changes
+    return next(s for s in read("strong")["random_chain"] if name_of(s) == "RandAffined") | changes
 
 
 ELASTIC = {
@@ -56,21 +58,22 @@ CHANNELS = [f"image_{number}" for number in range(4)]
 
 def position() -> dict:
     """Three more channels, which tell a voxel's place in the crop; the changes of intensity pass them by."""
-    recipe, steps = read(RECIPE[0]), deepcopy(read("strong")["random_chain"])
+    recipe, strong = read(RECIPE[0]), read("strong")
     chain = recipe["deterministic_chain"]
     place = [step["_target_"] for step in chain].index("SpatialPadd")
     chain.insert(place, {"_target_": "AddCoordinateChannelsd", "keys": "image", "spatial_dims": [0, 1, 2]})
-    first = [step["_target_"] for step in steps].index("RandGaussianNoised")
-    for step in steps[first:-1]:
+    for step in strong["early_changes"]["transforms"]:
         step["keys"] = CHANNELS[0]
     split = {"_target_": "SplitDimd", "keys": "image", "output_postfixes": ["0", "1", "2", "3"], "dim": 0}
     joined = [
         {"_target_": "ConcatItemsd", "keys": CHANNELS, "name": "image"},
         {"_target_": "SelectItemsd", "keys": KEYS},
     ]
+    steps = strong["random_chain"]
     return {
         "deterministic_chain": chain,
-        "random_chain": [*steps[:first], split, *steps[first:-1], *joined, steps[-1]],
+        "early_changes": strong["early_changes"],
+        "random_chain": [*steps[:-2], split, steps[-2], *joined, steps[-1]],
         "network_def": recipe["network_def"] | {"in_channels": 4},
     }
 
@@ -99,8 +102,12 @@ STEPS = {  # what is changed, and the patch that does it
     "decay": ("a thirtieth of the weight decay", {"weight_decay": 0.01}),
     "pairs": ("batches of two", {"batch_size": 2}),
     "averaging": ("no average of the weights", {"averaging": None, "averaged": "@network"}),
-    "augmentation": ("rotation and noise alone", {"random_chain": read(RECIPE[0])["random_chain"]}),
-    "intensity": ("no blur, low resolution, brightness, contrast", chain(INTENSITY)),
+    "augmentation": (
+        "rotation and noise alone",
+        {"random_chain": read(RECIPE[0])["random_chain"], "early_changes": None},
+    ),
+    "intensity": ("no blur, low resolution, brightness, contrast, noise", {"early_share": 0.0}),
+    "throughout": ("blur, low resolution, brightness, contrast, noise to the end", {"early_share": 1.0}),
     "affine": ("rotation and scaling of 8 cases in 10, not 3", {"affine_probability": 0.8}),
     "elastic": ("elastic deformation", chain(instead={"RandAffined": [ELASTIC, affine()]})),
     "labels": (

@@ -11,6 +11,7 @@ from monai.transforms import Compose
 from plan_samples import write_set
 
 from scripts.check.dataset import check_listed
+from scripts.plan.chains import name_of
 from scripts.plan.choices import ENOUGH_STEPS, MOST_STEPS, make_plan
 from scripts.plan.fingerprint import Fingerprint, fingerprint
 from scripts.plan.settings import Plan
@@ -78,7 +79,7 @@ def test_large_images_are_resized_and_their_rim_is_cut_off(symmetric):
     names = [step["_target_"] for step in settings["deterministic_chain"]]
     assert names.index("CenterScaleCropd") < names.index("Resized") and "window_size" not in settings
     assert settings["kept_share"][1] < 1 and "all classes lie at" in plan.reasons["kept_share"]
-    affine = next(step for step in settings["random_chain"] if step["_target_"] == "RandAffined")
+    affine = next(step for step in settings["random_chain"] if name_of(step) == "RandAffined")
     assert affine["rotate_range"] == "$[@rotate_range * share for share in [0.2, 0.2, 1.0]]"
 
 
@@ -90,7 +91,7 @@ def test_a_tiny_class_gets_finer_voxels_and_parts_chosen_by_class(symmetric):
     assert all(0.5 <= side < 0.9 for side in settings["voxel_size"]) and "voxels across" in plan.reasons["voxel_size"]
     names = [step["_target_"] for step in settings["deterministic_chain"]]
     assert names.index("Spacingd") < names.index("SpatialPadd")
-    assert "RandCropByLabelClassesd" in [step["_target_"] for step in settings["random_chain"]]
+    assert "RandCropByLabelClassesd" in [name_of(step) for step in settings["random_chain"]]
 
 
 def test_pictures_get_two_dimensions(symmetric):

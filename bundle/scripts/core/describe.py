@@ -37,7 +37,7 @@ LEFT_OUT = {  # attributes that do not shape a training, or that change during o
     "multiprocessing_context generator in_order",
     Sampler: "rank epoch data_source generator",
     ImageReader: "filenames",  # of the case that was read last
-    Transform: "_tracing _do_transform _cached_grid",  # notes of the last call
+    Transform: "_tracing _do_transform _cached_grid _over",  # notes of the last call, and of the epoch
 }
 PRIVATE_LEFT_OUT = (torch.nn.Module, torch.optim.Optimizer, Engine, Dataset, DataLoader)  # all their `_names`
 OPAQUE = (  # of these only the fact counts that they are there

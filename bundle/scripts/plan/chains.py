@@ -1,7 +1,6 @@
 """The steps of a plan: those of the shipped configurations, changed by name."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 
 from scripts.core.files import read_json
 from scripts.core.paths import CONFIGS
@@ -56,34 +55,49 @@ def keeping_size(crop: bool, resample: bool) -> list[dict]:
     return insert(chain, "AsDiscreted", new)
 
 
-def augmentation(rotate: list[float], pictures: bool, by_class: bool, coil: bool) -> list[dict]:
+def augmentation(rotate: list[float], pictures: bool, by_class: bool) -> list:
     """The random chain of strong.json.
 
     Args:
         rotate: the share of the largest rotation around each axis.
         pictures: whether images are single pictures.
         by_class: whether parts are chosen so that every class is in as many of them.
-        coil: whether the brightness changes across the image as well.
     """
-    chain = deepcopy(shipped("strong")["random_chain"])
-    by_name = {step["_target_"]: step for step in chain}
+    chain = shipped("strong")["random_chain"]
+    affine = next(step for step in chain if name_of(step) == "RandAffined")
     if min(rotate) < 1:
-        by_name["RandAffined"]["rotate_range"] = f"$[@rotate_range * share for share in {rotate}]"
+        affine["rotate_range"] = f"$[@rotate_range * share for share in {rotate}]"
     if pictures:
-        by_name["RandAffined"]["rotate_range"] = "@rotate_range"
-        by_name["RandAffined"]["scale_range"] = "$[@scale_range] * 2"
-        del by_name["RandGaussianSmoothd"]["sigma_z"]
+        affine |= {"rotate_range": "@rotate_range", "scale_range": "$[@scale_range] * 2"}
         chain = [*TO_PICTURES, *chain[:-1]]
-    chain = insert(chain, "RandFlipd", COIL) if coil else chain
     return replace(chain, "RandSpatialCropd", BY_CLASS) if by_class else chain
 
 
-def insert(chain: list[dict], after: str, steps: list[dict]) -> list[dict]:
+def early_changes(pictures: bool, coil: bool) -> dict:
+    """The changes of strong.json that the last epochs do without.
+
+    Args:
+        pictures: whether images are single pictures.
+        coil: whether the brightness changes across the image as well.
+    """
+    changes = shipped("strong")["early_changes"]
+    if pictures:
+        blur = next(step for step in changes["transforms"] if name_of(step) == "RandGaussianSmoothd")
+        del blur["sigma_z"]
+    return changes | {"transforms": (COIL if coil else []) + changes["transforms"]}
+
+
+def name_of(step: dict | str) -> str:
+    """The name of a step, or the id of one that stands elsewhere."""
+    return step if isinstance(step, str) else step["_target_"]
+
+
+def insert(chain: list, after: str, steps: list[dict]) -> list:
     """A chain with more steps behind the first one of a name."""
-    place = next(i for i, step in enumerate(chain) if step["_target_"] == after) + 1
+    place = next(i for i, step in enumerate(chain) if name_of(step) == after) + 1
     return chain[:place] + steps + chain[place:]
 
 
-def replace(chain: list[dict], name: str, new: Mapping) -> list[dict]:
+def replace(chain: list, name: str, new: Mapping) -> list:
     """A chain with another step in place of that of a name."""
-    return [dict(new) if step["_target_"] == name else step for step in chain]
+    return [dict(new) if name_of(step) == name else step for step in chain]

@@ -61,8 +61,9 @@ def choose_augmentation(plan: Plan, found: Fingerprint, sides: np.ndarray) -> No
     by_class = "voxel_size" in plan.settings and min(found.shares.values()) < RARE
     reason = f"As in configs/strong.json; rotations fit voxels of {numbers(sides)} mm"
     reason += ", and parts are chosen so that each class is in as many of them." if by_class else "."
-    chain = chains.augmentation(sizes.rotation_shares(sides), pictures, by_class, coil=few)
+    chain = chains.augmentation(sizes.rotation_shares(sides), pictures, by_class)
     plan.choose("random_chain", chain, reason)
+    plan.choose("early_changes", chains.early_changes(pictures, coil=few))
 
 
 def choose_pieces(plan: Plan, found: Fingerprint) -> None:
