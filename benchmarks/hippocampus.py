@@ -1,14 +1,14 @@
-"""Hippocampus of the Medical Segmentation Decathlon (Task04): trains folds and the shipped model, and scores them.
+"""Hippocampus of the Medical Segmentation Decathlon (Task04): trains the networks of four folds, and scores them.
 
-    python benchmarks/hippocampus.py DATA [--parts fold0 final ...] [--minutes 150] [--set NAME=VALUE ...]
+    python benchmarks/hippocampus.py DATA [--parts fold0 fold1 ...] [--minutes 150] [--set NAME=VALUE ...]
 
 DATA holds imagesTr/, labelsTr/ and folds.json, which names the cases that each fold is scored on; where it holds
-nnunet_v1_case_dice.json too, the Dice of nnU-Net by case, they are compared case by case. Every part has the recipe's
-number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone. `final`
-trains on all cases, and has none to be scored on. The networks of all parts are left together, in half precision, as
-models/hippocampus.json and the files that it lists: those of bundle/models. What was stopped, or is out of its minutes,
-goes on when the same command is given again; what is trained isn't trained again. On a GPU the same commands run there,
-in bf16 where it has that. The table is left beside the parts as hippocampus.md and hippocampus.json.
+nnunet_v1_case_dice.json too, the Dice of nnU-Net by case, they are compared case by case. Every fold has the recipe's
+number of epochs and keeps the last: its own cases choose nothing, they are looked at for the curve alone. The networks
+of all folds, each of which has seen other cases, are left together, in half precision, as models/hippocampus.json and
+the files that it lists: those of bundle/models. What was stopped, or is out of its minutes, goes on when the same
+command is given again; what is trained isn't trained again. On a GPU the same commands run there, in bf16 where it has
+that. The table is left beside the folds as hippocampus.md and hippocampus.json.
 """
 
 import argparse
@@ -24,8 +24,8 @@ import common
 import numpy as np
 from recipes import DEMO, execute
 
-ALL = "final"  # trained on all cases
-PARTS = ("fold0", "fold1", "fold2", "fold3", ALL)
+PARTS = ("fold0", "fold1", "fold2", "fold3")
+SOURCE = "Hippocampus of the Medical Segmentation Decathlon (Task04, CC-BY-SA 4.0)"
 CLASSES = ("anterior", "posterior")
 PUBLISHED = {  # case-mean Dice of other systems, trained on 208 cases where these have 156
     "nnU-Net 3D, mean of five folds": (0.8975, 0.8807),
@@ -36,19 +36,18 @@ PEER = "nnunet_v1_case_dice.json"
 
 
 def datalist(data: Path, part: str) -> dict:
-    """Who trains in a part; the cases of its fold are under `validation`."""
+    """Who trains in a fold; its own cases are under `validation`."""
     folds = json.loads((data / "folds.json").read_text())
     names = sorted(path.name.removesuffix(".nii.gz") for path in (data / "imagesTr").glob("hippocampus_*.nii.gz"))
     if missing := sorted({name for fold in folds.values() for name in fold} - set(names)):
         sys.exit(f"{data / 'imagesTr'}: {len(missing)} cases of folds.json are not there, the first is {missing[0]}")
-    scored = set(folds[part]) if part in folds else set()
+    scored = set(folds[part])
     entries = {
         name: {"image": f"imagesTr/{name}.nii.gz", "label": f"labelsTr/{name}.nii.gz", "patient": name}
         for name in names
     }
     return {
-        "description": "Hippocampus of the Medical Segmentation Decathlon (Task04, CC-BY-SA 4.0), "
-        + (f"{len(names) - len(scored)} cases, all but {part}" if scored else f"all {len(names)} cases"),
+        "description": f"{SOURCE}, {len(names) - len(scored)} cases, all but {part}",
         "dataset_dir": str(data.resolve()),
         "class_names": ["background", *CLASSES],
         "training": [entries[name] for name in names if name not in scored],
@@ -76,7 +75,7 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
     noted = train.replace(str(folder), part).replace(str(given.data.resolve()), "DATA")
     if not train_once(folder, part, train, noted, deadline):
         return False
-    if part == ALL or (folder / "run" / "metrics.json").is_file():
+    if (folder / "run" / "metrics.json").is_file():
         return True
     shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
     evaluate = command(
@@ -118,14 +117,12 @@ def outcome(part: str, folder: Path, peer: dict[str, float]) -> dict:
     """What the files of a part say of it.
 
     Args:
-        part: its name.
+        part: the name of the fold.
         folder: of its files.
         peer: the Dice of another system by case, as the mean of both classes.
     """
     row = {"part": part, **json.loads((folder / "trained.json").read_text()), **duration(folder / "run")}
     row["processors"] = common.noted_processors(folder)
-    if part == ALL:
-        return row
     metrics = json.loads((folder / "run" / "metrics.json").read_text())
     about = dict(metrics["about"])
     row |= {"cases": metrics["foreground"]["n"], "device": about["Device"], "versions": about["Versions"]}
@@ -164,16 +161,12 @@ def table(rows: list[dict]) -> str:
     ]
     for row in rows:
         cost = f"{row['epochs']} | {row['seconds'] / 60:.0f} min"
-        if "dice" not in row:
-            lines.append(f"| {row['part']}, all cases | - | - | - | - | - | - | {cost} |")
-            continue
         shown = " | ".join(f"{d['mean']:.4f} ({d['ci'][0]:.3f} to {d['ci'][1]:.3f})" for d in row["dice"].values())
         lines.append(f"| {row['part']} | {row['cases']} | {shown} | {row['mean']:.4f} | {peers_of([row])} | {cost} |")
-    scored = [row for row in rows if "dice" in row]
-    if len(scored) > 1:
-        means = " | ".join(f"{mean(row['dice'][name]['mean'] for row in scored):.4f}" for name in CLASSES)
-        total = mean(row["mean"] for row in scored)
-        lines.append(f"| mean of {len(scored)} folds | | {means} | {total:.4f} | {peers_of(scored)} | | |")
+    if len(rows) > 1:
+        means = " | ".join(f"{mean(row['dice'][name]['mean'] for row in rows):.4f}" for name in CLASSES)
+        total = mean(row["mean"] for row in rows)
+        lines.append(f"| mean of {len(rows)} folds | | {means} | {total:.4f} | {peers_of(rows)} | | |")
     for name, (front, back) in PUBLISHED.items():
         lines.append(f"| {name}, as published | | {front} | {back} | {mean((front, back)):.4f} | | | | |")
     return "\n".join(lines)
@@ -190,6 +183,20 @@ def leave(rows: list[dict], text: str, file: Path) -> None:
     file.with_suffix(".json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
     file.with_suffix(".md").write_text(text)
     print(f"\n{text}")
+
+
+def join_networks(given: argparse.Namespace) -> None:
+    """Leaves the networks of all folds as one ensemble, and what all cases say of it."""
+    from scripts.data.plausibility import training_ranges
+    from scripts.inference.ensemble import join
+
+    listed = datalist(given.data, PARTS[0])
+    cases = [entry | {"label": str(given.data / entry["label"])} for entry in listed["training"] + listed["validation"]]
+    count, names = len(cases), listed["class_names"]
+    trained_on = f"{SOURCE}, {count} cases: each of {len(PARTS)} networks on all folds but its own"
+    files = [given.output / part / "models" / "model.pt" for part in PARTS]
+    joined = given.output / "models" / "hippocampus.json"
+    join(files, joined, trained_on=trained_on, ranges=training_ranges(cases, names, 1))
 
 
 def main() -> None:
@@ -210,15 +217,10 @@ def main() -> None:
     rows = [
         outcome(part, given.output / part, peer)
         for part in PARTS
-        if (given.output / part / "trained.json").is_file()
-        and (part == ALL or (given.output / part / "run" / "metrics.json").is_file())
+        if (given.output / part / "run" / "metrics.json").is_file()
     ]
     if len(rows) == len(PARTS):
-        from scripts.inference.ensemble import join
-
-        weights = given.output / "models"
-        files = [given.output / part / "models" / "model.pt" for part in sorted(PARTS, key=lambda part: part != ALL)]
-        join(files, weights / "hippocampus.json")  # what it says of the data is taken from the first, that of all cases
+        join_networks(given)
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "hippocampus")
     sys.exit(not whole)

@@ -8,6 +8,8 @@ import sys
 import time
 from argparse import Namespace
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from conftest import BUNDLE, CONFIGS, ROOT
@@ -34,8 +36,8 @@ def data(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6]), ("final", [])])
-def test_a_fold_trains_on_all_others_and_the_final_model_on_all(script, data, part, scored):
+@pytest.mark.parametrize("part, scored", [("fold0", NAMES[:3]), ("fold1", NAMES[3:6])])
+def test_a_fold_trains_on_all_others(script, data, part, scored):
     made = script.datalist(data, part)
     listed = {split: [entry["patient"] for entry in made[split]] for split in ("training", "validation", "test")}
     assert listed == {"training": [name for name in NAMES if name not in scored], "validation": scored, "test": []}
@@ -53,8 +55,8 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
     ran = []
     monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
-    assert all(script.work(part, given, math.inf) for part in ("fold0", "final"))
-    assert [command.split()[4] for command in ran] == ["training", "evaluating", "training"]
+    assert all(script.work(part, given, math.inf) for part in ("fold0", "fold1"))
+    assert [command.split()[4] for command in ran] == ["training", "evaluating"] * 2
     known = {key for file in CONFIGS.glob("*.json") for key in json.loads(file.read_text())}
     for command in ran:
         words = shlex.split(command)
@@ -63,19 +65,23 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
         assert words[words.index("--features") + 1] == "8" and words[words.index("--seed") + 1] == "3"
         files = json.loads(words[words.index("--config_file") + 1].replace("'", '"'))
         assert all((BUNDLE / file).is_file() for file in files)
-    train, evaluate, final = ran
-    assert '--keep_last "True"' in train and '--keep_last "True"' in final and "--epochs" not in evaluate
+    train, evaluate, *_ = ran
+    assert '--keep_last "True"' in train and "--epochs" not in evaluate
     script.work("fold0", given, math.inf)
-    assert len(ran) == 4 and "evaluating" in ran[3]  # what is trained isn't trained again
+    assert len(ran) == 5 and "evaluating" in ran[4]  # what is trained isn't trained again
     with pytest.raises(SystemExit, match="trained by another command"):
         script.work("fold0", Namespace(**{**vars(given), "seed": 4}), math.inf)
 
 
 def test_all_networks_are_left_as_files_and_their_list(script, data, tmp_path, monkeypatch):
-    """In half precision, counters as they are, once all are there; that of all cases is the first."""
+    """In half precision, counters as they are, once all are there, with the ranges of all cases."""
     monkeypatch.setattr(script, "execute", lambda *_: True)
+    monkeypatch.setattr(script, "PARTS", ("fold0", "fold1"))
+    labels = np.zeros((8, 8, 8), np.uint8)
+    labels[2:4, 2:4, 2:4], labels[4:6, 4:6, 4:6] = 1, 2
+    for name in NAMES:
+        nib.save(nib.Nifti1Image(labels, np.eye(4)), data / "labelsTr" / f"{name}.nii.gz")
     out, weights = tmp_path / "out", {}
-    monkeypatch.setattr(script, "PARTS", ("fold0", "fold1", "final"))
     total = {"measures": {"Dice": {"mean": 0.85, "ci": [0.8, 0.9]}}}
     metrics = {"about": [["Device", "CPU"], ["Versions", "torch"]], "foreground": {"n": 1}}
     metrics |= {"classes": {"anterior": total, "posterior": total}}
@@ -86,16 +92,16 @@ def test_all_networks_are_left_as_files_and_their_list(script, data, tmp_path, m
         (out / part / "run").mkdir()
         (out / part / "run" / "history.csv").write_text("epoch,seconds\n1,60\n")
         (out / part / "run" / "metrics.json").write_text(json.dumps(metrics))
-        write_weights(weights[part], {"class_names": ["background", part]}, out / part / "models" / "model.pt")
+        write_weights(weights[part], {"class_names": ["background"]}, out / part / "models" / "model.pt")
         monkeypatch.setattr(sys, "argv", ["-", str(data), "--parts", part, "--output", str(out)])
         with pytest.raises(SystemExit) as ended:
             script.main()
-        assert not ended.value.code and (out / "models" / "hippocampus.json").is_file() is (part == "final")
+        assert not ended.value.code and (out / "models" / "hippocampus.json").is_file() is (part == "fold1")
     content = read_weights(out / "models" / "hippocampus.json")
-    assert content.info["class_names"][1] == "final"
-    for found, part in zip(content.networks, ("final", "fold0", "fold1"), strict=True):
-        assert torch.equal(found["weight"], weights[part]["weight"].half()) and found["steps"].dtype == torch.int64
-    assert "| final, all cases | - | - | - | - | - | - | 1 | 1 min |" in (out / "hippocampus.md").read_text()
+    for found, expected in zip(content.networks, weights.values(), strict=True):
+        assert torch.equal(found["weight"], expected["weight"].half()) and found["steps"].dtype == torch.int64
+    assert content.info["ranges"]["anterior"]["n"] == len(NAMES)
+    assert f"{len(NAMES)} cases: each of 2 networks on all folds but its own" in content.info["trained_on"]
 
 
 def fold(name: str, front: float, back: float, peer: dict | None = None) -> dict:
@@ -108,14 +114,13 @@ def fold(name: str, front: float, back: float, peer: dict | None = None) -> dict
 
 
 def test_the_table_has_folds_their_mean_and_what_was_published(script):
-    rows = [fold("fold0", 0.9, 0.88), {"part": "final", "epochs": 60, "seconds": 4000}]
+    rows = [fold("fold0", 0.9, 0.88)]
     assert "mean of" not in script.table(rows).replace("mean of five", "").replace("mean of these", "")
     text = script.table([*rows, fold("fold1", 0.8, 0.86)])
     assert (
         "| fold0 | 3 | 0.9000 (0.800 to 0.900) | 0.8800 (0.800 to 0.900) | 0.8900 |  |  | 60 | 50 min |"
         in text.replace("| | ", "|  | ")
     )
-    assert "| final, all cases | - | - | - | - | - | - | 60 | 67 min |" in text
     assert "| mean of 2 folds | | 0.8500 | 0.8700 | 0.8600 |" in text
     assert "as published | | 0.8975 | 0.8813 | 0.8894 |" in text
 

@@ -55,18 +55,19 @@ def load(weights_file: str | Sequence[str], network: nn.Module, class_names: lis
             load(file, member, class_names)
 
 
-def join(files: Sequence[Path], joined: Path) -> None:
+def join(files: Sequence[Path], joined: Path, **info: object) -> None:
     """Puts the weights of several trainings together, in half precision.
 
     Args:
         files: the weights of one network each.
         joined: the JSON file that will list them; `NAME_1.pt`, `NAME_2.pt`, ... are written beside it. What it says of
             classes and training data is taken from the first of the files.
+        info: what it should say otherwise.
     """
     found = [read_weights(file) for file in files]
     networks = [weights for one in found for weights in one.networks]
     halves = [{name: w.half() if w.is_floating_point() else w for name, w in one.items()} for one in networks]
-    write_ensemble(halves, found[0].info, joined)
+    write_ensemble(halves, found[0].info | info, joined)
 
 
 class MirroredInferer(Inferer):
