@@ -137,12 +137,10 @@ def test_processes_go_on_as_if_never_stopped(target, phantoms, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_start_from_given_weights_and_freeze_the_encoder_as_one_does(folders, phantoms, tmp_path):
+def test_two_processes_start_from_given_weights_and_freeze_the_encoder_as_one_does(data, tmp_path):
     """The same copied weights in both, the same score before epoch 1, an encoder that no gradient has moved."""
-    content = datalist.read_datalist(folders / "list.json")
-    datalist.write_datalist(content, tmp_path / "list.json")
-    start = folders / "one" / "model.pt"
-    common = {**TINY, **SAME_STEPS, "dataset_dir": phantoms, "datalist": tmp_path / "list.json", "pretrained": start}
+    run("train", TRAIN, output_dir=tmp_path / "start", ckpt_dir=tmp_path / "start", **data)
+    common = {**data, "pretrained": tmp_path / "start" / "model.pt"}
     paths = {name: {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name} for name in ("one", "two")}
     files = [*TRAIN, "finetune.json"]
     run("train", files, batch_size=2, **common, **paths["one"], frozen_epochs=2)
@@ -151,7 +149,7 @@ def test_two_processes_start_from_given_weights_and_freeze_the_encoder_as_one_do
     assert [row["epoch"] for row in one] == [row["epoch"] for row in two] == ["0", "1", "2"]
     for a, b in zip(one, two):
         assert float(a["val_mean_dice"]) == pytest.approx(float(b["val_mean_dice"]), abs=2e-3)
-    before = read_checkpoint(start)
+    before = read_checkpoint(common["pretrained"])
     for name in ("one", "two"):
         after = read_checkpoint(tmp_path / name / "last.pt")["model"]
         assert after.keys() == before.keys()

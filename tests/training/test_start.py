@@ -74,7 +74,7 @@ WORSE = {"learning_rate": 3.0}  # destroys whatever it starts from
 def test_a_worse_model_does_not_take_its_place(way, files, phantoms, good, tmp_path, caplog):
     file = good / "models" / "model.pt"
     start, about = read_weights(file).networks[0], read_weights(file).info
-    harmful = {"averaging_rate": 0.99, "half": False, **WORSE} if len(files) > 1 else WORSE
+    harmful = {"averaging::momentum": 0.99, "half": False, **WORSE} if len(files) > 1 else WORSE
     made = prepared(way, files, file, **given(tmp_path, phantoms, good, epochs=2, **harmful))
     finish(made)
     weights, info = kept(tmp_path)

@@ -6,7 +6,8 @@ from pathlib import Path
 from scripts.core.files import atomic_write
 from scripts.plan.choices import Plan
 
-WIDTH = 140  # a list that fits on a line is not divided
+WIDTH = 140  # what fits on a line is not divided
+DEEPEST = 2  # levels below which nothing is divided: a step of a chain stays on one line
 
 
 def patch_of(plan: Plan, about: str) -> dict:
@@ -31,8 +32,13 @@ def write_patch(content: dict, file: Path) -> None:
         partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def as_text(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list) and len(text) > WIDTH:
-        return "[\n" + ",\n".join(f"        {json.dumps(item, ensure_ascii=False)}" for item in value) + "\n    ]"
-    return text
+def as_text(value: object, indent: str = "    ") -> str:
+    """JSON, with every item of what is too long for a line on one of its own."""
+    text, inner = json.dumps(value, ensure_ascii=False), indent + "    "
+    if len(text) <= WIDTH or not isinstance(value, list | dict) or indent.count("    ") > DEEPEST:
+        return text
+    if isinstance(value, list):
+        items, ends = [as_text(item, inner) for item in value], "[]"
+    else:
+        items, ends = [f"{json.dumps(key)}: {as_text(item, inner)}" for key, item in value.items()], "{}"
+    return ends[0] + "\n" + ",\n".join(inner + item for item in items) + f"\n{indent}{ends[1]}"
