@@ -16,8 +16,10 @@ from scripts.training.weights import read_weights
 
 FILE = BUNDLE / "models" / "hippocampus.json"
 SHA256 = [  # of the weights that docs/hippocampus.md reports on
-    "dc32df08b1f095197363d06a3f500cd9dcda9e09036904295de18e3c675d3fa7",
-    "140388b2bef054b539be12f344ade9f31f418e803ebbc758869204840d32fd5f",
+    "cccea468122d405a5e22c1e926804a23b4e65bd141341ff991779fee66090942",
+    "371e158434e21cee99693f1d32a520032638e79c6c666697aeb9e77b0f9a1095",
+    "40b0e3517c6f19a8529f2c024550173b163845b4237400db4df278c14c069f08",
+    "7d30ca4d8208d7d9413f14423a481d270647ba7d8a547fab46191d7292ef33e5",
 ]
 CLASSES = ["background", "anterior", "posterior"]
 
@@ -31,7 +33,7 @@ def test_they_are_small_whole_and_say_what_they_are():
         plain = torch.load(file, weights_only=True)
         assert all(value.dtype == torch.float16 for value in plain.values())
     info = found.info
-    assert info["class_names"] == CLASSES and "CC-BY-SA 4.0" in info["trained_on"] and "all 208" in info["trained_on"]
+    assert info["class_names"] == CLASSES and "CC-BY-SA 4.0" in info["trained_on"] and "208 cases" in info["trained_on"]
 
 
 @pytest.mark.parametrize("document", ["docs/hippocampus.md", "docs/data_license.txt", "models/README.md"])
@@ -51,9 +53,9 @@ def test_inference_with_the_recipe_takes_them(tmp_path):
     labels, _ = read_labels(tmp_path / "out" / "tube_seg.nii.gz", CLASSES)
     assert labels.shape == values.shape
     about = dict(json.loads((tmp_path / "out" / "metrics.json").read_text())["about"])
-    assert "Decathlon" in about["Trained on"] and "hippocampus_2.pt" in about["Checkpoint"]
+    assert "Decathlon" in about["Trained on"] and "hippocampus_4.pt" in about["Checkpoint"]
 
 
 def test_git_keeps_no_other_weights():
     listed = subprocess.run(["git", "ls-files", "*.pt"], cwd=ROOT, capture_output=True, text=True).stdout.split()
-    assert listed in ([], [f"bundle/models/hippocampus_{number}.pt" for number in (1, 2)])
+    assert listed in ([], [f"bundle/models/hippocampus_{number}.pt" for number in range(1, 5)])
