@@ -185,7 +185,7 @@ def leave(rows: list[dict], text: str, file: Path) -> None:
     print(f"\n{text}")
 
 
-def join_networks(given: argparse.Namespace) -> None:
+def join_networks(given: argparse.Namespace, rows: list[dict]) -> None:
     """Leaves the networks of all folds as one ensemble, and what all cases say of it."""
     from scripts.data.plausibility import training_ranges
     from scripts.inference.ensemble import join
@@ -196,7 +196,8 @@ def join_networks(given: argparse.Namespace) -> None:
     trained_on = f"{SOURCE}, {count} cases: each of {len(PARTS)} networks on all folds but its own"
     files = [given.output / part / "models" / "model.pt" for part in PARTS]
     joined = given.output / "models" / "hippocampus.json"
-    join(files, joined, trained_on=trained_on, ranges=training_ranges(cases, names, 1))
+    score = mean(row["mean"] for row in rows)
+    join(files, joined, trained_on=trained_on, ranges=training_ranges(cases, names, 1), score=score)
 
 
 def main() -> None:
@@ -220,7 +221,7 @@ def main() -> None:
         if (given.output / part / "run" / "metrics.json").is_file()
     ]
     if len(rows) == len(PARTS):
-        join_networks(given)
+        join_networks(given, rows)
     text = table(rows) + "\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "hippocampus")
     sys.exit(not whole)
