@@ -26,11 +26,15 @@ def test_evaluate_and_inference_share(key):
     assert read("evaluate.json")[key] == read("inference.json")[key]
 
 
-@pytest.mark.parametrize(
-    "key", ["warmup", "schedule_by_epoch", "iterations", "half", "amp", "averaged", "optimizer", "lr_scheduler"]
-)
+@pytest.mark.parametrize("key", ["warmup", "schedule_by_epoch", "iterations", "half", "amp", "averaged", "optimizer"])
 def test_the_strong_trainings_of_volumes_and_of_slices_share(key):
     assert read("strong.json")[key] == read("strong_2d.json")[key]
+
+
+def test_their_schedules_differ_in_the_last_rate_alone():
+    """It was measured for volumes that it should not fall to 0, and not for slices."""
+    end = {"end_lr": "$0.5 * @learning_rate"}
+    assert read("strong.json")["lr_scheduler"] == read("strong_2d.json")["lr_scheduler"] | end
 
 
 @pytest.mark.parametrize("key", ["imports", "device", "initialize"])

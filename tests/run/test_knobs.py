@@ -124,7 +124,7 @@ def plain(value) -> bool:
 
 
 NO_KNOBS = {"imports", "initialize", "training", "evaluating", "inference", "run", "finalize"}  # what a run executes
-NO_KNOBS |= {"more_handlers", "averaging", "sampler"}  # empty places for components
+NO_KNOBS |= {"more_handlers", "averaging", "sampler", "early_changes"}  # empty places for components
 NO_KNOBS |= {"chain_keys"}  # what differs between two copies of a chain
 
 
