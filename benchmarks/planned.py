@@ -23,6 +23,7 @@ from hippocampus import command, duration, leave, train_once
 from recipes import DEMO, execute
 
 FOLDS = 5
+SCORED = 0  # the fold of the data list whose cases are scored; all others have 1
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,27 @@ def datalist(name: str, data: Path, fold: int) -> dict:
     return content | {"test": []}
 
 
+def in_folds(content: dict) -> dict:
+    """The same cases as a list with folds: a plan may ask for one."""
+    sides = (("validation", SCORED), ("training", 1))
+    entries = [entry | {"fold": fold} for split, fold in sides for entry in content[split]]
+    return content | {"folds": 2, "training": entries, "validation": []}
+
+
 def work(name: str, fold: int, given: argparse.Namespace, deadline: float) -> bool:
     """Makes the plan if there is none yet, trains a fold, and scores it; returns whether it is whole."""
     place = given.output / name
     plan, folder = place / "plan.json", place / f"fold{fold}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "datalist.json").write_text(json.dumps(datalist(name, given.data, fold), indent=1) + "\n")
+    listed = in_folds(datalist(name, given.data, fold))
+    (folder / "datalist.json").write_text(json.dumps(listed, indent=1) + "\n")
     if not plan.is_file():
         names = f'--class_names "{list(TASKS[name].class_names)}" --datalist {folder}/datalist.json'
         places = f"--output {plan} --output_dir {place} --minutes {given.minutes_each:g}"
         made = execute("plan", f"python -m scripts.plan --dataset_dir {given.data} {places} {names}", deadline)
         if not made:
             return False
-    data = {"dataset_dir": given.data, "seed": given.seed}
+    data = {"dataset_dir": given.data, "seed": given.seed, "fold": SCORED}
     train = command("training", ["train", plan], folder, "run", data, "--resume True")
     noted = train.replace(str(place), "OUTPUT").replace(str(given.data), "DATA")
     if not train_once(folder, f"fold {fold}: train", train, noted, deadline):

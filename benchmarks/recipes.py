@@ -83,6 +83,18 @@ RECIPES = {
         },
         training={"epochs": 20, "learning_rate": 0.004, "lr_decay": 0.88, "val_interval": 4},
     ),
+    "recipe_promise12": Recipe(
+        task="male pelvis, 3D, a plan",
+        phantoms='--layout decathlon --patients 30 --scans 2 --size "(64,64,32)" --seed 0',
+        network={
+            "class_names": ["background", "body", "bones", "bladder", "rectum", "prostate"],
+            "kept_share": [1.0, 1.0, 1.0],
+            "spatial_size": [64, 64, 32],
+            "features": 8,
+        },
+        training={"epochs": 14, "val_interval": 2},
+        split="validation",  # that of fold 0; the last epoch is kept, so it chose nothing
+    ),
     "recipe_lgg_2d": Recipe(
         task="brain tumour, slices of three channels",
         phantoms='--layout lgg_tiff --patients 60 --size "(64,64)" --seed 0',

@@ -10,6 +10,8 @@ import pytest
 from conftest import ROOT
 from plan_samples import write_set
 
+from scripts.data.datalist import choose_fold, read_datalist
+
 
 @pytest.fixture
 def script(monkeypatch):
@@ -52,6 +54,7 @@ def test_the_plan_is_made_once_and_is_all_that_a_training_is_given(script, tmp_p
         "--ckpt_dir",
         "--dataset_dir",
         "--seed",
+        "--fold",
         "--resume",
     }
     assert json.loads(words[words.index("--config_file") + 1].replace("'", '"')) == [
@@ -59,6 +62,15 @@ def test_the_plan_is_made_once_and_is_all_that_a_training_is_given(script, tmp_p
         f"{tmp_path}/promise12/plan.json",
     ]
     assert "--minutes 20" in ran[0]
+
+
+def test_a_plan_with_folds_trains_on_the_same_cases(script, tmp_path):
+    content = script.datalist("promise12", write_set(tmp_path / "data", cases=12), 1)
+    (tmp_path / "list.json").write_text(json.dumps(script.in_folds(content)))
+    found = read_datalist(tmp_path / "list.json", tmp_path / "data")
+    choose_fold(found, script.SCORED, "list.json")
+    for split in ("training", "validation"):
+        assert {entry["patient"] for entry in found[split]} == {entry["patient"] for entry in content[split]} != set()
 
 
 def test_table(script):

@@ -39,6 +39,11 @@ RECIPES = {  # layout and size of its phantoms, what makes a run tiny, the split
         {"class_names": generate.CLASSES, "spatial_size": [16, 16, 16], "window_size": [32, 32, 16], "features": 2},
         "test",
     ),
+    "recipe_promise12": (
+        {"layout": "decathlon", "scans": 1, "size": (32, 32, 16)},
+        {"class_names": generate.CLASSES, "spatial_size": [16, 16, 16], "features": 2},
+        "validation",
+    ),
     "recipe_lgg_2d": (
         {"layout": "lgg_tiff", "size": (32, 32), "slices": 5},
         {"spatial_size": [32, 32], "widths": [4, 8], "slices_per_scan": 2},
@@ -114,7 +119,8 @@ def test_evaluation_scores_whole_scans_on_their_own_grid(trained):
     recipe, folder, paths = trained
     finish(made("evaluate", recipe, **paths, split=RECIPES[recipe][2]))
     content = json.loads((folder / "out" / "metrics.json").read_text())
-    entries = json.loads((folder / "out" / "datalist.json").read_text())[RECIPES[recipe][2]]
+    listed = json.loads((folder / "out" / "datalist.json").read_text())
+    entries = listed[RECIPES[recipe][2]] or [entry for entry in listed["training"] if entry["fold"] == 0]
     assert len(content["metric_per_case"]) == len(entries) and not content.get("problems")
     assert ("Pixel size" in dict(content["about"])) == (recipe in ("recipe_cardiac_2d", "recipe_lgg_2d"))
     scores = measured(folder / "out" / "metrics.csv")
@@ -135,6 +141,7 @@ def test_inference_writes_what_it_was_given_and_only_once(trained):
         "recipe_hipmri_2d": ("_seg.nii.gz", (32, 16, 5)),
         "recipe_hipmri_residual_attention": ("_seg.nii.gz", (32, 32, 16)),
         "recipe_hippocampus": ("_seg.nii.gz", (32, 32, 16)),
+        "recipe_promise12": ("_seg.nii.gz", (32, 32, 16)),
     }[recipe]
     for case in cases:
         assert case["output"].endswith(ending)

@@ -1,6 +1,7 @@
 """The settings that a plan chooses, by what the data are like and by the time and memory that are given."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,13 @@ def test_small_images_keep_their_voxels_and_one_hand_has_no_mirror_images(small)
     assert (settings["flip_probability"], settings["mirror_axes"]) == (0, [])
     assert settings["single_piece"] == ["organ"] and settings["keep_largest"] is True
     assert settings["folds"] == 5 and "12 patients" in plan.reasons["folds"]
+
+
+@pytest.mark.parametrize("patients, folds, tested", [(59, 5, 0.0), (60, None, None), (201, None, 0.1)])
+def test_few_patients_are_divided_into_folds(small, patients, folds, tested):
+    """The shares of train.json are left as they are where neither few nor many are there."""
+    settings = plan_for(replace(small, patients=patients)).settings
+    assert (settings.get("folds"), settings.get("test_share")) == (folds, tested)
 
 
 def test_the_smallest_plan_has_a_length_too(small):

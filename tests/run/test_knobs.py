@@ -94,7 +94,7 @@ VALUES = [
     [0, 0],
     [3, 3, 3],
 ]
-VALUES += [[0.5, 1.5], ["a"], ["nifti"], ["a", "b"], ["a", "a"], [1, 2, 3, 4], {}]
+VALUES += [[0.5, 1.5], [0.5, 1.0], [0.5, 0.0], ["a"], ["nifti"], ["a", "b"], ["a", "a"], [1, 2, 3, 4], {}]
 
 
 @pytest.mark.parametrize("name", sorted(rules()))

@@ -17,6 +17,7 @@ RECIPES = {  # the files of a run, and what makes it tiny
     "finetune.json": (["train.json", "finetune.json"], {}),
     "resize_last.json": (["train.json", "resize_last.json"], {}),
     "recipe_hippocampus.json": (["train.json", "recipe_hippocampus.json"], {"window_size": [32, 32, 16], "levels": 3}),
+    "recipe_promise12.json": (["train.json", "recipe_promise12.json"], {"levels": 3}),
     "recipe_hipmri_residual_attention.json": (
         ["train.json", "recipe_hipmri_residual_attention.json"],
         {"widths": [16, 16]},
@@ -29,7 +30,7 @@ RECIPES = {  # the files of a run, and what makes it tiny
         {"spatial_size": [32, 32], "widths": [4, 8]},
     ),
 }
-SCHEDULED = ("strong.json", "strong_2d.json", "finetune.json")  # their learning rate depends on the number of epochs
+SCHEDULED = ("strong.json", "strong_2d.json", "recipe_promise12.json", "finetune.json")  # their learning rate depends on the number of epochs
 BOOKKEEPING = "says how a run is checked, recorded or ended; no step of the training depends on it"
 MAY_CHANGE = {  # id: why a resumed run may have another value
     "epochs": "more epochs lengthen a run; a schedule that depends on their number is compared itself",
@@ -66,7 +67,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
         BOOKKEEPING,
     ),
     **dict.fromkeys(
-        ("mirror_axes", "single_piece", "shipped_weights", "more_handlers"), "used in evaluation and inference only"
+        ("mirror_axes", "single_piece", "keep_largest", "shipped_weights", "more_handlers"), "used in evaluation and inference only"
     ),
     "pretrained": "the weights in the file are compared, in test_pretrained.py",
     "pretrained_weights": "likewise",
@@ -93,6 +94,7 @@ CHANGED = {  # id: another value, where a rule below does not give one
     "warmup": 0.5,
     "widths": [32, 32],
     "window_size": [48, 48, 48],
+    "kept_share": [0.5, 0.5, 0.5],
     "kernel": 5,
     "first_kernel": 5,
     "activation": "leakyrelu",

@@ -9,7 +9,7 @@ from scripts.plan.settings import Plan, numbers
 ROTATION_OF_PICTURES = 0.5  # radians; of volumes that of strong.json
 RARE = 0.005  # share of the voxels below which parts of images are chosen by class
 FEW_CASES = 100  # with fewer, images are changed more often and more
-FEW, MANY = 30, 200  # patients: fewer want folds, of more a tenth is enough to validate
+FEW, MANY = 60, 200  # patients: fewer want folds, of more a tenth is enough to validate
 
 
 def choose_training(plan: Plan, found: Fingerprint) -> None:
