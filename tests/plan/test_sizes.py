@@ -28,6 +28,13 @@ def test_long_voxels_are_not_made_longer_before_the_others():
     assert up == 24 and right == front < 160
 
 
+def test_thick_slices_are_as_many_as_in_nearly_all_images():
+    shapes = np.array([[160, 160, 24]] * 8 + [[256, 256, 40]] * 2)
+    assert sizes.many_slices([160, 160, 24], [1, 1, 3.6], shapes).tolist() == [160, 160, 40]
+    assert sizes.many_slices([160, 160, 24], [1, 1, 1.5], shapes).tolist() == [160, 160, 24]
+    assert sizes.many_slices([160, 160, 24], [1, 1, 3.6], shapes[:8]).tolist() == [160, 160, 24]
+
+
 def test_what_is_small_enough_stays():
     assert sizes.fitting_sizes((96, 96, 48), (1, 1, 1), 1e6) == [96, 96, 48]
 

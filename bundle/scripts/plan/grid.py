@@ -28,8 +28,10 @@ def choose_grid(plan: Plan, found: Fingerprint, share: float) -> np.ndarray:
         return choose_parts_of_small(plan, found)
     kept = choose_part(plan, found)
     shape = found.shape * kept
-    size = sizes.fitting_sizes(shape, found.spacing, share * min(FINEST, float(np.prod(shape))))
-    sides = sizes.voxel_sides(shape * found.spacing, size)
+    extent = shape * found.spacing
+    finest = sizes.many_slices(shape, found.spacing, found.shapes * kept)
+    size = sizes.fitting_sizes(finest, extent / finest, share * min(FINEST, float(np.prod(finest))))
+    sides = sizes.voxel_sides(extent, size)
     name, across = smallest_class(found, kept, size)
     if across < TINY and (sides > 1.2 * found.spacing).any():
         finer = np.maximum(found.spacing, sides * across / ACROSS)
@@ -38,6 +40,8 @@ def choose_grid(plan: Plan, found: Fingerprint, share: float) -> np.ndarray:
         f"Every image is resized to it. The median image has {numbers(shape)} voxels of {numbers(found.spacing)} mm"
     )
     reason += " in the part that is kept" if (kept < 1).any() else ""
+    if (finest > shape).any():
+        reason += f", and one in ten has {finest.max(where=finest > shape, initial=0):.3g} slices or more"
     plan.choose("spatial_size", size, f"{reason}; these have {numbers(sides)} mm.")
     plan.choose("levels", sizes.levels_of(size))
     plan.choose("deterministic_chain", chains.resizing(crop=bool((kept < 1).any())))

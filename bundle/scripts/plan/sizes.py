@@ -10,6 +10,7 @@ MARGIN = 0.08  # of the extent, beyond the outermost place of a class: another p
 STEP = 0.05  # the shares are rounded up to multiples of it
 WHOLE = 0.85  # a larger share saves too little
 DEEP, MEDIUM = 48, 16  # voxels along the shortest axis from which on five and four levels are of use
+THICK, NEARLY_ALL = 2, 0.9  # slices, relative to the pixels; the share of the images
 SMALL = 64**3  # voxels; images that are not larger are not resized
 
 
@@ -30,6 +31,20 @@ def levels_of(sizes: Numbers) -> int:
     """Resolutions of the network: as many as leave the shortest axis some voxels."""
     shortest = min(sizes)
     return 5 if shortest >= DEEP else 4 if shortest >= MEDIUM else 3
+
+
+def many_slices(shape: Numbers, spacing: Numbers, shapes: np.ndarray) -> np.ndarray:
+    """A shape with as many slices as nearly all images have, where slices are thick: else those of an image with thin
+    ones are merged, and a structure's ends are lost with them.
+
+    Args:
+        shape: voxels along each axis of the median image.
+        spacing: their sides.
+        shapes: of all images.
+    """
+    voxels, sides = np.array(shape, float), np.array(spacing, float)
+    thick = sides > THICK * sides.min()
+    return np.where(thick, np.maximum(voxels, np.quantile(shapes, NEARLY_ALL, axis=0)), voxels)
 
 
 def fitting_sizes(shape: Numbers, spacing: Numbers, most: float) -> list[int]:
