@@ -30,7 +30,8 @@ RECIPES = {  # the files of a run, and what makes it tiny
         {"spatial_size": [32, 32], "widths": [4, 8]},
     ),
 }
-SCHEDULED = ("strong.json", "strong_2d.json", "recipe_promise12.json", "finetune.json")  # their learning rate depends on the number of epochs
+# Their learning rate depends on the number of epochs.
+SCHEDULED = ("strong.json", "strong_2d.json", "recipe_promise12.json", "finetune.json")
 BOOKKEEPING = "says how a run is checked, recorded or ended; no step of the training depends on it"
 MAY_CHANGE = {  # id: why a resumed run may have another value
     "epochs": "more epochs lengthen a run; a schedule that depends on their number is compared itself",
@@ -67,7 +68,8 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
         BOOKKEEPING,
     ),
     **dict.fromkeys(
-        ("mirror_axes", "single_piece", "keep_largest", "shipped_weights", "more_handlers"), "used in evaluation and inference only"
+        ("mirror_axes", "single_piece", "keep_largest", "shipped_weights", "more_handlers"),
+        "used in evaluation and inference only",
     ),
     "pretrained": "the weights in the file are compared, in test_pretrained.py",
     "pretrained_weights": "likewise",
