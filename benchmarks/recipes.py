@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUNDLE, DEMO = ROOT / "bundle", ROOT / "demo"
 HERE = DEMO / "recipes"
 ENOUGH = 0.8  # mean foreground Dice
+PELVIS = ["background", "body", "bones", "bladder", "rectum", "prostate"]  # classes of the phantoms of the pelvis
 STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # statuses of a command that was asked to end
 
 
@@ -76,7 +77,7 @@ RECIPES = {
         task="male pelvis, 3D, not resized",
         phantoms='--layout decathlon --patients 30 --scans 2 --size "(48,48,32)" --seed 0',
         network={
-            "class_names": ["background", "body", "bones", "bladder", "rectum", "prostate"],
+            "class_names": PELVIS,
             "window_size": [48, 48, 32],
             "spatial_size": [40, 40, 32],
             "features": 8,
@@ -87,7 +88,7 @@ RECIPES = {
         task="male pelvis, 3D, a plan",
         phantoms='--layout decathlon --patients 30 --scans 2 --size "(64,64,32)" --seed 0',
         network={
-            "class_names": ["background", "body", "bones", "bladder", "rectum", "prostate"],
+            "class_names": PELVIS,
             "kept_share": [1.0, 1.0, 1.0],
             "spatial_size": [64, 64, 32],
             "features": 8,
