@@ -18,7 +18,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 import common
 import numpy as np
@@ -107,10 +107,11 @@ def train_once(folder: Path, title: str, train: str, noted: str, deadline: float
 
 
 def duration(run: Path) -> dict:
-    """Epochs and seconds that a training took."""
+    """Epochs and seconds that a training took; an epoch in which it was paused counts as long as the others."""
     with (run / "history.csv").open(newline="") as file:
-        epochs = list(csv.DictReader(file))
-    return {"epochs": len(epochs), "seconds": round(sum(float(epoch["seconds"]) for epoch in epochs))}
+        seconds = [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
+    usual = median(seconds)
+    return {"epochs": len(seconds), "seconds": round(sum(s if s <= 3 * usual else usual for s in seconds))}
 
 
 def outcome(part: str, folder: Path, peer: dict[str, float]) -> dict:

@@ -89,6 +89,15 @@ def test_the_log_line(tmp_path, caplog):
     assert lines[1].endswith("0 min 0 s left")
 
 
+def test_a_pause_does_not_count_in_the_time_that_is_left(tmp_path, caplog):
+    history = run(tmp_path, 4)
+    for row, seconds in zip(history.rows, (10.0, 2000.0, 12.0, 14.0)):
+        row["seconds"] = seconds
+    with caplog.at_level(logging.INFO, "scripts.training.history"):
+        history.log(history.rows[-1], 14)
+    assert caplog.messages[-1].endswith("2 min 0 s left")
+
+
 def test_state_round_trip(tmp_path):
     state = run(tmp_path / "a", 2).state_dict()
     torch.save(state, tmp_path / "state.pt")

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean, median
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
@@ -19,6 +20,8 @@ from scripts.core.palette import colour
 from scripts.core.processes import is_main_process
 
 logger = logging.getLogger(__name__)
+
+PAUSED = 3  # times the usual duration: in such an epoch the computer slept, or did something else
 
 
 class History:
@@ -104,7 +107,8 @@ class History:
 
     def log(self, row: dict, epochs: int) -> None:
         recent = [r["seconds"] for r in self.rows[-5:] if r["epoch"] > 0]
-        left = (epochs - row["epoch"]) * sum(recent) / len(recent)
+        usual = [seconds for seconds in recent if seconds <= PAUSED * median(recent)]
+        left = (epochs - row["epoch"]) * mean(usual)
         logger.info(
             f"epoch {row['epoch']}/{epochs}: loss {row['train_loss']:.4f}, "
             f"Dice training {dice_text(row['train_mean_dice'])} validation {self.validation_text(row)}, "
