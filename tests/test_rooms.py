@@ -13,12 +13,12 @@ FLOORS = {
     "networks": 2, "run": 2, "series": 2,
     "data": 3, "phantoms": 3,
     "check": 4, "dicom": 4,
-    "plan": 5, "training": 5,
+    "doubt": 5, "plan": 5, "training": 5,
     "report": 6,
     "weeks": 7,
     "inference": 8, "study": 8,
 }  # fmt: skip
-ALIASES = {"datalist.py", "phantom.py"}  # names of commands whose room is called otherwise
+ALIASES = {"calibrate.py", "datalist.py", "phantom.py"}  # names of commands whose room is called otherwise
 
 
 def modules(folder: Path = SCRIPTS) -> dict[str, set[str]]:

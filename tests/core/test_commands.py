@@ -9,6 +9,7 @@ from scripts.core.commands import run_command
 from scripts.core.errors import UserError
 
 COMMANDS = {  # name: what a first call needs
+    "scripts.calibrate": ["--runs"],
     "scripts.check": ["--dataset_dir"],
     "scripts.datalist": ["--dataset_dir", "--output"],
     "scripts.phantom": ["--output_dir"],

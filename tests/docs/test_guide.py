@@ -17,6 +17,7 @@ from scripts.core.errors import UserError
 from scripts.data.command import main as datalist
 from scripts.dicom.commands import export, list_series
 from scripts.dicom.importing import import_structures
+from scripts.doubt.command import main as calibrate
 from scripts.phantoms.generate import generate
 from scripts.plan.command import main as plan
 from scripts.report.commands import code, compare, evaluate, view
@@ -30,6 +31,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 DOCUMENTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG")), *PAGES]
 OTHERS = [ROOT / "mkdocs.yml", BUNDLE / "large_files.yml", BUNDLE / "models" / "README.md", DOCS / "data_license.txt"]
 TOOLS = {
+    "scripts.calibrate": calibrate,
     "scripts.check": check,
     "scripts.datalist": datalist,
     "scripts.phantom": generate,

@@ -200,28 +200,33 @@ def read_nifti_slice(file: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_label_pictures(labels: np.ndarray, source: str | Path, folder: Path, case: str, classes: int) -> str:
-    """Writes a label map as pictures of the same format as its images. With two classes, the values are 0 and 255.
+    """Writes a label map as pictures. With two classes, the values are 0 and 255; see `write_pictures`."""
+    return write_pictures(labels * (MASK_VALUE if classes == 2 else 1), source, folder, case, "seg")
+
+
+def write_pictures(volume: np.ndarray, source: str | Path, folder: Path, case: str, word: str) -> str:
+    """Writes a volume of whole numbers up to 255 as pictures of the same format as its images.
 
     Args:
-        labels: volume, slices along the last axis.
+        volume: slices along the last axis.
         source: path of the images.
         folder: folder of the result.
         case: name of the case, from which the names of the files are made.
-        classes: number of classes, background included.
+        word: what it is, for these names.
 
     Returns:
         The name of the result in the folder, with * for the number if it is a stack.
     """
     stacked = "*" in Path(source).name
-    values = (labels * (MASK_VALUE if classes == 2 else 1)).astype(np.uint8)
+    values = volume.astype(np.uint8)
     ending = Path(source).suffix
     for depth, number in enumerate(slice_files(source)):
-        name = f"{case}_{number}_seg{ending}" if stacked else f"{case}_seg{ending}"
+        name = f"{case}_{number}_{word}{ending}" if stacked else f"{case}_{word}{ending}"
         with atomic_write(folder / name) as partial:
             Image.fromarray(values[..., depth].swapaxes(0, 1)).save(
                 partial, "png" if ending.lower() == ".png" else "tiff"
             )
-    return f"{case}_*_seg{ending}" if stacked else f"{case}_seg{ending}"
+    return f"{case}_*_{word}{ending}" if stacked else f"{case}_{word}{ending}"
 
 
 class SliceReader(NibabelReader):

@@ -12,6 +12,9 @@ from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.data.digests import sha256_of_files
 from scripts.data.label_maps import read_volume, refuse_other_grid, round_labels
+from scripts.doubt import reliability
+from scripts.doubt.handler import PROBABILITY, Doubt
+from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.journal import Journal
 from scripts.report import provenance, records
@@ -40,6 +43,7 @@ class CaseScorer(CaseHandler):
         split: which part of the datalist is evaluated.
         device: that the network runs on.
         tolerance_mm: surfaces that are no further apart agree, for the surface Dice.
+        doubt: takes further looks at every image; None where none are wanted.
     """
 
     end = Events.EPOCH_COMPLETED
@@ -54,6 +58,7 @@ class CaseScorer(CaseHandler):
         split: str,
         device: torch.device,
         tolerance_mm: float = 2.0,
+        doubt: Doubt | None = None,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
         self.patients = cases["patients"]
@@ -62,7 +67,7 @@ class CaseScorer(CaseHandler):
             self.source.append(["Data list", f"{datalist}, sha256 {sha256_of_files(datalist)}"])
             self.source.append(["Split", split])
         knobs.check({"tolerance_mm": tolerance_mm})
-        self.tolerance_mm = float(tolerance_mm)
+        self.tolerance_mm, self.doubt = float(tolerance_mm), doubt
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         for item, origin in zip(engine.state.output, engine.state.batch):
@@ -88,7 +93,13 @@ class CaseScorer(CaseHandler):
         refuse_other_grid(label.meta["filename_or_obj"], truth, affine, (image, image_affine), Path(source).name)
         options = {"patient": self.patients.get(source), "tolerance_mm": self.tolerance_mm, "seconds": seconds}
         record = records.measure_case(source, prediction, truth, affine, self.class_names, **options)
-        record.pictures = strips(image, truth, prediction, affine, self.class_names)
+        doubtful = None
+        if self.doubt:
+            probability = item[PROBABILITY].cpu().numpy()
+            record.signs, record.expected = self.doubt.signs, self.doubt.expected(record.measures)
+            record.reliability = reliability.measure(probability, truth, self.class_names)
+            doubtful = doubt_of(reliability.heated(probability, self.doubt.temperature), prediction)
+        record.pictures = strips(image, truth, prediction, affine, self.class_names, doubtful)
         return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 
     def store(self, record: CaseRecord) -> str:
@@ -124,6 +135,8 @@ class CaseScorer(CaseHandler):
             trained_on=info.get("trained_on", ""),
             anonymise=self.journal.word,
             draw=self.picture,
+            looks=self.doubt.kind if self.doubt else "",
+            temperature=self.doubt.temperature if self.doubt else 1.0,
         )
         file = write(report, self.dir)
         for line in lines(report.summary):

@@ -16,7 +16,10 @@ from scripts.core.errors import one_line_reason
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
-from scripts.data.slices import is_picture, is_sliced, write_label_pictures
+from scripts.data.slices import is_picture, is_sliced, write_label_pictures, write_pictures
+from scripts.doubt import reliability
+from scripts.doubt.handler import PROBABILITY, Doubt
+from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.formats import OutputFormats
 from scripts.inference.journal import Journal
@@ -34,16 +37,21 @@ from scripts.weeks.scans import scan_of
 
 logger = logging.getLogger(__name__)
 
-DESCRIPTION = b"label map, research use only"
+EXPECTED = ("expected_dice", "dice_low", "dice_high", "ml_low", "ml_high")  # columns of volumes.csv for each class
+KINDS = {  # of files: their description, and the highest value that is shown, None for that of the last class
+    "seg": (b"label map, research use only", None),
+    "doubt": (b"doubt in percent, research use only", 100),
+}
 
 
 class SegmentationWriter(CaseHandler):
     """Turns the map that SaveImaged wrote to `.partial` into `<case>_seg.nii.gz`, complete or not at all.
 
     The header is that of the input: affine, form codes and units stay as they were, where SaveImaged would rewrite
-    them. Each map has a picture, `<case>_overlay.png`, and where NiiVue is installed a page, `<case>_view.html`. All
-    cases together have `volumes.csv` (in millilitres, without the background) and the report: volumes, pictures, and
-    warnings about what is unlike the training data.
+    them. Where several looks were taken, `<case>_doubt.nii.gz` says how doubtful every voxel is. Each map has a
+    picture, `<case>_overlay.png`, and where NiiVue is installed a page, `<case>_view.html`. All cases together have
+    `volumes.csv` (in millilitres, without the background) and the report: volumes, pictures, and warnings about what
+    is unlike the training data.
 
     Args:
         output_dir: folder of the results; `.partial` in it is removed at the end.
@@ -57,6 +65,7 @@ class SegmentationWriter(CaseHandler):
         weeks: whether to measure how organs moved, where a patient has several scans and the classes have bones.
         niivue: what draws the pages, as `scripts.report.viewer.find` takes it.
         formats: the files beside the label map; None for none.
+        doubt: takes further looks at every image; None where none are wanted.
     """
 
     def __init__(
@@ -72,12 +81,14 @@ class SegmentationWriter(CaseHandler):
         weeks: bool = True,
         niivue: bool | str | None = False,
         formats: OutputFormats | None = None,
+        doubt: Doubt | None = None,
     ):
         super().__init__(output_dir, class_names, journal, network, device)
         self.images = [str(item["image"]) for item in images]
         self.source, self.pictures, self.weeks = source, pictures, weeks
         self.pages = CasePages(self.dir, self.class_names, niivue)
         self.formats = formats or OutputFormats()
+        self.doubt = doubt
         self.formats.check(self.images)
 
     def begin(self) -> None:
@@ -87,8 +98,10 @@ class SegmentationWriter(CaseHandler):
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         if engine.state.output:
-            case, partial = engine.state.batch[0], engine.state.output[0]["pred"].meta["saved_to"]
-            self.run_or_note_failure(self.finish, case["source"], case["digest"], Path(partial), seconds)
+            case, item = engine.state.batch[0], engine.state.output[0]
+            partial = Path(item["pred"].meta["saved_to"])
+            probability = item[PROBABILITY].cpu().numpy() if self.doubt else None
+            self.run_or_note_failure(self.finish, case["source"], case["digest"], partial, seconds, probability)
 
     def add_earlier_result(self, source: str) -> None:
         result = self.journal.earlier_result(source)
@@ -98,7 +111,9 @@ class SegmentationWriter(CaseHandler):
         self.formats.write(source, labels, affine, self.class_names, start, only_missing=True)
         self.note_kept(source, self.measure(source, labels, affine, None))
 
-    def finish(self, path: str, digest: str, partial: Path, seconds: float) -> None:
+    def finish(
+        self, path: str, digest: str, partial: Path, seconds: float, probability: np.ndarray | None = None
+    ) -> None:
         """Moves a new map to its place, with the header of its image, and tells the journal."""
         source = Path(path)
         case, shown = case_name(source), self.shown_name(source)
@@ -110,12 +125,13 @@ class SegmentationWriter(CaseHandler):
         else:
             header, affine, shape = grid_of(source)
             volume = read_volume(source)[0] if self.pictures else None
+        self.write_doubt(probability, labels, source, shape, affine, header)
         ready = partial.with_name(f"{shown}_seg.nii.gz")
         if is_picture(source):
             output = write_label_pictures(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
         else:
             output = ready.name
-            self.write_volume(labels.reshape(shape), affine, header, ready, shown != case)
+            self.write_volume(labels.reshape(shape), affine, header, ready, "seg", shown != case)
         labels = labels.reshape(shape[:3])
         picture = None
         if self.pictures and volume is not None:
@@ -126,16 +142,40 @@ class SegmentationWriter(CaseHandler):
             os.replace(ready, self.dir / output)
         partial.unlink()
         self.formats.write(source, labels, affine, self.class_names, self.dir / shown)  # a failure keeps the map
-        self.note_done(path, digest, output, self.measure(path, labels, affine, seconds), seconds)
+        record = self.measure(path, labels, affine, seconds)
+        if self.doubt:
+            record.signs, record.expected = self.doubt.signs, self.doubt.expected(record.measures)
+        self.note_done(path, digest, output, record, seconds)
 
-    def write_volume(self, labels: np.ndarray, affine: np.ndarray, header, file: Path, anonymous: bool) -> None:
+    def write_doubt(
+        self, probability: np.ndarray | None, labels: np.ndarray, source: Path, shape: tuple, affine, header
+    ) -> None:
+        """Writes how doubtful the labels are, in percent; without any looks it removes the file of an earlier run."""
+        shown = self.shown_name(source)
+        file = self.dir / f"{shown}_doubt.nii.gz"
+        if self.doubt is None or probability is None:
+            file.unlink(missing_ok=True)
+            return
+        heated = reliability.heated(probability, self.doubt.temperature)
+        doubt = doubt_of(heated, labels.reshape(probability.shape[1:])).reshape(shape)
+        if is_picture(source):
+            write_pictures(doubt, source, self.dir, shown, "doubt")
+        else:
+            partial = self.dir / ".partial" / file.name
+            self.write_volume(doubt, affine, header.copy(), partial, "doubt", shown != case_name(source))
+            os.replace(partial, file)
+
+    def write_volume(
+        self, values: np.ndarray, affine: np.ndarray, header, file: Path, word: str, anonymous: bool
+    ) -> None:
         header.set_data_dtype(np.uint8)
-        header["descrip"] = DESCRIPTION
-        header["cal_min"], header["cal_max"] = 0, len(self.class_names) - 1
+        description, highest = KINDS[word]
+        header["descrip"] = description
+        header["cal_min"], header["cal_max"] = 0, highest or len(self.class_names) - 1
         if anonymous:  # these fields may also hold a name
             header["db_name"], header["aux_file"], header["intent_name"] = b"", b"", b""
             header.extensions.clear()
-        nib.save(nib.Nifti1Image(labels, affine, header), file)
+        nib.save(nib.Nifti1Image(values, affine, header), file)
 
     def shown_name(self, source: Path) -> str:
         """The name of a case, or its code."""
@@ -150,13 +190,20 @@ class SegmentationWriter(CaseHandler):
         return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 
     def write_tables(self, records: list[CaseRecord]) -> None:
-        """Writes `volumes.csv`."""
+        """Writes `volumes.csv`; where a Dice is expected, with that and with the ranges."""
+        columns = [f"{name}_ml" for name in self.class_names[1:]]
+        if any(record.expected for record in records):
+            columns += [f"{name}_{what}" for name in self.class_names[1:] for what in EXPECTED]
         with atomic_write(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["case", *(f"{name}_ml" for name in self.class_names[1:])])
+            writer.writerow(["case", *columns])
             for record in records:
-                volumes = [round(found["predicted_ml"], 3) for found in record.measures.values()]
-                writer.writerow([record.case, *volumes])
+                numbers = {f"{name}_ml": found["predicted_ml"] for name, found in record.measures.items()}
+                for name, found in record.expected.items():
+                    values = found["dice"], *found["dice_range"], *found["ml_range"]
+                    numbers |= zip((f"{name}_{what}" for what in EXPECTED), values)
+                known = {column: round(numbers[column], 3) for column in columns if column in numbers}
+                writer.writerow([record.case, *(known.get(column, "") for column in columns)])
 
     def finish_run(self) -> None:
         super().finish_run()
@@ -179,6 +226,8 @@ class SegmentationWriter(CaseHandler):
             trained_on=self.info.get("trained_on", ""),
             anonymise=self.journal.word,
             draw=self.painter() if self.pictures else None,
+            looks=self.doubt.kind if self.doubt else "",
+            temperature=self.doubt.temperature if self.doubt else 1.0,
         )
         report.views = self.pages.addresses(record.case for record in records)
         write(report, self.dir)
@@ -205,11 +254,14 @@ class SegmentationWriter(CaseHandler):
         """Draws a case from its files, so that only those are drawn that the page shows."""
         images = {self.shown_name(Path(image)): image for image in self.images}
 
-        def draw(record: CaseRecord, _: str) -> dict:  # without truth the page shows all classes together only
+        def draw(record: CaseRecord, name: str) -> dict:
             image = images[record.case]
             output = self.journal.cases[self.journal.public_name(image)]["output"]
             labels, affine = read_labels(self.dir / output, self.class_names)
-            return strip(read_volume(image)[0], None, labels, affine)
+            doubt = self.dir / f"{record.case}_doubt.nii.gz"
+            known = np.asarray(nib.load(doubt).dataobj) if doubt.is_file() else None
+            value = self.class_names.index(name) if name else None
+            return strip(read_volume(image)[0], None, labels, affine, value, known)
 
         return draw
 

@@ -1,9 +1,11 @@
 """The charts of a page, each with its caption and a text for those who can't see it."""
 
 import base64
+import math
 
 from scripts.core.palette import colour
-from scripts.report import charts, run_charts
+from scripts.doubt.reliability import calibration_error
+from scripts.report import charts, doubt_charts, run_charts
 from scripts.report.schema import Report
 from scripts.report.tables import ML, number
 
@@ -50,6 +52,32 @@ def volumes(report: Report) -> list[dict]:
         alt = f"{name}: mean volume {number(measures['truth_ml'].mean, ML)} ml in the truth, "
         alt += f"{number(measures['predicted_ml'].mean, ML)} ml predicted"
         drawn.append(figure(charts.volumes(report.cases, name, hue), alt, name))
+    return drawn
+
+
+def expected(report: Report) -> list[dict]:
+    """Expected against true Dice of every scan, a chart for each class that has an expectation."""
+    drawn = []
+    for name, hue in coloured_classes(report):
+        known = [r for r in report.cases if name in r.expected and math.isfinite(r.measures[name]["Dice"])]
+        if not known:
+            continue
+        held = sum(
+            low <= r.measures[name]["Dice"] <= high for r in known for low, high in [r.expected[name]["dice_range"]]
+        )
+        error = sum(abs(r.expected[name]["dice"] - r.measures[name]["Dice"]) for r in known) / len(known)
+        words = f"{name}: mean distance {number(error)}, in the range {held} of {len(known)}"
+        drawn.append(figure(doubt_charts.expected(report.cases, name, hue), words, words))
+    return drawn
+
+
+def reliability(report: Report) -> list[dict]:
+    """Whether probabilities were right, a chart for each class."""
+    drawn = []
+    for name, hue in coloured_classes(report):
+        error = calibration_error(report.reliability, name, report.temperature)
+        alt = f"{name}: expected calibration error {number(error)}"
+        drawn.append(figure(doubt_charts.probabilities(report.reliability, name, hue, report.temperature), alt, name))
     return drawn
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, write_json
 from scripts.data.anonymise import secret_word
+from scripts.doubt import reliability
 from scripts.report import page
 from scripts.report.gallery import add_pictures
 from scripts.report.measures import COUNTS, MEASURES, RULES
@@ -38,6 +39,8 @@ def build(
     trained_on: str = "",
     anonymise: bool | str | None = False,
     draw: Callable[[CaseRecord, str], dict] | None = None,
+    looks: str = "",
+    temperature: float = 1.0,
 ) -> Report:
     """The report: all that the page says.
 
@@ -54,6 +57,8 @@ def build(
         anonymise: True or a secret word: codes in place of the names of cases and patients.
         draw: gives the picture of a class ("" is all classes) of one of `records`, for the few pictures that the
             page shows; None where records have their pictures.
+        looks: what the looks at an image differed in, or "" where only one was taken.
+        temperature: of the probabilities of the looks.
     """
     word = secret_word(anonymise)
     given = {record.case: record for record in records}
@@ -81,6 +86,9 @@ def build(
         limits=[*limits, f"Trained on: {trained_on}."] if trained_on else limits,
         history=read_history(history),
         motion=motion,
+        looks=looks,
+        temperature=temperature,
+        reliability=reliability.add([record.reliability for record in records if record.reliability]),
     )
     add_pictures(report, draw and (lambda record, name: draw(given[record.case], name)))
     return report
@@ -128,6 +136,7 @@ def metrics(report: Report) -> dict:
         for value, name in enumerate(names, start=1)
     }
     summary = report.summary
+    doubt = {"looks": report.looks, "temperature": report.temperature, "reliability": report.reliability}
     return {
         "foreground_mean": {m: average([of_class[m] for of_class in mean.values()]) for m in numbers},
         "mean": mean,
@@ -138,6 +147,7 @@ def metrics(report: Report) -> dict:
         "classes": {name: asdict(found) for name, found in summary.classes.items()},
         "patients": {name: asdict(found) for name, found in summary.patients.items()},
         **{key: getattr(report, key) for key in ("problems", "rules", "limits")},
+        "doubt": doubt if report.looks else None,
     }
 
 
@@ -145,7 +155,7 @@ def case_metrics(case: CaseRecord, names: Sequence[str], numbers: Sequence[str])
     """One entry of `metric_per_case`; classes are called by their value, as in nnU-Net's file."""
     results = {str(value): case.measures[name] for value, name in enumerate(names, start=1)}
     return {
-        **{key: getattr(case, key) for key in ("case", "patient", "week", "seconds", "warnings")},
+        **{key: getattr(case, key) for key in ("case", "patient", "week", "seconds", "warnings", "signs", "expected")},
         "prediction_file": case.prediction_file or case.case,
         "reference_file": case.reference_file or case.case,
         "status": {value: found["status"] for value, found in results.items()},

@@ -8,9 +8,10 @@ from scripts.core.errors import UserError
 from scripts.report.schema import CaseRecord, Report
 from scripts.report.tables import number
 
+LOWEST = 3  # cases to look at first, where a Dice is expected
 FIRST, MOST = 9, 20  # the first cases, and at most that many further cases with warnings
 ORDINALS = ("first", "second", "third")
-TILES = ("image", "truth", "prediction", "error")
+TILES = ("image", "truth", "prediction", "error", "doubt")
 ALL_CLASSES = ""  # key of the picture of all classes together
 
 
@@ -27,6 +28,7 @@ def add_pictures(report: Report, draw: Callable[[CaseRecord, str], dict] | None)
     worst = report.summary.worst
     if first is not None:
         shown.append((first, worst.class_name if worst else ALL_CLASSES))
+    shown += lowest_expected(report)
     shown.sort(key=lambda entry: entry[0].case)  # the pictures of a case one after the other
     for record, name in shown if draw is not None else ():
         if name not in record.pictures:
@@ -46,6 +48,19 @@ def first_case(report: Report) -> CaseRecord | None:
         worst = report.summary.worst
         return next((record for record in report.cases if worst and record.case == worst.case), None)
     return next((record for record in sorted(report.cases, key=lambda r: -len(r.warnings)) if record.warnings), None)
+
+
+def lowest_expected(report: Report) -> list[tuple[CaseRecord, str]]:
+    """Without truth: the cases with the lowest expected Dice, each with the class that it is expected of."""
+    if report.has_truth:
+        return []
+    found = [
+        (min((one["dice"], name) for name, one in record.expected.items()), record)
+        for record in report.cases
+        if record.expected
+    ]
+    found.sort(key=lambda entry: (*entry[0], entry[1].case))
+    return [(record, name) for (_, name), record in found[:LOWEST]]
 
 
 def warned_cases(report: Report) -> list[CaseRecord]:

@@ -10,7 +10,7 @@ from scripts.core.palette import colour
 from scripts.report import figures, gallery, tables
 from scripts.report.blocks import Box, Charts, Items, Legend, Link, Pairs, Pictures, Section, Text, present
 from scripts.report.gallery import ALL_CLASSES
-from scripts.report.schema import Report
+from scripts.report.schema import CaseRecord, Report
 from scripts.report.strips import ERROR_COLOURS
 from scripts.report.tables import ML, interval, number
 
@@ -58,6 +58,8 @@ def first_box(report: Report) -> Box | None:
     """The worst result, or without truth the case with most warnings: words and a picture."""
     record, worst = gallery.first_case(report), report.summary.worst
     title = "Look at this first"
+    if lowest := gallery.lowest_expected(report):
+        return Box(title, [block for entry in lowest for block in expected_blocks(*entry)])
     if record is None:
         return None
     if worst is None:
@@ -74,6 +76,16 @@ def first_box(report: Report) -> Box | None:
     if strip and strip["where"] != place:
         blocks.append(Pictures("", [], f"The pictures show {strip['where']}."))
     return Box(title, blocks)
+
+
+def expected_blocks(record: CaseRecord, name: str) -> list:
+    """What is expected of a class of a case, and the slice in which most of it is doubtful."""
+    found = record.expected[name]
+    words = f": expected Dice {number(found['dice'])} ({interval(found['dice_range'])})."
+    words += f" Warnings: {'; '.join(record.warnings)}." if record.warnings else ""
+    strip = gallery.captioned(record, name, f"{record.case}, {name}")
+    words += f" The pictures show {strip['where']}, where most is doubtful." if strip else ""
+    return [Text(words, f"{name} in {record.case}"), *strip_blocks(strip)]
 
 
 def strip_blocks(strip: dict | None, errors: list | None = None) -> list:
@@ -111,6 +123,30 @@ def volumes(report: Report) -> Section | None:
     if report.has_truth:
         return None
     return Section("volumes", "Volumes by case", "Cases", [tables.case_table(report)])
+
+
+def expected(report: Report) -> Section | None:
+    """What signs let expect of every case, and how that is to be read."""
+    if not any(record.expected for record in report.cases):
+        return None
+    note = "Expected from the signs that several looks at an image give, and from what validation cases have taught. "
+    note += "The ranges hold in nine of ten cases of the same kind. They say nothing of images of another kind, and "
+    note += "what the network overlooks in every look has no sign."
+    charts = [Charts(note, figures.expected(report))] if report.has_truth else [Text(note)]
+    table = [] if report.has_truth else [tables.expected_table(report)]
+    return Section("expected", "Expected Dice", "Expected Dice", [*charts, *table])
+
+
+def probabilities(report: Report) -> Section | None:
+    """Whether the probabilities of the looks were right."""
+    if report.reliability is None:
+        return None
+    note = "Voxels of a class by the probability that it has there, against the share of them in which it is right. On "
+    note += "the diagonal both are alike; below it the network is too sure. "
+    plain = report.temperature == 1
+    note += "" if plain else f"Grey: without the temperature of {report.temperature:g}, coloured: with it."
+    blocks = [Charts(note, figures.reliability(report)), tables.reliability_table(report)]
+    return Section("probabilities", "Calibration of the probabilities", "Probabilities", blocks)
 
 
 def warnings(report: Report) -> Section | None:
@@ -203,9 +239,11 @@ SECTIONS = (
     classes,
     patients,
     volumes,
+    expected,
     warnings,
     points,
     sizes,
+    probabilities,
     weeks,
     motion,
     pictures,

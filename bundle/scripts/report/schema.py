@@ -22,6 +22,9 @@ class CaseRecord:
         prediction_file: label map that was scored, if it is a file.
         reference_file: true label map, if it is a file.
         coded: whether case and patient are codes in place of names.
+        signs: by class name the signs of a good or bad result that need no truth, where several looks were taken.
+        expected: by class name what they let expect, see `scripts.doubt.model.Expected`.
+        reliability: sums that say whether probabilities were right, where there is a truth.
     """
 
     case: str
@@ -34,6 +37,9 @@ class CaseRecord:
     prediction_file: str | None = None
     reference_file: str | None = None
     coded: bool = False
+    signs: dict[str, dict] = field(default_factory=dict)
+    expected: dict[str, dict] = field(default_factory=dict)
+    reliability: dict | None = None
 
     def status(self, name: str) -> str | None:
         """What became of a class in this case; None where the class is not known."""
@@ -225,6 +231,9 @@ class Report:
         history: rows of the training's `history.csv`, or None.
         motion: of organs between the scans of a patient, or None where it was not measured.
         views: addresses of the pages of cases, relative to the report, by the name of the case.
+        looks: what the looks at an image differed in, or "" where only one was taken.
+        temperature: of the probabilities of the looks.
+        reliability: sums over all cases that say whether these were right, or None.
     """
 
     title: str
@@ -240,3 +249,6 @@ class Report:
     history: list[dict] | None = None
     motion: Motion | None = None
     views: dict[str, str] = field(default_factory=dict)
+    looks: str = ""
+    temperature: float = 1.0
+    reliability: dict | None = None

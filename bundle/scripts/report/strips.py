@@ -6,15 +6,17 @@ import io
 
 import nibabel as nib
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 from matplotlib.image import imsave
-from scipy.ndimage import find_objects, map_coordinates
+from scipy.ndimage import binary_dilation, find_objects, map_coordinates
 
 from scripts.core.palette import colour
 from scripts.report.overlay import PLANES, blend, cut, upright
 
 # Distinct for every kind of colour vision. Printed in grey they are light, middle and dark.
 ERROR_COLOURS = {"missed": "#FFE14D", "extra": "#D13A00", "wrong class": "#4DA3FF"}
+CLEAR, WRONG = 0.1, 0.6  # doubt that is drawn in full, and that has the last colour
 SIDE = 256  # px, the longest side of a tile
 FIELD_MM = 80.0  # the smallest side of a crop: in a smaller one nobody sees where in the body it is
 MARGIN_MM = 10.0  # around the structure
@@ -22,14 +24,14 @@ FLAT = 0.2  # grey value where there is no image
 AXIAL_FIRST = (2, 1, 0)  # of planes that show equally much, the one that is read most often
 
 
-def strip(image, truth, prediction, affine, value: int | None = None) -> dict:
+def strip(image, truth, prediction, affine, value: int | None = None, doubt=None) -> dict:
     """One strip; see `Scan.strip`."""
-    return Scan(image, truth, prediction, affine).strip(value)
+    return Scan(image, truth, prediction, affine, doubt).strip(value)
 
 
-def strips(image, truth, prediction, affine, class_names) -> dict[str, dict]:
+def strips(image, truth, prediction, affine, class_names, doubt=None) -> dict[str, dict]:
     """All strips of a case by class name: each class that is in the truth or the prediction, and "" for all of them."""
-    scan = Scan(image, truth, prediction, affine)
+    scan = Scan(image, truth, prediction, affine, doubt)
     made = {"": scan.strip()}
     return made | {name: scan.strip(value) for value, name in enumerate(class_names) if value and scan.has(value)}
 
@@ -42,11 +44,13 @@ class Scan:
         truth: labels on the same grid, or None.
         prediction: labels on the same grid.
         affine: voxel to RAS millimetres of that grid.
+        doubt: in percent on the same grid, or None where it is not known.
     """
 
-    def __init__(self, image, truth, prediction, affine):
+    def __init__(self, image, truth, prediction, affine, doubt=None):
         self.prediction, self.spacing = upright(np.asarray(prediction).astype(np.uint8, copy=False), affine)
         self.truth = None if truth is None else upright(np.asarray(truth).astype(np.uint8, copy=False), affine)[0]
+        self.doubt = None if doubt is None else upright(np.asarray(doubt).astype(np.float32), affine)[0]
         self.orientation = nib.io_orientation(affine)
         self.image, self.window = None, (0.0, 1.0)
         if image is not None:
@@ -64,10 +68,11 @@ class Scan:
         return value in self.boxes
 
     def strip(self, value: int | None = None) -> dict:
-        """Image, truth, prediction and error in one slice, as JPEGs in base64.
+        """Image, truth, prediction, error and doubt in one slice, as JPEGs in base64.
 
         Args:
-            value: a class, shown in the slice with most of its errors and cropped to it; None for all classes together.
+            value: a class, shown in the slice with most of its errors, or without a truth of its doubt, and cropped to
+                it; None for all classes together.
 
         Returns:
             plane, slice and axis (of the file's own array, both from 0) and the tiles by name.
@@ -94,6 +99,8 @@ class Scan:
         areas = self.areas(value)
         millimetres = np.prod(self.spacing) / self.spacing  # mm^2 of a voxel's face across each axis
         axis = max(AXIAL_FIRST, key=lambda i: areas[i].max() * millimetres[i])
+        if self.truth is None and self.doubt is not None:
+            return axis, int(np.argmax(self.doubt_of(value).sum(tuple(i for i in range(3) if i != axis))))
         if self.truth is None:
             return axis, int(np.argmax(areas[axis]))
         box = self.boxes[value]
@@ -109,6 +116,11 @@ class Scan:
             if shares.max() > best[0] + 1e-9 and self.boxes:
                 best = (float(shares.max()), axis, int(np.argmax(shares)))
         return best[1:]
+
+    def doubt_of(self, value: int) -> np.ndarray:
+        """The doubt where the class is and two voxels around it."""
+        near = binary_dilation(self.prediction == value, iterations=2)
+        return np.where(near, self.doubt, 0)
 
     def areas(self, value: int) -> list[np.ndarray]:
         """Voxels of the class in truth or prediction, in every slice across each axis."""
@@ -143,6 +155,10 @@ class Scan:
         tiles |= {name: jpeg(outlined(blend(grey.copy(), plane), plane)) for name, plane in labels.items()}
         if truth is not None:
             tiles["error"] = jpeg(errors_over(grey, labels["truth"], labels["prediction"]))
+        if self.doubt is not None:
+            plane = cut(self.doubt, axis, index)
+            share = map_coordinates(plane, np.broadcast_arrays(*points), order=1, mode="nearest") / 100
+            tiles["doubt"] = jpeg(doubt_over(grey, share))
         return tiles
 
 
@@ -219,6 +235,17 @@ def errors_over(grey: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> 
     for kind, mask in kinds.items():
         shown[mask] = 0.15 * shown[mask] + 0.85 * np.array(to_rgb(ERROR_COLOURS[kind]))
     return shown
+
+
+def doubt_over(grey: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The picture, coloured where the label is doubtful; `share` is from 0 to 1."""
+    opaque = np.clip(share / CLEAR, 0, 1)[..., None]
+    return (1 - opaque) * grey + opaque * doubt_colour(share)
+
+
+def doubt_colour(share: np.ndarray) -> np.ndarray:
+    """From violet, where little is doubtful, to light yellow."""
+    return colormaps["plasma"](np.clip(share / WRONG, 0, 1))[..., :3]
 
 
 def jpeg(rgb: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 
+from scripts.doubt.reliability import calibration_error
 from scripts.report.measures import MEASURES
 from scripts.report.schema import CaseRecord, ClassSummary, Motion, Report, Statistics
 
@@ -134,6 +135,30 @@ def case_table(report: Report) -> Table:
         rows.append([record.case, record.patient, week(record), *sizes])
     head = ["Case", "Patient", "Week", *(f"{name} (ml)" for name in names)]
     return replace(long_table("Predicted volumes of every case", head, rows, text=(0, 1)), links=report.views)
+
+
+def expected_table(report: Report) -> Table:
+    """Without truth: the expected Dice of every class in every scan, the lowest first, and the range of its volume."""
+    found = [(one["dice"], record, name, one) for record in report.cases for name, one in record.expected.items()]
+    rows = []
+    for dice, record, name, one in sorted(found, key=lambda entry: (entry[0], entry[1].case, entry[2])):
+        volume = record.measures[name]["predicted_ml"]
+        ranges = [interval(one["dice_range"]), number(volume, ML), interval(one["ml_range"], ML)]
+        rows.append([record.case, name, number(dice), *ranges])
+    head = ["Case", "Class", "Expected Dice", "Its range", "Predicted (ml)", "Range of the true volume (ml)"]
+    table = long_table("Expected Dice of every class in every case, the lowest first", head, rows, text=(0, 1))
+    return replace(table, links=report.views)
+
+
+def reliability_table(report: Report) -> Table:
+    """The expected calibration error of every class."""
+    sums, heated = report.reliability or {}, report.temperature != 1
+    rows = []
+    for name in report.summary.classes:
+        errors = [calibration_error(sums, name), *[calibration_error(sums, name, report.temperature)] * heated]
+        rows.append([name, *map(number, errors)])
+    head = ["Class", "Without a temperature", *[f"At the temperature {report.temperature:g}"] * heated]
+    return Table("Expected calibration error of the probabilities", head, [(None, rows)])
 
 
 def motion_table(motion: Motion) -> Table:

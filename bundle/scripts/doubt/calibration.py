@@ -1,0 +1,186 @@
+"""What was learned of weights on cases with a truth: `model_doubt.json` beside `model.pt`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from monai.utils import ensure_tuple
+
+from scripts.core.errors import UserError
+from scripts.core.files import read_json, write_json
+from scripts.core.processes import is_main_process
+from scripts.data.digests import sha256_of_files
+from scripts.doubt import reliability
+from scripts.doubt.model import FEWEST, ClassModel, Expected, fit
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was learned.
+
+    Attributes:
+        weights: sha256 of the weights that it is of.
+        looks: what the looks differed in.
+        cases: with a truth, from which it was learned.
+        patients: of these cases.
+        temperature: that makes the probabilities fit best.
+        errors: by class the calibration error without the temperature and with it.
+        classes: the models by class; a class with too few patients has none.
+    """
+
+    weights: str
+    looks: str
+    cases: int
+    patients: int
+    temperature: float
+    errors: dict[str, list[float]]
+    classes: dict[str, ClassModel]
+
+    def expect(self, signs: Mapping[str, Mapping[str, float]], volumes: Mapping[str, float]) -> dict[str, Expected]:
+        """What is expected of the classes of a case that have a model and were found.
+
+        Args:
+            signs: by class.
+            volumes: in millilitres, by class, in the label map.
+        """
+        return {
+            name: model.expect(signs[name], volumes[name])
+            for name, model in self.classes.items()
+            if name in signs and volumes.get(name)
+        }
+
+    def to_dict(self) -> dict:
+        return {**vars(self), "classes": {name: model.to_dict() for name, model in self.classes.items()}}
+
+    @classmethod
+    def from_dict(cls, content: Mapping) -> "Calibration":
+        models = {name: ClassModel.from_dict(model) for name, model in content["classes"].items()}
+        return cls(**{**content, "classes": models})
+
+
+def file_beside(weights: str | Path) -> Path:
+    """`model_doubt.json` for `model.pt`."""
+    return Path(weights).with_name(f"{Path(weights).stem}_doubt.json")
+
+
+def find(weights: str | Sequence[str], looks: str) -> Calibration | None:
+    """What was learned of these weights; a line in the log where there is nothing.
+
+    Args:
+        weights: file, or files, of the network's weights.
+        looks: what the looks at an image differ in.
+
+    Raises:
+        UserError: the file beside the weights is no calibration.
+    """
+    file = file_beside(ensure_tuple(weights)[0])
+    if not file.is_file():
+        logger.info(
+            f"no {file.name} beside the weights: doubt is written, but no Dice is predicted; docs/how-to/doubt.md says "
+            "how to make it"
+        )
+        return None
+    try:
+        found = Calibration.from_dict(read_json(file))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{file}: found no calibration ({error}), expected that of scripts.calibrate; delete it"
+        ) from error
+    wrong = (found.weights != sha256_of_files(weights) and "other weights") or (
+        found.looks != looks and f"looks that differ in {found.looks}, not in {looks}"
+    )
+    if wrong:
+        logger.warning(f"{file}: of {wrong}, so no Dice is predicted; make it again, see docs/how-to/doubt.md")
+        return None
+    return found
+
+
+class Learning:
+    """Learns at the end of an evaluation of validation cases.
+
+    Args:
+        run: folder of its results.
+        weights: file, or files, of the network's weights.
+    """
+
+    def __init__(self, run: str, weights: str | Sequence[str]):
+        self.run, self.weights = run, weights
+
+    def finish(self) -> None:
+        if is_main_process():
+            write(learn([Path(self.run)], self.weights), self.weights)
+
+
+def learn(runs: Sequence[Path], weights: str | Sequence[str]) -> Calibration:
+    """Learns from evaluations with looks.
+
+    Args:
+        runs: their folders; of one network, or of those of several folds on the cases that each has not seen.
+        weights: file, or files, that the result is to be used with.
+
+    Raises:
+        UserError: a folder holds no evaluation, or one without looks, or of other classes or looks than the first.
+    """
+    contents = [evaluation(Path(run)) for run in runs]
+    first = contents[0]
+    for run, content in zip(runs, contents):
+        for key, found in (("class_names", content["class_names"]), ("looks", content["doubt"]["looks"])):
+            expected = first["class_names"] if key == "class_names" else first["doubt"]["looks"]
+            if found != expected:
+                raise UserError(f"{run}/metrics.json: {key} is {found!r}, expected {expected!r}, as in {runs[0]}")
+    cases = [case for content in contents for case in content["metric_per_case"]]
+    sums = reliability.add([content["doubt"]["reliability"] for content in contents])
+    assert sums is not None
+    temperature = reliability.best_temperature(sums)
+    names = first["class_names"][1:]
+    models = {name: fit_class(cases, name, str(value)) for value, name in enumerate(names, start=1)}
+    return Calibration(
+        weights=sha256_of_files(weights),
+        looks=first["doubt"]["looks"],
+        cases=len(cases),
+        patients=len({case["patient"] for case in cases}),
+        temperature=temperature,
+        errors={name: [reliability.calibration_error(sums, name, at) for at in (1.0, temperature)] for name in names},
+        classes={name: model for name, model in models.items() if model},
+    )
+
+
+def evaluation(run: Path) -> dict:
+    """The `metrics.json` of an evaluation with looks."""
+    file = run / "metrics.json"
+    if not file.is_file():
+        raise UserError(f"{file}: not found, expected the folder of an evaluation; correct --runs")
+    content = read_json(file)
+    if not content.get("has_truth") or not content.get("doubt"):
+        raise UserError(
+            f"{file}: found no looks in it, expected those of an evaluation with configs/calibrate.json; evaluate again"
+        )
+    return content
+
+
+def fit_class(cases: Sequence[dict], name: str, value: str) -> ClassModel | None:
+    """The models of a class, from the cases that have it in their label map; a false alarm has the Dice 0."""
+    known = [case for case in cases if name in case["signs"]]
+    measured = [case["metrics"][value] for case in known]
+    dice = [0.0 if case["status"][value] == "false alarm" else found["Dice"] for case, found in zip(known, measured)]
+    ratios = [(found["truth_ml"] or 0.0) / found["predicted_ml"] for found in measured]
+    return fit([case["signs"][name] for case in known], dice, ratios, [case["patient"] for case in known])
+
+
+def write(found: Calibration, weights: str | Sequence[str]) -> Path:
+    """Writes the file beside the weights, and says what is in it."""
+    file = file_beside(ensure_tuple(weights)[0])
+    write_json(found.to_dict(), file)
+    for name, (before, after) in found.errors.items():
+        model = found.classes.get(name)
+        known = (
+            f"predicted within {model.reach():.3f} in nine of ten cases"
+            if model
+            else f"not predicted: fewer than {FEWEST} patients have it"
+        )
+        logger.info(f"{name}: Dice {known}; calibration error {before:.3f}, {after:.3f} at the temperature")
+    logger.info(f"{file}: temperature {found.temperature:g}, from {found.cases} cases of {found.patients} patients")
+    return file

@@ -1,0 +1,31 @@
+"""The command `python -m scripts.calibrate`: learns how good results are, from evaluations with several looks."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.core.errors import UserError
+from scripts.doubt.calibration import learn, write
+
+
+def main(runs: str | Sequence[str], weights: str | Sequence[str] = "models/model.pt") -> None:
+    """Learns from evaluations with configs/calibrate.json what to expect of the weights, and keeps it beside them.
+
+    One evaluation of validation cases needs no such command: it ends with the same step. Several are put together
+    here, as of the folds, each of a network on the cases that it has not seen.
+
+    Example: python -m scripts.calibrate --runs "['fold0/calibration','fold1/calibration']" --weights models/all.json
+
+    Args:
+        runs: the folders of the evaluations.
+        weights: file of weights, or a list of such files, that the result is kept beside.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    files = [weights] if isinstance(weights, str) else list(weights)
+    for file in files:
+        if not Path(str(file)).is_file():
+            raise UserError(f"{file}: not found, expected weights such as models/model.pt; correct --weights")
+    folders = [Path(runs)] if isinstance(runs, str) else [Path(str(run)) for run in runs]
+    if not folders:
+        raise UserError("runs is empty: expected folders of evaluations; say --runs \"['output/calibration']\"")
+    write(learn(folders, weights), weights)

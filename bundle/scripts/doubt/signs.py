@@ -1,0 +1,79 @@
+"""Signs of a good or a bad result that need no truth, one set for each class of a case.
+
+They are taken on the network's grid, from the result itself and from several looks at the image. What they are worth is
+learned from cases with a truth, see `model.py`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from scipy.ndimage import find_objects, generate_binary_structure, label
+from torch.nn import functional as F
+
+SIGNS = {
+    "overlap": "the Dice that the probabilities let expect",
+    "agreement": "mean Dice of the looks with the result",
+    "least": "lowest Dice of a look with the result",
+    "spread": "standard deviation of the logarithm of the looks' volumes",
+    "border": "mean entropy at the border, as a share of the largest one",
+    "loose": "share of the class that is not in its largest piece",
+    "growth": "logarithm of the volume that the probabilities let expect over that of the result",
+}
+
+
+def take(
+    result: torch.Tensor, looks: Iterable[torch.Tensor], class_names: Sequence[str]
+) -> tuple[torch.Tensor, dict[str, dict[str, float]]]:
+    """The mean of the looks, and the signs of every class that the result has.
+
+    Args:
+        result: labels on the network's grid.
+        looks: probabilities, classes first; each is let go before the next one is made.
+        class_names: names of the values 0, 1, ...
+    """
+    total, count = torch.zeros(()), 0
+    dices: dict[int, list[float]] = {value: [] for value in range(1, len(class_names))}
+    volumes: dict[int, list[float]] = {value: [math.log1p(int((result == value).sum()))] for value in dices}
+    for look in looks:
+        total, count, labels = total.to(look.device) + look, count + 1, look.argmax(0)
+        for value in dices:
+            mask, size = labels == value, int((result == value).sum())
+            both, own = int((mask & (result == value)).sum()), int(mask.sum())
+            dices[value].append(2 * both / (size + own) if size + own else 1.0)
+            volumes[value].append(math.log1p(own))
+    mean = total / count
+    entropy = -(mean * mean.clamp_min(1e-9).log()).sum(0) / math.log(len(class_names))
+    found = {}
+    for value, name in enumerate(class_names[1:], start=1):
+        mask = result == value
+        size = int(mask.sum())
+        if not size:
+            continue
+        inside, everywhere = float(mean[value][mask].sum()), float(mean[value].sum())
+        found[name] = {
+            "overlap": 2 * inside / (size + everywhere),
+            "agreement": float(np.mean(dices[value])),
+            "least": min(dices[value]),
+            "spread": float(np.std(volumes[value])),
+            "border": float(entropy[rim(mask)].mean()),
+            "loose": loose_share(mask),
+            "growth": math.log(max(everywhere, 0.5) / size),
+        }
+    return mean, found
+
+
+def rim(mask: torch.Tensor) -> torch.Tensor:
+    """The voxels of a mask and beside it that touch the other kind."""
+    given = mask[None, None].float()
+    pool = F.max_pool3d if mask.ndim == 3 else F.max_pool2d
+    return ((pool(given, 3, 1, 1) + pool(1 - given, 3, 1, 1))[0, 0]) > 1
+
+
+def loose_share(mask: torch.Tensor) -> float:
+    found = mask.cpu().numpy()
+    box = find_objects(found.astype(np.uint8))[0]
+    pieces, _ = label(found[box], generate_binary_structure(found.ndim, found.ndim))
+    sizes = np.bincount(pieces.ravel())[1:]
+    return float(1 - sizes.max() / sizes.sum())

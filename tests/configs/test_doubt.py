@@ -1,0 +1,133 @@
+"""Inference and evaluation with several looks, on the weights of a tiny training."""
+
+import csv
+import json
+import logging
+
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import EVALUATE, run, segment
+from helpers import refusal, rows
+
+from scripts.doubt import calibration, command
+from scripts.doubt.signs import SIGNS
+
+CALIBRATE = [*EVALUATE, "calibrate.json"]
+
+
+def calibrated(trained, phantoms, folder, **overrides):
+    """An evaluation of the validation cases with several looks; returns its folder."""
+    given = {"dataset_dir": phantoms, "datalist": trained / "datalist.json", "ckpt_dir": trained / "models"}
+    run("evaluate", CALIBRATE, **given, output_dir=folder, **overrides)
+    return folder / "calibration"
+
+
+def many_patients(run_dir, count=24):
+    """The same evaluation as if it had many patients, whose Dice follows from their signs."""
+    file = run_dir / "metrics.json"
+    content = json.loads(file.read_text())
+    names, rng = content["class_names"], np.random.default_rng(0)
+    (first, *_) = content["metric_per_case"]
+    content["metric_per_case"] = []
+    for number in range(count):
+        dice = float(rng.uniform(0.6, 0.95))
+        signs = {name: dict.fromkeys(SIGNS, 0.1) | {"overlap": dice} for name in names[1:]}
+        values = {"Dice": dice, "truth_ml": 2.0, "predicted_ml": 2.0}
+        metrics = {str(value): first["metrics"][str(value)] | values for value in range(1, len(names))}
+        status = dict.fromkeys(metrics, "scored")
+        content["metric_per_case"].append(
+            first | {"patient": f"p{number}", "signs": signs, "metrics": metrics, "status": status}
+        )
+    file.write_text(json.dumps(content))
+
+
+def test_doubt_is_a_map_beside_a_label_map_that_stays_the_same(trained, tmp_path):
+    segment(trained, tmp_path / "plain")
+    segment(trained, tmp_path / "doubted", uncertainty=True)
+    files = sorted((tmp_path / "plain").glob("*_seg.nii.gz"))
+    assert len(files) == 2
+    for file in files:
+        labels, again = nib.load(file), nib.load(tmp_path / "doubted" / file.name)
+        doubt = nib.load(tmp_path / "doubted" / file.name.replace("_seg", "_doubt"))
+        assert np.array_equal(np.asarray(labels.dataobj), np.asarray(again.dataobj))
+        found = np.asarray(doubt.dataobj)
+        assert np.array_equal(doubt.affine, labels.affine) and found.dtype == np.uint8 and found.shape == labels.shape
+        assert 10 < found.max() <= 100 and b"research use only" in bytes(doubt.header["descrip"])
+    page = (tmp_path / "doubted" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == page.count('alt="doubt') * 3 > 0
+    segment(trained, tmp_path / "doubted")  # other labels would make a map of an earlier run wrong
+    assert not list((tmp_path / "doubted").glob("*_doubt.nii.gz"))
+
+
+def test_with_few_patients_no_dice_is_expected(trained_copy, phantoms, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    found = calibrated(trained_copy, phantoms, tmp_path)
+    assert "prostate: Dice not predicted: fewer than 12 patients have it" in caplog.text
+    kept = json.loads((trained_copy / "models" / "model_doubt.json").read_text())
+    assert kept["classes"] == {} and kept["patients"] == 1 and kept["looks"] == "shifts"
+    cases = json.loads((found / "metrics.json").read_text())["metric_per_case"]
+    assert all(set(signs) == set(SIGNS) for case in cases for signs in case["signs"].values())
+    page = (found / "report.html").read_text()
+    assert "Calibration of the probabilities" in page and "Expected Dice" not in page
+    segment(trained_copy, tmp_path / "maps", uncertainty=True)
+    assert "expected_dice" not in (tmp_path / "maps" / "volumes.csv").read_text()
+
+
+def test_what_is_learned_is_said_of_new_images(trained_copy, phantoms, tmp_path):
+    found = calibrated(trained_copy, phantoms, tmp_path)
+    many_patients(found)
+    weights = trained_copy / "models" / "model.pt"
+    command.main(str(found), str(weights))
+    segment(trained_copy, tmp_path / "maps", uncertainty=True)
+    (first, *_) = table = rows(tmp_path / "maps" / "volumes.csv")
+    assert len(table) == 2 and float(first["body_ml"]) > 0
+    low, dice, high = (float(first[f"body_{name}"]) for name in ("dice_low", "expected_dice", "dice_high"))
+    assert 0 <= low < dice < high <= 1 and float(first["body_ml_low"]) <= float(first["body_ml_high"])
+    content = json.loads((tmp_path / "maps" / "metrics.json").read_text())
+    expected = content["metric_per_case"][0]["expected"]["body"]
+    assert round(expected["dice"], 3) == dice and content["doubt"]["looks"] == "shifts"
+    page, text = ((tmp_path / "maps" / f"report.{kind}").read_text() for kind in ("html", "md"))
+    assert "Look at this first" in page and "where most is doubtful" in page and "nine of ten cases" in text
+    cases = content["metric_per_case"]
+    lowest = min((one["dice"], case["case"]) for case in cases for one in case["expected"].values())
+    assert f"in {lowest[1]}" in text[: text.index("About" if "About" in text else "What was")]
+    given = {"dataset_dir": phantoms, "datalist": trained_copy / "datalist.json", "ckpt_dir": weights.parent}
+    run("evaluate", EVALUATE, **given, output_dir=tmp_path / "scores", uncertainty=True)
+    page = (tmp_path / "scores" / "report.html").read_text()
+    assert "Expected Dice" in page and "in the range" in page
+
+
+def test_what_was_learned_of_other_weights_or_looks_is_not_used(trained_copy, phantoms, tmp_path, caplog):
+    found = calibrated(trained_copy, phantoms, tmp_path)
+    many_patients(found)
+    weights = trained_copy / "models" / "model.pt"
+    command.main(str(found), str(weights))
+    assert calibration.find(str(weights), "shifts") is not None
+    assert calibration.find(str(weights), "dropout") is None and "looks that differ in shifts" in caplog.text
+    segment(trained_copy, tmp_path / "maps", uncertainty=True, doubt_from="dropout")
+    assert "expected_dice" not in (tmp_path / "maps" / "volumes.csv").read_text()
+    with weights.open("ab") as file:
+        file.write(b"\0")
+    assert calibration.find(str(weights), "shifts") is None and "other weights" in caplog.text
+    (weights.parent / "model_doubt.json").write_text('{"weights": 1}')
+    assert "delete it" in refusal(calibration.find, str(weights), "shifts")
+
+
+@pytest.mark.parametrize("make, said", [
+    (lambda folder: None, "not found, expected the folder of an evaluation"),
+    (lambda folder: (folder / "metrics.json").write_text('{"has_truth": true, "doubt": null}'), "found no looks in it"),
+])  # fmt: skip
+def test_a_folder_that_is_no_evaluation_with_looks_is_refused(make, said, tmp_path):
+    (tmp_path / "model.pt").touch()
+    make(tmp_path)
+    assert said in refusal(command.main, str(tmp_path), str(tmp_path / "model.pt"))
+    assert "correct --weights" in refusal(command.main, str(tmp_path), str(tmp_path / "none.pt"))
+
+
+def test_codes_hide_names_in_the_maps_too(trained, tmp_path):
+    segment(trained, tmp_path, uncertainty=True, anonymise="word")
+    names = [file.name for file in tmp_path.glob("*_doubt.nii.gz")]
+    assert len(names) == 2 and not any("Case" in name for name in names)
+    with (tmp_path / "volumes.csv").open() as file:
+        assert {f"{row['case']}_doubt.nii.gz" for row in csv.DictReader(file)} == set(names)
