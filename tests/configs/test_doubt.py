@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import shutil
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from conftest import EVALUATE, run, segment
 from helpers import refusal, rows
 
-from scripts.doubt import calibration, command
+from scripts.doubt import calibration, command, likeness
 from scripts.doubt.signs import SIGNS
 
 CALIBRATE = [*EVALUATE, "calibrate.json"]
@@ -37,7 +38,7 @@ def many_patients(run_dir, count=24):
         metrics = {str(value): first["metrics"][str(value)] | values for value in range(1, len(names))}
         status = dict.fromkeys(metrics, "scored")
         content["metric_per_case"].append(
-            first | {"patient": f"p{number}", "signs": signs, "metrics": metrics, "status": status}
+            first | {"patient": f"p{number}", "signs": signs, "worse": [], "metrics": metrics, "status": status}
         )
     file.write_text(json.dumps(content))
 
@@ -131,3 +132,37 @@ def test_codes_hide_names_in_the_maps_too(trained, tmp_path):
     assert len(names) == 2 and not any("Case" in name for name in names)
     with (tmp_path / "volumes.csv").open() as file:
         assert {f"{row['case']}_doubt.nii.gz" for row in csv.DictReader(file)} == set(names)
+
+
+def test_images_of_another_kind_are_named_or_left_out(trained_copy, phantoms, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(likeness, "FEWEST", 3)
+    calibrated(trained_copy, phantoms, tmp_path)
+    listed = json.loads((trained_copy / "datalist.json").read_text())
+    own = phantoms / listed["training"][0]["image"]
+    other = tmp_path / "images" / "other.nii.gz"
+    other.parent.mkdir()
+    image = nib.load(own)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([1.45, 1.45, 1.45, 1]) @ image.affine), other)
+    shutil.copy(own, other.parent)
+    given = {"dataset_dir": other.parent, "ckpt_dir": trained_copy / "models"}
+    run("infer", ["inference.json"], **given, output_dir=tmp_path / "warned", uncertainty=True)
+    warnings = {case["case"]: case["warnings"] for case in records(tmp_path / "warned")}
+    assert warnings["other"][0].startswith("unlike the training data: its voxel size is ")
+    assert not any(line.startswith("unlike") for line in warnings[own.name.split(".")[0]])
+    given |= {"output_dir": tmp_path / "skipped", "unlike": "skip"}
+    assert "1 of 2 cases failed (other.nii.gz)" in refusal(run, "infer", ["inference.json"], **given)
+    assert "say --unlike warn to segment it all the same" in caplog.text
+    assert [case["case"] for case in records(tmp_path / "skipped")] == [own.name.split(".")[0]]
+
+
+def records(folder) -> list[dict]:
+    return json.loads((folder / "metrics.json").read_text())["metric_per_case"]
+
+
+def test_cases_made_worse_are_kept_with_their_dice(trained_copy, phantoms, tmp_path):
+    found = calibrated(trained_copy, phantoms, tmp_path, worsened=2)
+    for case in records(found):
+        assert len(case["worse"]) == 2 and case["worse"][0] != case["worse"][1]
+        for one in case["worse"]:
+            assert 0 <= one["dice"]["body"] <= 1 and set(one["signs"]["body"]) == set(SIGNS)

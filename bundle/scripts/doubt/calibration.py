@@ -1,20 +1,30 @@
 """What was learned of weights on cases with a truth: `model_doubt.json` beside `model.pt`."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+from monai.data import Dataset
+from monai.inferers import Inferer
+from monai.networks.utils import eval_mode
 from monai.utils import ensure_tuple
+from torch import nn
 
-from scripts.core.errors import UserError
+from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
 from scripts.data.digests import sha256_of_files
 from scripts.doubt import reliability
-from scripts.doubt.model import FEWEST, ClassModel, Expected, fit
+from scripts.doubt.likeness import Fingerprint, facts_of, fingerprint_of
+from scripts.doubt.lowest_level import LowestLevel
+from scripts.doubt.model import FEWEST, ClassModel, Example, Expected, fit
 
 logger = logging.getLogger(__name__)
+
+MOST = 500  # training images of a fingerprint
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,7 @@ class Calibration:
         temperature: that makes the probabilities fit best.
         errors: by class the calibration error without the temperature and with it.
         classes: the models by class; a class with too few patients has none.
+        fingerprint: of the training images, or None where they were not at hand or too few.
     """
 
     weights: str
@@ -38,6 +49,7 @@ class Calibration:
     temperature: float
     errors: dict[str, list[float]]
     classes: dict[str, ClassModel]
+    fingerprint: Fingerprint | None = None
 
     def expect(self, signs: Mapping[str, Mapping[str, float]], volumes: Mapping[str, float]) -> dict[str, Expected]:
         """What is expected of the classes of a case that have a model and were found.
@@ -53,12 +65,14 @@ class Calibration:
         }
 
     def to_dict(self) -> dict:
-        return {**vars(self), "classes": {name: model.to_dict() for name, model in self.classes.items()}}
+        models = {name: model.to_dict() for name, model in self.classes.items()}
+        return {**vars(self), "classes": models, "fingerprint": self.fingerprint and self.fingerprint.to_dict()}
 
     @classmethod
     def from_dict(cls, content: Mapping) -> "Calibration":
         models = {name: ClassModel.from_dict(model) for name, model in content["classes"].items()}
-        return cls(**{**content, "classes": models})
+        known = content.get("fingerprint")
+        return cls(**{**content, "classes": models, "fingerprint": known and Fingerprint.from_dict(known)})
 
 
 def file_beside(weights: str | Path) -> Path:
@@ -66,34 +80,44 @@ def file_beside(weights: str | Path) -> Path:
     return Path(weights).with_name(f"{Path(weights).stem}_doubt.json")
 
 
-def find(weights: str | Sequence[str], looks: str) -> Calibration | None:
-    """What was learned of these weights; a line in the log where there is nothing.
-
-    Args:
-        weights: file, or files, of the network's weights.
-        looks: what the looks at an image differ in.
+def read(weights: str | Sequence[str]) -> Calibration | None:
+    """What lies beside the weights, whatever it is of; None where there is no such file.
 
     Raises:
-        UserError: the file beside the weights is no calibration.
+        UserError: the file is no calibration.
     """
     file = file_beside(ensure_tuple(weights)[0])
     if not file.is_file():
-        logger.info(
-            f"no {file.name} beside the weights: doubt is written, but no Dice is predicted; docs/how-to/doubt.md says "
-            "how to make it"
-        )
         return None
     try:
-        found = Calibration.from_dict(read_json(file))
+        return Calibration.from_dict(read_json(file))
     except (TypeError, KeyError, AttributeError) as error:
         raise UserError(
             f"{file}: found no calibration ({error}), expected that of scripts.calibrate; delete it"
         ) from error
+
+
+def find(weights: str | Sequence[str], looks: str | None = None) -> Calibration | None:
+    """What was learned of these weights; None, and a line in the log, where there is nothing that can be used.
+
+    Args:
+        weights: file, or files, of the network's weights.
+        looks: what the looks at an image differ in; None where only the fingerprint is asked for, of which nothing is
+            said if it is missing.
+    """
+    file, found = file_beside(ensure_tuple(weights)[0]), read(weights)
+    if found is None:
+        if looks:
+            logger.info(
+                f"no {file.name} beside the weights: doubt is written, but no Dice is predicted; docs/how-to/doubt.md "
+                "says how to make it"
+            )
+        return None
     wrong = (found.weights != sha256_of_files(weights) and "other weights") or (
-        found.looks != looks and f"looks that differ in {found.looks}, not in {looks}"
+        looks is not None and found.looks != looks and f"looks that differ in {found.looks}, not in {looks}"
     )
     if wrong:
-        logger.warning(f"{file}: of {wrong}, so no Dice is predicted; make it again, see docs/how-to/doubt.md")
+        logger.warning(f"{file}: of {wrong}, so it is not used; make it again, see docs/how-to/doubt.md")
         return None
     return found
 
@@ -104,14 +128,40 @@ class Learning:
     Args:
         run: folder of its results.
         weights: file, or files, of the network's weights.
+        images: the training images as the network is given them, for the fingerprint.
+        network: with these weights.
+        inferer: makes the scores of an image.
+        device: that the network runs on.
     """
 
-    def __init__(self, run: str, weights: str | Sequence[str]):
-        self.run, self.weights = run, weights
+    def __init__(
+        self,
+        run: str,
+        weights: str | Sequence[str],
+        images: Dataset,
+        network: nn.Module,
+        inferer: Inferer,
+        device: torch.device,
+    ):
+        self.run, self.weights, self.images = run, weights, images
+        self.network, self.inferer, self.device = network, inferer, device
 
     def finish(self) -> None:
         if is_main_process():
-            write(learn([Path(self.run)], self.weights), self.weights)
+            found = replace(learn([Path(self.run)], self.weights), fingerprint=fingerprint_of(list(self.facts())))
+            write(found, self.weights)
+
+    def facts(self) -> Iterator[dict]:
+        """Of every training image, or of MOST of them; one that can't be read is left out."""
+        level, step = LowestLevel(self.network), max(1, math.ceil(len(self.images) / MOST))
+        for number in range(0, len(self.images), step):
+            try:
+                image = self.images[number]["image"]
+                with eval_mode(self.network), level:
+                    self.inferer(image.as_tensor()[None].to(self.device), self.network)
+                yield facts_of(image, level.features)
+            except Exception as error:
+                logger.warning(f"left out of the fingerprint: {one_line_reason(error)}")
 
 
 def learn(runs: Sequence[Path], weights: str | Sequence[str]) -> Calibration:
@@ -163,11 +213,17 @@ def evaluation(run: Path) -> dict:
 
 def fit_class(cases: Sequence[dict], name: str, value: str) -> ClassModel | None:
     """The models of a class, from the cases that have it in their label map; a false alarm has the Dice 0."""
-    known = [case for case in cases if name in case["signs"]]
-    measured = [case["metrics"][value] for case in known]
-    dice = [0.0 if case["status"][value] == "false alarm" else found["Dice"] for case, found in zip(known, measured)]
-    ratios = [(found["truth_ml"] or 0.0) / found["predicted_ml"] for found in measured]
-    return fit([case["signs"][name] for case in known], dice, ratios, [case["patient"] for case in known])
+    sound, worse = [], []
+    for case in cases:
+        if name in case["signs"]:
+            found = case["metrics"][value]
+            dice = 0.0 if case["status"][value] == "false alarm" else found["Dice"]
+            ratio = (found["truth_ml"] or 0.0) / found["predicted_ml"]
+            sound.append(Example(case["signs"][name], dice, case["patient"], ratio))
+        for one in case["worse"]:
+            if name in one["signs"] and one["dice"][name] is not None:
+                worse.append(Example(one["signs"][name], one["dice"][name], case["patient"]))
+    return fit(sound, worse)
 
 
 def write(found: Calibration, weights: str | Sequence[str]) -> Path:
@@ -182,5 +238,7 @@ def write(found: Calibration, weights: str | Sequence[str]) -> Path:
             else f"not predicted: fewer than {FEWEST} patients have it"
         )
         logger.info(f"{name}: Dice {known}; calibration error {before:.3f}, {after:.3f} at the temperature")
+    if found.fingerprint is None:
+        logger.info("no fingerprint of the training images: they are too few, so no image is called unlike them")
     logger.info(f"{file}: temperature {found.temperature:g}, from {found.cases} cases of {found.patients} patients")
     return file

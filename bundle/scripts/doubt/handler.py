@@ -1,16 +1,23 @@
-"""Takes further looks at every image of an inference or an evaluation, where `uncertainty` asks for it."""
+"""What is done to every image: further looks at it, and whether it is like the training data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from ignite.engine import Engine, Events
+from monai.data import MetaTensor
 from monai.engines import IterationEvents
 from monai.networks.utils import eval_mode
+from monai.transforms import Randomizable, Transform
 from monai.utils import CommonKeys, convert_to_dst_type
+from torch import nn
 
+from scripts.core.errors import UserError
 from scripts.doubt import calibration
 from scripts.doubt.calibration import Calibration
+from scripts.doubt.likeness import facts_of
 from scripts.doubt.looks import Looks, probabilities
+from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.signs import take
 
 PROBABILITY = "probability"  # key of the mean of the looks, beside `pred`
@@ -26,12 +33,23 @@ class Doubt:
         looks: makes them.
         class_names: names of the values 0, 1, ...
         weights_file: of the network; what was learned of them lies beside.
+        worsening: random changes that make an image worse, to learn what bad results look like.
+        worsened: how often each image is looked at after such a change; the batch then needs a `small_truth`.
     """
 
-    def __init__(self, looks: Looks, class_names: Sequence[str], weights_file: str | Sequence[str]):
+    def __init__(
+        self,
+        looks: Looks,
+        class_names: Sequence[str],
+        weights_file: str | Sequence[str],
+        worsening: Transform | None = None,
+        worsened: int = 0,
+    ):
         self.looks, self.class_names, self.weights_file = looks, list(class_names), weights_file
+        self.worsening, self.worsened = worsening, worsened
         self.calibration: Calibration | None = None
         self.signs: dict[str, dict[str, float]] = {}
+        self.worse: list[dict] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.begin)
@@ -45,10 +63,31 @@ class Doubt:
     def look(self, engine: Engine) -> None:
         output = engine.state.output
         image, scores = (plain(output[key]) for key in (CommonKeys.IMAGE, CommonKeys.PRED))
-        result = probabilities(scores[0]).argmax(0)
         with eval_mode(engine.network), torch.autocast(image.device.type, enabled=bool(engine.amp)):
-            mean, self.signs = take(result, self.looks(image, engine.network), self.class_names)
+            mean, self.signs = self.signs_of(image, scores, engine.network)
+            self.worse = [self.made_worse(engine, image, seed) for seed in range(self.worsened)]
         output[PROBABILITY] = convert_to_dst_type(mean[None], output[CommonKeys.PRED])[0]
+
+    def signs_of(self, image: torch.Tensor, scores: torch.Tensor, network: nn.Module) -> tuple[torch.Tensor, dict]:
+        """The mean of the looks at an image, and the signs."""
+        return take(probabilities(scores[0]).argmax(0), self.looks(image, network), self.class_names)
+
+    def made_worse(self, engine: Engine, image: torch.Tensor, seed: int) -> dict:
+        """Signs and Dice, by class, of the image after a random change."""
+        assert isinstance(self.worsening, Randomizable)
+        self.worsening.set_random_state(seed + self.worsened * engine.state.iteration)
+        changed = plain(self.worsening({CommonKeys.IMAGE: image[0]})[CommonKeys.IMAGE])[None].to(image)
+        scores = engine.inferer(changed, engine.network)
+        found, truth = (
+            probabilities(scores[0]).argmax(0),
+            plain(engine.state.batch["small_truth"])[0, 0].to(image.device),
+        )
+        _, signs = self.signs_of(changed, scores, engine.network)
+        dice = {}
+        for value, name in enumerate(self.class_names[1:], start=1):
+            both, sizes = ((found == value) & (truth == value)).sum(), (found == value).sum() + (truth == value).sum()
+            dice[name] = float(2 * both / sizes) if sizes else None
+        return {"signs": signs, "dice": dice}
 
     @property
     def temperature(self) -> float:
@@ -64,6 +103,51 @@ class Doubt:
             return {}
         volumes = {name: found["predicted_ml"] for name, found in measures.items()}
         return {name: one.to_dict() for name, one in self.calibration.expect(self.signs, volumes).items()}
+
+
+class Likeness:
+    """Says of every image whether it is of the kind that the network was trained on.
+
+    Args:
+        weights_file: of the network; the fingerprint of the training images lies beside, or nothing is said.
+        unlike: warn, or skip: then an image of another kind is left out.
+    """
+
+    def __init__(self, weights_file: str | Sequence[str], unlike: str = "warn"):
+        self.weights_file, self.skips = weights_file, unlike == "skip"
+        self.level: LowestLevel | None = None
+        self.said = ""
+
+    def begin(self, network: nn.Module) -> None:
+        """Reads the fingerprint, once."""
+        if self.level is None:
+            known = calibration.find(self.weights_file)
+            self.fingerprint = known.fingerprint if known else None
+            self.level = LowestLevel(network)
+
+    def judge(self, image: MetaTensor) -> None:
+        """Says in words what is unlike, or nothing; after the network has run, from its features too.
+
+        Raises:
+            UserError: something is, and such images are to be skipped.
+        """
+        if self.fingerprint is None or self.said:
+            return
+        depth = self.level.features if self.level and self.level.found else None
+        self.said = self.fingerprint.unlike(facts_of(image, depth))
+        if self.said and self.skips:
+            raise UserError(f"unlike the training data: {self.said}; say --unlike warn to segment it all the same")
+
+    @contextmanager
+    def watching(self, image: MetaTensor, network: nn.Module) -> Iterator[None]:
+        """Judges an image before the network runs on it, and after."""
+        self.begin(network)
+        assert self.level is not None
+        self.said, self.level.found = "", {}
+        self.judge(image)
+        with self.level:
+            yield
+        self.judge(image)
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:

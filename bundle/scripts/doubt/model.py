@@ -6,10 +6,12 @@ share for further cases of the same kind, and says nothing of other kinds.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.optimize import nnls
 
 from scripts.doubt.signs import SIGNS
 
@@ -18,6 +20,23 @@ FEWEST = 12  # patients below which no model is fitted
 PARTS = 10  # at most, into which the patients are divided
 PENALTIES = (0.1, 1.0, 10.0, 100.0)  # of the ridge regression, tried on patients that are left out
 SOFT = 0.005  # keeps odds of 0 and 1 finite
+
+
+@dataclass(frozen=True)
+class Example:
+    """A class of a case with a truth.
+
+    Attributes:
+        signs: of the class.
+        dice: of the class.
+        patient: whose image it is.
+        ratio: true volume over that of the label map.
+    """
+
+    signs: Mapping[str, float]
+    dice: float
+    patient: str
+    ratio: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +102,8 @@ class ClassModel:
             signs: of the class.
             ml: volume of the class in the label map.
         """
-        row = features([signs])
-        middle, ratio = float(self.dice(row)[0]), float(self.volume(row)[0])
+        one = [Example(signs, 0.0, "")]
+        middle, ratio = float(self.dice(features(one, better=True))[0]), float(self.volume(features(one))[0])
         low, high = (from_odds(middle + side * self.dice.error) for side in (-1, 1))
         volumes = [ml * math.exp(ratio + side * self.volume.error) for side in (-1, 1)]
         return Expected(from_odds(middle), (low, high), (volumes[0], volumes[1]))
@@ -102,47 +121,54 @@ class ClassModel:
         return cls(Line(**content["dice"]), Line(**content["volume"]), content["cases"], content["patients"])
 
 
-def fit(
-    signs: Sequence[Mapping[str, float]], dice: Sequence[float], ratios: Sequence[float], patients: Sequence[str]
-) -> ClassModel | None:
+def fit(sound: Sequence[Example], worse: Sequence[Example] = ()) -> ClassModel | None:
     """The models of a class, or None where there are too few patients.
 
     Args:
-        signs: of every case that has the class in its label map.
-        dice: of the same cases.
-        ratios: true volume over that of the label map.
-        patients: of the same cases.
+        sound: the cases as they are, that have the class in their label map. The ranges are those of these cases.
+        worse: the same cases made worse, from which the model of the Dice learns what bad results look like.
     """
-    count = len(set(patients))
-    if count < FEWEST:
+    patients = [one.patient for one in sound]
+    if len(set(patients)) < FEWEST:
         return None
-    rows, parts = features(signs), parts_of(patients)
-    found = np.clip(np.asarray(ratios, float), 0.01, 100)
-    lines = [fit_line(rows, values, parts, patients) for values in (odds(np.asarray(dice, float)), np.log(found))]
-    return ClassModel(lines[0], lines[1], len(dice), count)
+    both = [*sound, *worse]
+    ratios = np.clip([one.ratio for one in sound], 0.01, 100)
+    dice = fit_line(features(both, better=True), odds(np.array([one.dice for one in both])), both, len(sound), True)
+    volume = fit_line(features(sound), np.log(ratios), sound, len(sound), False)
+    return ClassModel(dice, volume, len(sound), len(set(patients)))
 
 
-def fit_line(rows: np.ndarray, values: np.ndarray, parts: np.ndarray, patients: Sequence[str]) -> Line:
-    """The linear model of all cases, with the penalty and the error of those that leave patients out."""
-    weights = 1 / np.array([list(patients).count(patient) for patient in patients])  # patients count alike
-    best: tuple[float, float, np.ndarray] | None = None
+def fit_line(rows: np.ndarray, values: np.ndarray, examples: Sequence[Example], sound: int, rising: bool) -> Line:
+    """The linear model of all cases, with the penalty and the error of those that leave patients out.
+
+    Args:
+        rows: the signs.
+        values: to be predicted.
+        examples: whose rows they are.
+        sound: the first so many are cases as they are; only these count in the error.
+        rising: no slope is below 0.
+    """
+    patients = [one.patient for one in examples]
+    counts = Counter(patients[:sound])
+    weights = 1 / np.array([counts.get(patient, 1) for patient in patients])  # patients count alike
+    parts, best = parts_of(patients), None
     for penalty in PENALTIES:
         left_out = np.empty(len(values))
         for part in np.unique(parts):
             inside = parts != part
-            line = ridge(rows[inside], values[inside], weights[inside], penalty)
+            line = ridge(rows[inside], values[inside], weights[inside], penalty, rising)
             left_out[~inside] = apply(line, rows[~inside])
         errors = np.abs(values - left_out)
         score = float(np.average(errors, weights=weights))
         if best is None or score < best[0]:
-            best = score, penalty, errors
+            best = score, penalty, errors[:sound]
     assert best is not None
-    centre, scale, slopes, start = ridge(rows, values, weights, best[1])
-    return Line(centre.tolist(), scale.tolist(), slopes.tolist(), start, quantile(best[2], weights))
+    centre, scale, slopes, start = ridge(rows, values, weights, best[1], rising)
+    return Line(centre.tolist(), scale.tolist(), slopes.tolist(), start, quantile(best[2], weights[:sound]))
 
 
 def ridge(
-    rows: np.ndarray, values: np.ndarray, weights: np.ndarray, penalty: float
+    rows: np.ndarray, values: np.ndarray, weights: np.ndarray, penalty: float, rising: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Centre and scale of the signs, slopes and start of a ridge regression."""
     share = weights / weights.sum()
@@ -150,8 +176,11 @@ def ridge(
     scale = np.sqrt(share @ (rows - centre) ** 2)
     scale = np.where(scale > 1e-9, scale, 1.0)
     z, start = (rows - centre) / scale, float(share @ values)
-    moments = (z * weights[:, None]).T @ z + penalty * np.eye(rows.shape[1])
-    return centre, scale, np.linalg.solve(moments, (z * weights[:, None]).T @ (values - start)), start
+    root = np.sqrt(weights)
+    left = np.concatenate([z * root[:, None], math.sqrt(penalty) * np.eye(rows.shape[1])])
+    right = np.concatenate([(values - start) * root, np.zeros(rows.shape[1])])
+    slopes = nnls(left, right)[0] if rising else np.linalg.lstsq(left, right, rcond=None)[0]
+    return centre, scale, slopes, start
 
 
 def apply(line: tuple, rows: np.ndarray) -> np.ndarray:
@@ -175,14 +204,21 @@ def parts_of(patients: Sequence[str]) -> np.ndarray:
     return np.array([number[patient] for patient in patients])
 
 
-def features(signs: Sequence[Mapping[str, float]]) -> np.ndarray:
-    """The signs of every case as a row of numbers of which a Dice depends about linearly."""
-    table = np.array([[float(one[name]) for name in SIGNS] for one in signs]).reshape(len(signs), len(SIGNS))
+def features(examples: Sequence[Example], better: bool = False) -> np.ndarray:
+    """The signs of every case as a row of numbers of which a Dice depends about linearly.
+
+    Args:
+        examples: the cases.
+        better: turns all signs so that a larger number is a better sign.
+    """
+    table = np.array([[float(one.signs[name]) for name in SIGNS] for one in examples]).reshape(-1, len(SIGNS))
     places = {name: number for number, name in enumerate(SIGNS)}
     for name in ("overlap", "agreement", "least"):
         table[:, places[name]] = odds(table[:, places[name]])
     for name in ("spread", "border", "loose"):
-        table[:, places[name]] = np.log(table[:, places[name]] + 0.01)
+        table[:, places[name]] = -np.log(table[:, places[name]] + 0.01)
+    if better:
+        table[:, places["growth"]] = -np.abs(table[:, places["growth"]])
     return table
 
 

@@ -96,7 +96,8 @@ class CaseScorer(CaseHandler):
         doubtful = None
         if self.doubt:
             probability = item[PROBABILITY].cpu().numpy()
-            record.signs, record.expected = self.doubt.signs, self.doubt.expected(record.measures)
+            record.signs, record.worse = self.doubt.signs, self.doubt.worse
+            record.expected = self.doubt.expected(record.measures)
             record.reliability = reliability.measure(probability, truth, self.class_names)
             doubtful = doubt_of(reliability.heated(probability, self.doubt.temperature), prediction)
         record.pictures = strips(image, truth, prediction, affine, self.class_names, doubtful)

@@ -15,6 +15,7 @@ from scripts.core.errors import one_line_reason
 from scripts.data.digests import sha256_of_files
 from scripts.data.readers import VolumeReader
 from scripts.data.slices import refuse_what_reader_cannot
+from scripts.doubt.handler import Likeness
 from scripts.inference.journal import Journal
 
 
@@ -70,10 +71,11 @@ class SkippingIteration:
 
     Args:
         journal: records the failures.
+        likeness: says which images are unlike the training data, as `engine.state.unlike`; None says nothing.
     """
 
-    def __init__(self, journal: Journal):
-        self.journal = journal
+    def __init__(self, journal: Journal, likeness: Likeness | None = None):
+        self.journal, self.likeness = journal, likeness
 
     def __call__(self, engine: Engine, batch: dict) -> list | dict:
         (image,) = batch["source"]
@@ -82,8 +84,14 @@ class SkippingIteration:
         if "failed" in batch:
             self.journal.record_failure(image, batch["failed"][0])
             return []
+        engine.state.unlike = ""
         try:
-            return engine._iteration(engine, batch)
+            if self.likeness is None:
+                return engine._iteration(engine, batch)
+            with self.likeness.watching(batch["image"][0], engine.network):
+                found = engine._iteration(engine, batch)
+            engine.state.unlike = self.likeness.said
+            return found
         except Exception as error:
             self.journal.record_failure(image, one_line_reason(error))
             if torch.cuda.is_available():

@@ -101,7 +101,8 @@ class SegmentationWriter(CaseHandler):
             case, item = engine.state.batch[0], engine.state.output[0]
             partial = Path(item["pred"].meta["saved_to"])
             probability = item[PROBABILITY].cpu().numpy() if self.doubt else None
-            self.run_or_note_failure(self.finish, case["source"], case["digest"], partial, seconds, probability)
+            unlike = getattr(engine.state, "unlike", "")
+            self.run_or_note_failure(self.finish, case["source"], case["digest"], partial, seconds, probability, unlike)
 
     def add_earlier_result(self, source: str) -> None:
         result = self.journal.earlier_result(source)
@@ -112,9 +113,24 @@ class SegmentationWriter(CaseHandler):
         self.note_kept(source, self.measure(source, labels, affine, None))
 
     def finish(
-        self, path: str, digest: str, partial: Path, seconds: float, probability: np.ndarray | None = None
+        self,
+        path: str,
+        digest: str,
+        partial: Path,
+        seconds: float,
+        probability: np.ndarray | None = None,
+        unlike: str = "",
     ) -> None:
-        """Moves a new map to its place, with the header of its image, and tells the journal."""
+        """Moves a new map to its place, with the header of its image, and tells the journal.
+
+        Args:
+            path: of the image.
+            digest: its sha256.
+            partial: file of the map.
+            seconds: that it took.
+            probability: mean of the looks on the grid of the image, if there were any.
+            unlike: in what the image is unlike the training data, if it is.
+        """
         source = Path(path)
         case, shown = case_name(source), self.shown_name(source)
         labels = np.asarray(nib.load(partial).dataobj).astype(np.uint8)
@@ -143,8 +159,11 @@ class SegmentationWriter(CaseHandler):
         partial.unlink()
         self.formats.write(source, labels, affine, self.class_names, self.dir / shown)  # a failure keeps the map
         record = self.measure(path, labels, affine, seconds)
+        if unlike:
+            record.warnings.insert(0, f"unlike the training data: {unlike}")
         if self.doubt:
-            record.signs, record.expected = self.doubt.signs, self.doubt.expected(record.measures)
+            record.signs = self.doubt.signs
+            record.expected = {} if unlike else self.doubt.expected(record.measures)  # no range holds for other kinds
         self.note_done(path, digest, output, record, seconds)
 
     def write_doubt(

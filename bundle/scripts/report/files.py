@@ -155,7 +155,10 @@ def case_metrics(case: CaseRecord, names: Sequence[str], numbers: Sequence[str])
     """One entry of `metric_per_case`; classes are called by their value, as in nnU-Net's file."""
     results = {str(value): case.measures[name] for value, name in enumerate(names, start=1)}
     return {
-        **{key: getattr(case, key) for key in ("case", "patient", "week", "seconds", "warnings", "signs", "expected")},
+        **{
+            key: getattr(case, key)
+            for key in ("case", "patient", "week", "seconds", "warnings", "signs", "worse", "expected")
+        },
         "prediction_file": case.prediction_file or case.case,
         "reference_file": case.reference_file or case.case,
         "status": {value: found["status"] for value, found in results.items()},

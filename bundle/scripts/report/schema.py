@@ -23,6 +23,7 @@ class CaseRecord:
         reference_file: true label map, if it is a file.
         coded: whether case and patient are codes in place of names.
         signs: by class name the signs of a good or bad result that need no truth, where several looks were taken.
+        worse: signs and Dice of the case after it was made worse, by class name, for what is learned from them.
         expected: by class name what they let expect, see `scripts.doubt.model.Expected`.
         reliability: sums that say whether probabilities were right, where there is a truth.
     """
@@ -38,6 +39,7 @@ class CaseRecord:
     reference_file: str | None = None
     coded: bool = False
     signs: dict[str, dict] = field(default_factory=dict)
+    worse: list[dict] = field(default_factory=list)
     expected: dict[str, dict] = field(default_factory=dict)
     reliability: dict | None = None
 
