@@ -16,7 +16,13 @@ def examples(count: int, noise: float, seed: int = 0, middle: float = 2.0, scans
     for number in range(count):
         quality = rng.normal(middle, 0.7)
         signs = {name: float(rng.uniform(0, 0.2)) for name in SIGNS}
-        signs |= {"agreement": from_odds(quality), "overlap": 0.9, "least": 0.8, "growth": float(rng.normal(0, 0.1))}
+        signs |= {
+            "agreement": from_odds(quality),
+            "sure": 0.9,
+            "overlap": 0.9,
+            "least": 0.8,
+            "growth": float(rng.normal(0, 0.1)),
+        }
         dice = from_odds(quality - 0.5 + noise * rng.normal())
         ratio = float(np.exp(signs["growth"] + noise * rng.normal()))
         found.append(Example(signs, dice, f"p{number // scans:03}", ratio))

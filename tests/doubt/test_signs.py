@@ -25,7 +25,7 @@ def box(low: int = 2, high: int = 6, value: int = 1) -> torch.Tensor:
 def test_looks_that_agree_and_are_sure():
     mean, found = take(box(), [sure(box())] * 3, NAMES)
     assert torch.equal(mean, sure(box())) and list(found) == ["organ"] and list(found["organ"]) == list(SIGNS)
-    expected = {"overlap": 1, "agreement": 1, "least": 1, "spread": 0, "border": 0, "loose": 0, "growth": 0}
+    expected = {"sure": 1, "overlap": 1, "agreement": 1, "least": 1, "spread": 0, "border": 0, "loose": 0, "growth": 0}
     assert found["organ"] == pytest.approx(expected, abs=1e-6)
 
 

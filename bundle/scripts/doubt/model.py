@@ -1,8 +1,8 @@
 """What signs say of a result: the Dice to be expected, and ranges that hold in nine of ten cases.
 
-A small linear model for each class is fitted on cases with a truth. Ranges are conformal: each case is predicted by a
-model that has not seen its patient, and the range is as wide as nine of ten of these errors are. That promises the
-share for further cases of the same kind, and says nothing of other kinds.
+A small model for each class is fitted on cases with a truth: a line, with another slope below what sound cases show.
+Ranges are conformal: each case is predicted by a model that has not seen its patient, and the range is as wide as nine
+of ten of these errors are. That promises the share for further cases of the same kind, and says nothing of other kinds.
 """
 
 import math
@@ -18,6 +18,8 @@ from scripts.doubt.signs import SIGNS
 HELD = 0.9  # share of the cases in which a range holds
 FEWEST = 12  # patients below which no model is fitted
 PARTS = 10  # at most, into which the patients are divided
+KNOT = 0.1  # quantile of the sound cases, below which a sign has a slope of its own
+SOUND_WEIGHT = 10.0  # of a case as it is; one that was made worse has 1
 PENALTIES = (0.1, 1.0, 10.0, 100.0)  # of the ridge regression, tried on patients that are left out
 SOFT = 0.005  # keeps odds of 0 and 1 finite
 
@@ -59,16 +61,18 @@ class Expected:
 
 @dataclass(frozen=True)
 class Line:
-    """A linear model of the signs, with the size of its errors.
+    """A model of the signs that is linear above a knot and below it, with the size of its errors.
 
     Attributes:
-        centre: mean of each sign.
+        knots: of each sign: what is below is a number of its own; none where there is one line.
+        centre: mean of each number.
         scale: standard deviation of each.
-        slopes: for each sign.
+        slopes: for each.
         start: the value where all signs are as in the mean.
         error: that nine of ten cases stay below.
     """
 
+    knots: list[float]
     centre: list[float]
     scale: list[float]
     slopes: list[float]
@@ -76,7 +80,7 @@ class Line:
     error: float
 
     def __call__(self, signs: np.ndarray) -> np.ndarray:
-        return self.start + (signs - self.centre) / self.scale @ np.asarray(self.slopes)
+        return self.start + (split(signs, self.knots) - self.centre) / self.scale @ np.asarray(self.slopes)
 
 
 @dataclass(frozen=True)
@@ -150,21 +154,30 @@ def fit_line(rows: np.ndarray, values: np.ndarray, examples: Sequence[Example], 
     """
     patients = [one.patient for one in examples]
     counts = Counter(patients[:sound])
-    weights = 1 / np.array([counts.get(patient, 1) for patient in patients])  # patients count alike
-    parts, best = parts_of(patients), None
+    share = 1 / np.array([counts[patient] for patient in patients[:sound]])  # patients count alike
+    weights = np.concatenate([SOUND_WEIGHT * share, np.ones(len(rows) - sound)])
+    knots = np.quantile(rows[:sound], KNOT, axis=0).tolist() if len(rows) > sound else []
+    numbers, parts, best = split(rows, knots), parts_of(patients), None
     for penalty in PENALTIES:
         left_out = np.empty(len(values))
         for part in np.unique(parts):
             inside = parts != part
-            line = ridge(rows[inside], values[inside], weights[inside], penalty, rising)
-            left_out[~inside] = apply(line, rows[~inside])
-        errors = np.abs(values - left_out)
-        score = float(np.average(errors, weights=weights))
+            line = ridge(numbers[inside], values[inside], weights[inside], penalty, rising)
+            left_out[~inside] = apply(line, numbers[~inside])
+        errors = np.abs(values - left_out)[:sound]
+        score = float(np.average(errors, weights=share))
         if best is None or score < best[0]:
-            best = score, penalty, errors[:sound]
+            best = score, penalty, errors
     assert best is not None
-    centre, scale, slopes, start = ridge(rows, values, weights, best[1], rising)
-    return Line(centre.tolist(), scale.tolist(), slopes.tolist(), start, quantile(best[2], weights[:sound]))
+    centre, scale, slopes, start = ridge(numbers, values, weights, best[1], rising)
+    return Line(knots, centre.tolist(), scale.tolist(), slopes.tolist(), start, quantile(best[2], share))
+
+
+def split(rows: np.ndarray, knots: Sequence[float]) -> np.ndarray:
+    """The part of every sign above its knot, and the part below; the signs themselves where there are no knots."""
+    if not len(knots):
+        return rows
+    return np.concatenate([np.maximum(rows, knots), np.minimum(rows - np.asarray(knots), 0)], axis=1)
 
 
 def ridge(
@@ -213,7 +226,7 @@ def features(examples: Sequence[Example], better: bool = False) -> np.ndarray:
     """
     table = np.array([[float(one.signs[name]) for name in SIGNS] for one in examples]).reshape(-1, len(SIGNS))
     places = {name: number for number, name in enumerate(SIGNS)}
-    for name in ("overlap", "agreement", "least"):
+    for name in ("sure", "overlap", "agreement", "least"):
         table[:, places[name]] = odds(table[:, places[name]])
     for name in ("spread", "border", "loose"):
         table[:, places[name]] = -np.log(table[:, places[name]] + 0.01)

@@ -13,6 +13,7 @@ from scipy.ndimage import find_objects, generate_binary_structure, label
 from torch.nn import functional as F
 
 SIGNS = {
+    "sure": "mean probability of the class where it is",
     "overlap": "the Dice that the probabilities let expect",
     "agreement": "mean Dice of the looks with the result",
     "least": "lowest Dice of a look with the result",
@@ -53,6 +54,7 @@ def take(
             continue
         inside, everywhere = float(mean[value][mask].sum()), float(mean[value].sum())
         found[name] = {
+            "sure": inside / size,
             "overlap": 2 * inside / (size + everywhere),
             "agreement": float(np.mean(dices[value])),
             "least": min(dices[value]),
