@@ -2,14 +2,15 @@
 
     python benchmarks/doubt.py NAME RUN [RUN ...] [--output DIR]
 
-Each RUN is the folder of an evaluation with configs/calibrate.json. With several, as of the folds, the cases of each are
-predicted by what the others have taught; with one, its patients are dealt into four parts. Cases made worse on purpose
-are predicted too. The table has, by class:
+Each RUN is the folder of an evaluation with configs/calibrate.json. With several, as of the folds, the cases of each
+are predicted by what the others have taught; with one, its patients are dealt into four parts. Cases made worse on
+purpose are predicted too. The table has, by class:
 
 - the mean distance of expected and true Dice, of the cases as they are,
-- how well results are found that are below the set's 10 % quantile: the area under the curve of the expected Dice, and of
-  two naive signs, the mean probability and the mean entropy at the border; of the cases as they are, and with the others,
-- in how many cases the ranges for nine of ten hold, for the Dice and for the volume.
+- in how many of these the ranges for nine of ten hold, for the Dice and for the volume,
+- how well results are found that are below the set's 10 % quantile: the area under the curve of the expected Dice, and
+  of two naive signs, the mean probability and the mean entropy at the border; of the cases as they are, and with the
+  worse ones.
 
 Intervals are bootstraps over patients. The table of all sets is left in the output folder as doubt.md and doubt.json.
 """
