@@ -154,6 +154,13 @@ def test_images_of_another_kind_are_named_or_left_out(trained_copy, phantoms, tm
     assert "1 of 2 cases failed (other.nii.gz)" in refusal(run, "infer", ["inference.json"], **given)
     assert "say --unlike warn to segment it all the same" in caplog.text
     assert [case["case"] for case in records(tmp_path / "skipped")] == [own.name.split(".")[0]]
+    weights = trained_copy / "models" / "model.pt"
+    whole = calibration.read(str(weights)).fingerprint
+    command.main([str(tmp_path / "calibration")] * 2, str(weights))  # as of two folds with the same training images
+    both = calibration.read(str(weights)).fingerprint
+    assert (both.images, both.voxels) == (whole.images, whole.voxels) and set(whole.clouds) - set(both.clouds) == {
+        "depth"
+    }
 
 
 def records(folder) -> list[dict]:

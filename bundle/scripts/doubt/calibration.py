@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,12 +18,13 @@ from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
 from scripts.data.digests import sha256_of_files
 from scripts.doubt import reliability
-from scripts.doubt.likeness import Fingerprint, facts_of, fingerprint_of
+from scripts.doubt.likeness import DEPTH, Fingerprint, facts_of, fingerprint_of
 from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.model import FEWEST, ClassModel, Example, Expected, fit
 
 logger = logging.getLogger(__name__)
 
+FACTS = "training_images.json"  # in the folder of an evaluation: what the fingerprint is made of
 MOST = 500  # training images of a fingerprint
 
 
@@ -148,8 +149,8 @@ class Learning:
 
     def finish(self) -> None:
         if is_main_process():
-            found = replace(learn([Path(self.run)], self.weights), fingerprint=fingerprint_of(list(self.facts())))
-            write(found, self.weights)
+            write_json({"images": list(self.facts())}, Path(self.run) / FACTS, indent=None)
+            write(learn([Path(self.run)], self.weights), self.weights)
 
     def facts(self) -> Iterator[dict]:
         """Of every training image, or of MOST of them; one that can't be read is left out."""
@@ -195,7 +196,16 @@ def learn(runs: Sequence[Path], weights: str | Sequence[str]) -> Calibration:
         temperature=temperature,
         errors={name: [reliability.calibration_error(sums, name, at) for at in (1.0, temperature)] for name in names},
         classes={name: model for name, model in models.items() if model},
+        fingerprint=fingerprint_of(facts_in(runs)),
     )
+
+
+def facts_in(runs: Sequence[Path]) -> list[dict]:
+    """Those of the training images of all evaluations; each network has features of its own, so of several without."""
+    found = [facts for run in runs if (run / FACTS).is_file() for facts in read_json(run / FACTS)["images"]]
+    if len(runs) > 1:
+        found = [{name: row for name, row in facts.items() if name != DEPTH} for facts in found]
+    return list({str(facts): facts for facts in found}.values())
 
 
 def evaluation(run: Path) -> dict:

@@ -1,0 +1,124 @@
+"""Whether images of another kind are found: an inference with --unlike skip of such images, and of sound ones.
+
+    python benchmarks/unlike.py NAME RECIPE MODELS OWN OTHER [OTHER ...] [--output DIR]
+
+MODELS is the folder of weights that configs/calibrate.json was run for, RECIPE the patch of their recipe. OWN is a
+datalist: its validation images are sound, and from some of them further ones are made: turned, without contrast, of
+other voxel sizes, noise in their place, and their label maps taken for images. Each OTHER is a folder of images of
+another kind. An image that the check of the data refuses, as of four dimensions, does not count. The table of all sets
+is left in the output folder as unlike.md and unlike.json.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import common
+import nibabel as nib
+import numpy as np
+from hippocampus import leave
+from recipes import DEMO
+
+SAID = "unlike the training data: "
+MADE = 8  # images of each kind that is made
+
+
+def turned(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Upside down, as where the header says something that is not so."""
+    return data[:, :, ::-1], affine
+
+
+def other_voxels(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return data, affine @ np.diag([2.0, 2.0, 2.0, 1.0])
+
+
+def flat(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nearly without contrast, but for a few very bright voxels, as with metal."""
+    made = data.astype(np.float64)
+    made[tuple(np.array(data.shape) // 2)] = 200 * data.max()
+    return made, affine
+
+
+def noise(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.random.default_rng(0).normal(100, 20, data.shape), affine
+
+
+CHANGES: dict[str, Callable] = {
+    "turned": turned, "voxels twice as large": other_voxels, "metal": flat, "noise": noise,
+}  # fmt: skip
+
+
+def make(listed: dict, folder: Path) -> None:
+    """Images that are made of sound ones, in a folder for each kind, and the sound ones."""
+    root, entries = Path(listed["dataset_dir"]), listed["validation"]
+    for number, entry in enumerate(entries):
+        image = nib.load(root / entry["image"])
+        (folder / "sound").mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / entry["image"], folder / "sound")
+        if number >= MADE:
+            continue
+        for kind, change in CHANGES.items():
+            data, affine = change(np.asarray(image.dataobj), image.affine)
+            (folder / kind).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(data.astype(np.float32), affine), folder / kind / f"{number}.nii.gz")
+        (folder / "label maps").mkdir(exist_ok=True)
+        shutil.copy(root / entry["label"], folder / "label maps" / f"{number}.nii.gz")
+
+
+def marked(images: Path, recipe: str, models: Path) -> dict[str, int | list[str]]:
+    """How many images of a folder there are, and how many are left out as unlike."""
+    from scripts.core.errors import UserError
+
+    with tempfile.TemporaryDirectory() as out:
+        run = common.inference(images, models, Path(out), f"{recipe}.json", unlike="skip", niivue=False, weeks=False)
+        try:
+            run.run()
+            run.finalize()
+        except (UserError, RuntimeError) as error:
+            if "cases failed" not in str(error):  # else it says that images were left out
+                raise
+        cases = json.loads((Path(out) / "run.json").read_text())["cases"]
+    reasons = [case.get("reason", "") for case in cases]
+    kept = [reason for reason in reasons if not reason or reason.startswith(SAID)]
+    return {"images": len(kept), "marked": sum(map(bool, kept)), "reasons": sorted({r for r in kept if r})[:3]}
+
+
+def table(rows: list[dict]) -> str:
+    """The results in Markdown."""
+    lines = ["| trained on | images | number | called unlike |", "|---|---|---:|---:|"]
+    for row in rows:
+        share = 100 * row["marked"] / max(1, row["images"])
+        lines.append(f"| {row['set']} | {row['kind']} | {row['images']} | {row['marked']} ({share:.0f} %) |")
+    for name in dict.fromkeys(row["set"] for row in rows):
+        others = [row for row in rows if row["set"] == name and row["kind"] != "sound"]
+        total, found = (sum(row[key] for row in others) for key in ("images", "marked"))
+        lines.append(f"| {name} | all other kinds | {total} | {found} ({100 * found / max(1, total):.0f} %) |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("name", help="of the training data, for the table")
+    parser.add_argument("recipe", help="as recipe_hippocampus")
+    parser.add_argument("models", type=Path)
+    parser.add_argument("own", type=Path)
+    parser.add_argument("others", type=Path, nargs="*")
+    parser.add_argument("--output", type=Path, default=DEMO / "doubt")
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    kept = given.output / "unlike.json"
+    rows = [row for row in (json.loads(kept.read_text())["rows"] if kept.is_file() else []) if row["set"] != given.name]
+    with tempfile.TemporaryDirectory() as folder:
+        make(json.loads(given.own.read_text()), Path(folder))
+        places = {place.name: place for place in sorted(Path(folder).iterdir())}
+        places |= {place.name: place for place in given.others}
+        for kind, place in places.items():
+            rows.append({"set": given.name, "kind": kind} | marked(place, given.recipe, given.models))
+    leave(rows, f"{table(rows)}\n\nResearch use only.\n", given.output / "unlike")
+
+
+if __name__ == "__main__":
+    main()
