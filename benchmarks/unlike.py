@@ -70,15 +70,15 @@ def make(listed: dict, folder: Path) -> None:
 
 def marked(images: Path, recipe: str, models: Path) -> dict[str, int | list[str]]:
     """How many images of a folder there are, and how many are left out as unlike."""
-    from scripts.core.errors import UserError
+    from scripts.core.errors import find_user_error
 
     with tempfile.TemporaryDirectory() as out:
         run = common.inference(images, models, Path(out), f"{recipe}.json", unlike="skip", niivue=False, weeks=False)
         try:
             run.run()
             run.finalize()
-        except (UserError, RuntimeError) as error:
-            if "cases failed" not in str(error):  # else it says that images were left out
+        except Exception as error:  # as MONAI wraps it
+            if "cases failed" not in str(find_user_error(error)):  # else it says that images were left out
                 raise
         cases = json.loads((Path(out) / "run.json").read_text())["cases"]
     reasons = [case.get("reason", "") for case in cases]

@@ -113,6 +113,8 @@ def test_what_was_learned_of_other_weights_or_looks_is_not_used(trained_copy, ph
     assert calibration.find(str(weights), "shifts") is None and "other weights" in caplog.text
     (weights.parent / "model_doubt.json").write_text('{"weights": 1}')
     assert "delete it" in refusal(calibration.find, str(weights), "shifts")
+    calibrated(trained_copy, phantoms, tmp_path / "again")  # does not read what it is about to replace
+    assert calibration.find(str(weights), "shifts") is not None
 
 
 @pytest.mark.parametrize("make, said", [

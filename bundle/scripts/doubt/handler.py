@@ -35,6 +35,7 @@ class Doubt:
         weights_file: of the network; what was learned of them lies beside.
         worsening: random changes that make an image worse, to learn what bad results look like.
         worsened: how often each image is looked at after such a change; the batch then needs a `small_truth`.
+        learned: whether to use what was learned of the weights before.
     """
 
     def __init__(
@@ -44,9 +45,10 @@ class Doubt:
         weights_file: str | Sequence[str],
         worsening: Transform | None = None,
         worsened: int = 0,
+        learned: bool = True,
     ):
         self.looks, self.class_names, self.weights_file = looks, list(class_names), weights_file
-        self.worsening, self.worsened = worsening, worsened
+        self.worsening, self.worsened, self.learned = worsening, worsened, learned
         self.calibration: Calibration | None = None
         self.signs: dict[str, dict[str, float]] = {}
         self.worse: list[dict] = []
@@ -58,7 +60,7 @@ class Doubt:
     def begin(self, engine: Engine) -> None:
         self.looks.check(engine.network)
         self.kind = self.looks.kind(engine.network)
-        self.calibration = calibration.find(self.weights_file, self.kind)
+        self.calibration = calibration.find(self.weights_file, self.kind) if self.learned else None
 
     def look(self, engine: Engine) -> None:
         output = engine.state.output
