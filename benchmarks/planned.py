@@ -120,7 +120,7 @@ def outcome(folder: Path) -> dict:
 def table(rows: list[dict]) -> str:
     """The results in Markdown."""
     lines = [
-        "| data | cases | mean Dice | published | epochs | training | processor |",
+        "| data | cases | mean Dice | published | epochs | training, by the clock | processor |",
         "|---|---:|---:|---|---:|---:|---|",
     ]
     for name, task in TASKS.items():
