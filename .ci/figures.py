@@ -29,6 +29,8 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "hippocampus_decisions": (DEMO / "hippocampus" / "hippocampus_decisions.json", DOCS / "hippocampus.md"),
     "strong_steps": (DEMO / "strong_steps" / "strong_steps.json", DOCS / "hippocampus.md"),
     "planned": (DEMO / "planned" / "planned.json", DOCS / "how-to" / "plan.md"),
+    "doubt": (DEMO / "doubt" / "doubt.json", DOCS / "how-to" / "doubt.md"),
+    "unlike": (DEMO / "doubt" / "unlike.json", DOCS / "how-to" / "doubt.md"),
     "fine_tuning": (DEMO / "fine_tuning" / "fine_tuning.json", DOCS / "how-to" / "fine-tune.md"),
 }
 KEPT = ("foreground", "classes", "patients", "worst", "tolerance_mm")  # of metrics.json: not every case

@@ -88,6 +88,8 @@ VALUES = [
     "",
     "PSL",
     "text",
+    "auto",
+    "warn",
     [],
     [0],
     [1, 2],

@@ -127,7 +127,7 @@ class Learning:
     """Learns at the end of an evaluation of validation cases.
 
     Args:
-        run: folder of its results.
+        folder: of its results.
         weights: file, or files, of the network's weights.
         images: the training images as the network is given them, for the fingerprint.
         network: with these weights.
@@ -137,20 +137,20 @@ class Learning:
 
     def __init__(
         self,
-        run: str,
+        folder: str,
         weights: str | Sequence[str],
         images: Dataset,
         network: nn.Module,
         inferer: Inferer,
         device: torch.device,
     ):
-        self.run, self.weights, self.images = run, weights, images
+        self.folder, self.weights, self.images = Path(folder), weights, images
         self.network, self.inferer, self.device = network, inferer, device
 
-    def finish(self) -> None:
+    def run(self) -> None:
         if is_main_process():
-            write_json({"images": list(self.facts())}, Path(self.run) / FACTS, indent=None)
-            write(learn([Path(self.run)], self.weights), self.weights)
+            write_json({"images": list(self.facts())}, self.folder / FACTS, indent=None)
+            write(learn([self.folder], self.weights), self.weights)
 
     def facts(self) -> Iterator[dict]:
         """Of every training image, or of MOST of them; one that can't be read is left out."""
