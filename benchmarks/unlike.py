@@ -68,6 +68,11 @@ def make(listed: dict, folder: Path) -> None:
         shutil.copy(root / entry["label"], folder / "label maps" / f"{number}.nii.gz")
 
 
+def named(place: Path) -> str:
+    """The name of a data set, of which a folder holds the images."""
+    return place.parent.name if place.name.startswith("images") else place.name
+
+
 def marked(images: Path, recipe: str, models: Path) -> dict[str, int | list[str]]:
     """How many images of a folder there are, and how many are left out as unlike."""
     from scripts.core.errors import find_user_error
@@ -114,9 +119,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make(json.loads(given.own.read_text()), Path(folder))
         places = {place.name: place for place in sorted(Path(folder).iterdir())}
-        places |= {place.name: place for place in given.others}
+        places |= {named(place): place for place in given.others}
         for kind, place in places.items():
-            rows.append({"set": given.name, "kind": kind} | marked(place, given.recipe, given.models))
+            found = marked(place, given.recipe, given.models)
+            rows += [{"set": given.name, "kind": kind} | found] if found["images"] else []
     leave(rows, f"{table(rows)}\n\nResearch use only.\n", given.output / "unlike")
 
 
