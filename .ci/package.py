@@ -6,8 +6,8 @@ With `--patch`, knobs of that file that train.json and inference.json share are 
 configurations: the package stands as its weights were trained.
 
 Everything in bundle/ travels, except what runs leave there: outputs, data, and checkpoints of a training. Of models/
-travel the weights that a recipe names as shipped: the JSON file and the files that it lists, and nothing else. Python
-files are sorted and formatted as the zoo's checks want them, JSON is indented by 4.
+travel the weights that a recipe names as shipped: the JSON file, the files that it lists and what was learned of them,
+and nothing else. Python files are sorted and formatted as the zoo's checks want them, JSON is indented by 4.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from verify import FORMAT, SORT, shipped_weights
+from verify import FORMAT, LEARNED, SORT, shipped_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 BUNDLE = ROOT / "bundle"
@@ -90,6 +90,9 @@ def take_weights(weights: Path, models: Path) -> None:
     if known is not None:
         known = known | {NETWORKS: [{"file": "model.pt", "sha256": digest}]}
         (models / "model.json").write_text(json.dumps(known, indent=4) + "\n", encoding="utf-8")
+    learned = weights.with_name(f"{weights.stem}{LEARNED}")
+    if learned.is_file():
+        shutil.copyfile(learned, models / f"model{LEARNED}")
 
 
 def tidy(folder: Path) -> None:

@@ -23,6 +23,7 @@ import torch
 from monai import bundle
 
 SCHEMA = Path(__file__).resolve().parent.parent / "tests" / "schemas" / "meta_schema_20240725.json"
+LEARNED = "_doubt.json"  # ending of what was learned of weights, beside them
 REQUIRED = ("LICENSE", "configs/metadata.json", "configs/inference.json", "models/model.pt", "docs/README.md")
 NETWORK = "network_def"
 PYTHON = [sys.executable, "-m"]
@@ -42,14 +43,16 @@ def required_files(root: Path) -> None:
 
 
 def shipped_weights(root: Path) -> set[str]:
-    """Names of the weights that some configuration takes from models/, and of the files that a JSON file among these
-    lists."""
+    """Names of the weights that some configuration takes from models/, of the files that a JSON file among these lists,
+    and of what was learned of them."""
     contents = (json.loads(file.read_text(encoding="utf-8")) for file in (root / "configs").glob("*.json"))
     names = {content["shipped_weights"] for content in contents if content.get("shipped_weights")}
     for name in sorted(names):
         description = (root / "models" / name).with_suffix(".json")
         if description.is_file():
             names |= {description.name, *listed_files(description)}
+        learned = root / "models" / f"{Path(name).stem}{LEARNED}"
+        names |= {learned.name} if learned.is_file() else set()
     return names
 
 
@@ -63,7 +66,9 @@ def described_weights(root: Path) -> None:
     """Both ways: what is listed is there, with its sha256; what is there is listed, or is model.pt without a list."""
     models = root / "models"
     expected = {"README.md", "model.pt"}
-    for description in models.glob("*.json"):
+    learned = {file.name for file in models.glob(f"*{LEARNED}")}
+    expected |= {name for name in learned if any(models.glob(f"{name.removesuffix(LEARNED)}.*"))}
+    for description in (file for file in models.glob("*.json") if file.name not in learned):
         listed = listed_files(description)
         expected |= {description.name, *listed}
         for name, digest in listed.items():

@@ -13,10 +13,11 @@ FLOORS = {
     "networks": 2, "run": 2, "series": 2,
     "data": 3, "phantoms": 3,
     "check": 4, "dicom": 4,
-    "doubt": 5, "plan": 5, "training": 5,
-    "report": 6,
-    "weeks": 7,
-    "inference": 8, "study": 8,
+    "plan": 5, "training": 5,
+    "doubt": 6,
+    "report": 7,
+    "weeks": 8,
+    "inference": 9, "study": 9,
 }  # fmt: skip
 ALIASES = {"calibrate.py", "datalist.py", "phantom.py"}  # names of commands whose room is called otherwise
 

@@ -68,7 +68,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
         BOOKKEEPING,
     ),
     **dict.fromkeys(
-        ("mirror_axes", "single_piece", "keep_largest", "shipped_weights", "more_handlers"),
+        ("mirror_axes", "single_piece", "keep_largest", "shipped_weights", "more_handlers", "doubt_from"),
         "used in evaluation and inference only",
     ),
     "pretrained": "the weights in the file are compared, in test_pretrained.py",

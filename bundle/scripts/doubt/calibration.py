@@ -1,5 +1,6 @@
 """What was learned of weights on cases with a truth: `model_doubt.json` beside `model.pt`."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from scripts.doubt import reliability
 from scripts.doubt.likeness import DEPTH, Fingerprint, facts_of, fingerprint_of
 from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.model import FEWEST, ClassModel, Example, Expected, fit
+from scripts.training.weights_info import NETWORKS, read_info
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,15 @@ class Calibration:
         return cls(**{**content, "classes": models, "fingerprint": known and Fingerprint.from_dict(known)})
 
 
+def digest(weights: str | Sequence[str]) -> str:
+    """The sha256 of the weights: of one network's file, or of the list of all their sha256, whoever lists them."""
+    found: list[str] = []
+    for file in map(Path, ensure_tuple(weights)):
+        listed = read_info(file)[0][NETWORKS] if file.suffix == ".json" else [{"sha256": sha256_of_files(file)}]
+        found += [entry["sha256"] for entry in listed]
+    return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
 def file_beside(weights: str | Path) -> Path:
     """`model_doubt.json` for `model.pt`."""
     return Path(weights).with_name(f"{Path(weights).stem}_doubt.json")
@@ -114,7 +125,7 @@ def find(weights: str | Sequence[str], looks: str | None = None) -> Calibration 
                 "says how to make it"
             )
         return None
-    wrong = (found.weights != sha256_of_files(weights) and "other weights") or (
+    wrong = (found.weights != digest(weights) and "other weights") or (
         looks is not None and found.looks != looks and f"looks that differ in {found.looks}, not in {looks}"
     )
     if wrong:
@@ -189,7 +200,7 @@ def learn(runs: Sequence[Path], weights: str | Sequence[str]) -> Calibration:
     names = first["class_names"][1:]
     models = {name: fit_class(cases, name, str(value)) for value, name in enumerate(names, start=1)}
     return Calibration(
-        weights=sha256_of_files(weights),
+        weights=digest(weights),
         looks=first["doubt"]["looks"],
         cases=len(cases),
         patients=len({case["patient"] for case in cases}),
