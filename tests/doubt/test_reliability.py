@@ -60,4 +60,7 @@ def test_what_the_network_did_not_see_does_not_count():
 
 def test_doubt_is_what_the_label_does_not_have():
     probability = np.array([[0.7, 0.1, 0.2, 0.0], [0.3, 0.85, 0.3, 0.0], [0.0, 0.05, 0.5, 0.0]])
-    assert doubt_of(probability, np.array([0, 1, 0, 0])).tolist() == [30, 15, 80, 0]  # the last one was not seen
+    labels = np.array([0, 1, 0, 0])
+    assert doubt_of(probability, labels).tolist() == [30, 15, 80, 0]  # the last one was not seen
+    heated = doubt_of(probability, labels, 2.0).tolist()
+    assert heated[3] == 0 and heated[0] == 40 and heated[1] > 15  # a temperature makes the first two less sure

@@ -99,7 +99,7 @@ class CaseScorer(CaseHandler):
             record.signs, record.worse = self.doubt.signs, self.doubt.worse
             record.expected = self.doubt.expected(record.measures)
             record.reliability = reliability.measure(probability, truth, self.class_names)
-            doubtful = doubt_of(reliability.heated(probability, self.doubt.temperature), prediction)
+            doubtful = doubt_of(probability, prediction, self.doubt.temperature)
         record.pictures = strips(image, truth, prediction, affine, self.class_names, doubtful)
         return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 

@@ -17,7 +17,6 @@ from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
 from scripts.data.slices import is_picture, is_sliced, write_label_pictures, write_pictures
-from scripts.doubt import reliability
 from scripts.doubt.handler import PROBABILITY, Doubt
 from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
@@ -175,8 +174,8 @@ class SegmentationWriter(CaseHandler):
         if self.doubt is None or probability is None:
             file.unlink(missing_ok=True)
             return
-        heated = reliability.heated(probability, self.doubt.temperature)
-        doubt = doubt_of(heated, labels.reshape(probability.shape[1:])).reshape(shape)
+        labels = labels.reshape(probability.shape[1:])
+        doubt = doubt_of(probability, labels, self.doubt.temperature).reshape(shape)
         if is_picture(source):
             write_pictures(doubt, source, self.dir, shown, "doubt")
         else:
