@@ -23,7 +23,7 @@ from pathlib import Path
 
 import common
 import numpy as np
-from hippocampus import leave
+from hippocampus import leave, rows_of_other_sets
 from recipes import DEMO
 
 PARTS = 4
@@ -152,8 +152,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=DEMO / "doubt")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    kept = given.output / "doubt.json"
-    rows = [row for row in (json.loads(kept.read_text())["rows"] if kept.is_file() else []) if row["set"] != given.name]
+    rows = rows_of_other_sets(given.output / "doubt.json", given.name)
     names, parts = cases_in_parts(given.runs)
     for value, name in enumerate(names, start=1):
         found = predictions(parts, name, str(value))

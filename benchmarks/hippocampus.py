@@ -179,6 +179,12 @@ def peers_of(rows: list[dict]) -> str:
     return f"{mean(mean(row['peer'].values()) for row in rows):.4f} | {found}" if found else " | "
 
 
+def rows_of_other_sets(file: Path, name: str) -> list[dict]:
+    """The rows that an earlier call has left in NAME.json, without those of a set that is measured anew."""
+    kept = json.loads(file.read_text())["rows"] if file.is_file() else []
+    return [row for row in kept if row["set"] != name]
+
+
 def leave(rows: list[dict], text: str, file: Path) -> None:
     """Writes results as NAME.json and NAME.md, and shows them."""
     file.with_suffix(".json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")

@@ -19,7 +19,7 @@ from pathlib import Path
 import common
 import nibabel as nib
 import numpy as np
-from hippocampus import leave
+from hippocampus import leave, rows_of_other_sets
 from recipes import DEMO
 
 SAID = "unlike the training data: "
@@ -114,8 +114,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=DEMO / "doubt")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
-    kept = given.output / "unlike.json"
-    rows = [row for row in (json.loads(kept.read_text())["rows"] if kept.is_file() else []) if row["set"] != given.name]
+    rows = rows_of_other_sets(given.output / "unlike.json", given.name)
     with tempfile.TemporaryDirectory() as folder:
         make(json.loads(given.own.read_text()), Path(folder))
         places = {place.name: place for place in sorted(Path(folder).iterdir())}

@@ -21,7 +21,9 @@ def test_train_and_inference_share(key):
     assert read("train.json")[key] == read("inference.json")[key]
 
 
-@pytest.mark.parametrize("key", ["weights", "single_piece", "keep_largest"])
+@pytest.mark.parametrize(
+    "key", ["weights", "single_piece", "keep_largest", "looks", "doubt", "uncertainty", "doubt_from"]
+)
 def test_evaluate_and_inference_share(key):
     assert read("evaluate.json")[key] == read("inference.json")[key]
 

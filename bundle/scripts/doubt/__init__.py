@@ -1,2 +1,3 @@
 """How sure a result is when there is no truth: several looks at an image, how far they agree, and what that says of the
-label map. `scripts.calibrate` is its command. It may import core, data, networks, run and training."""
+label map. `scripts.calibrate` is its command. It may import check, core,
+data and training."""

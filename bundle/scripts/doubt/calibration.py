@@ -186,7 +186,7 @@ def learn(runs: Sequence[Path], weights: str | Sequence[str]) -> Calibration:
     Raises:
         UserError: a folder holds no evaluation, or one without looks, or of other classes or looks than the first.
     """
-    contents = [evaluation(Path(run)) for run in runs]
+    contents = [evaluation(run) for run in runs]
     first = contents[0]
     for run, content in zip(runs, contents):
         for key, found in (("class_names", content["class_names"]), ("looks", content["doubt"]["looks"])):

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai.utils import ensure_tuple
+
 from scripts.core.errors import UserError
 from scripts.doubt.calibration import learn, write
 
@@ -21,11 +23,10 @@ def main(runs: str | Sequence[str], weights: str | Sequence[str] = "models/model
         weights: file of weights, or a list of such files, that the result is kept beside.
     """
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    files = [weights] if isinstance(weights, str) else list(weights)
-    for file in files:
+    for file in ensure_tuple(weights):
         if not Path(str(file)).is_file():
             raise UserError(f"{file}: not found, expected weights such as models/model.pt; correct --weights")
-    folders = [Path(runs)] if isinstance(runs, str) else [Path(str(run)) for run in runs]
+    folders = [Path(str(run)) for run in ensure_tuple(runs)]
     if not folders:
         raise UserError("runs is empty: expected folders of evaluations; say --runs \"['output/calibration']\"")
     write(learn(folders, weights), weights)

@@ -18,7 +18,7 @@ from scripts.doubt.calibration import Calibration
 from scripts.doubt.likeness import facts_of
 from scripts.doubt.looks import Looks, probabilities
 from scripts.doubt.lowest_level import LowestLevel
-from scripts.doubt.signs import take
+from scripts.doubt.signs import dice, take
 
 PROBABILITY = "probability"  # key of the mean of the looks, beside `pred`
 
@@ -80,16 +80,14 @@ class Doubt:
         self.worsening.set_random_state(seed + self.worsened * engine.state.iteration)
         changed = plain(self.worsening({CommonKeys.IMAGE: image[0]})[CommonKeys.IMAGE])[None].to(image)
         scores = engine.inferer(changed, engine.network)
-        found, truth = (
-            probabilities(scores[0]).argmax(0),
-            plain(engine.state.batch["small_truth"])[0, 0].to(image.device),
-        )
+        found = probabilities(scores[0]).argmax(0)
+        truth = plain(engine.state.batch["small_truth"])[0, 0].to(image.device)
         _, signs = self.signs_of(changed, scores, engine.network)
-        dice = {}
+        scored: dict[str, float | None] = {}
         for value, name in enumerate(self.class_names[1:], start=1):
-            both, sizes = ((found == value) & (truth == value)).sum(), (found == value).sum() + (truth == value).sum()
-            dice[name] = float(2 * both / sizes) if sizes else None
-        return {"signs": signs, "dice": dice}
+            masks = found == value, truth == value
+            scored[name] = dice(*masks) if any(mask.any() for mask in masks) else None
+        return {"signs": signs, "dice": scored}
 
     @property
     def temperature(self) -> float:

@@ -80,7 +80,7 @@ class Line:
     error: float
 
     def __call__(self, signs: np.ndarray) -> np.ndarray:
-        return self.start + (split(signs, self.knots) - self.centre) / self.scale @ np.asarray(self.slopes)
+        return apply((self.centre, self.scale, self.slopes, self.start), split(signs, self.knots))
 
 
 @dataclass(frozen=True)

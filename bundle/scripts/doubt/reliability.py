@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0)
-PLAIN = TEMPERATURES.index(1.0)
 BINS = 10
 SAMPLE = 50_000  # voxels of a case
 POSSIBLE = 0.01  # voxels count for a class if it is true there, or its probability is above this

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from scipy.ndimage import find_objects, generate_binary_structure, label
 from torch.nn import functional as F
+
+from scripts.check.pieces import largest_pieces
 
 SIGNS = {
     "sure": "mean probability of the class where it is",
@@ -35,35 +36,37 @@ def take(
         class_names: names of the values 0, 1, ...
     """
     total, count = torch.zeros(()), 0
-    dices: dict[int, list[float]] = {value: [] for value in range(1, len(class_names))}
-    volumes: dict[int, list[float]] = {value: [math.log1p(int((result == value).sum()))] for value in dices}
+    sizes = {value: size for value in range(1, len(class_names)) if (size := int((result == value).sum()))}
+    dices: dict[int, list[float]] = {value: [] for value in sizes}
+    volumes: dict[int, list[float]] = {value: [math.log1p(size)] for value, size in sizes.items()}
     for look in looks:
         total, count, labels = total.to(look.device) + look, count + 1, look.argmax(0)
-        for value in dices:
-            mask, size = labels == value, int((result == value).sum())
-            both, own = int((mask & (result == value)).sum()), int(mask.sum())
-            dices[value].append(2 * both / (size + own) if size + own else 1.0)
-            volumes[value].append(math.log1p(own))
+        for value in sizes:
+            dices[value].append(dice(labels == value, result == value))
+            volumes[value].append(math.log1p(int((labels == value).sum())))
     mean = total / count
     entropy = -(mean * mean.clamp_min(1e-9).log()).sum(0) / math.log(len(class_names))
+    pieces = largest_pieces(result.cpu().numpy())
     found = {}
-    for value, name in enumerate(class_names[1:], start=1):
+    for value, size in sizes.items():
         mask = result == value
-        size = int(mask.sum())
-        if not size:
-            continue
         inside, everywhere = float(mean[value][mask].sum()), float(mean[value].sum())
-        found[name] = {
+        found[class_names[value]] = {
             "sure": inside / size,
             "overlap": 2 * inside / (size + everywhere),
             "agreement": float(np.mean(dices[value])),
             "least": min(dices[value]),
             "spread": float(np.std(volumes[value])),
             "border": float(entropy[rim(mask)].mean()),
-            "loose": loose_share(mask),
+            "loose": 1 - pieces[str(value)],
             "growth": math.log(max(everywhere, 0.5) / size),
         }
     return mean, found
+
+
+def dice(first: torch.Tensor, second: torch.Tensor) -> float:
+    """Of two masks, one of which has a voxel at least."""
+    return float(2 * (first & second).sum() / (first.sum() + second.sum()))
 
 
 def rim(mask: torch.Tensor) -> torch.Tensor:
@@ -71,11 +74,3 @@ def rim(mask: torch.Tensor) -> torch.Tensor:
     given = mask[None, None].float()
     pool = F.max_pool3d if mask.ndim == 3 else F.max_pool2d
     return ((pool(given, 3, 1, 1) + pool(1 - given, 3, 1, 1))[0, 0]) > 1
-
-
-def loose_share(mask: torch.Tensor) -> float:
-    found = mask.cpu().numpy()
-    box = find_objects(found.astype(np.uint8))[0]
-    pieces, _ = label(found[box], generate_binary_structure(found.ndim, found.ndim))
-    sizes = np.bincount(pieces.ravel())[1:]
-    return float(1 - sizes.max() / sizes.sum())

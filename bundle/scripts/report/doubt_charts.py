@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 from scripts.doubt import reliability
 from scripts.report.charts import point_size
-from scripts.report.schema import CaseRecord
-from scripts.report.svg import INK, LINE, SOFT, blank, finite, styled, text_of
+from scripts.report.svg import INK, LINE, SOFT, blank, styled, text_of
 
 
-def expected(cases: Sequence[CaseRecord], name: str, hue: str) -> str:
-    """Expected against true Dice of a class, every case a point with its range."""
-    known = [record for record in cases if name in record.expected and finite(record.measures[name]["Dice"])]
-    pairs = [(record.expected[name], record.measures[name]["Dice"]) for record in known]
+def expected(pairs: Sequence[tuple[dict, float]], hue: str) -> str:
+    """Expected against true Dice of a class, every case a point with its range.
+
+    Args:
+        pairs: what is expected of each case, and its Dice.
+        hue: colour of the class.
+    """
     with styled():
         figure = blank(3.3)
         axis = figure.subplots()

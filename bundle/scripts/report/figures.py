@@ -59,15 +59,14 @@ def expected(report: Report) -> list[dict]:
     """Expected against true Dice of every scan, a chart for each class that has an expectation."""
     drawn = []
     for name, hue in coloured_classes(report):
-        known = [r for r in report.cases if name in r.expected and math.isfinite(r.measures[name]["Dice"])]
-        if not known:
+        pairs = [(r.expected[name], r.measures[name]["Dice"]) for r in report.cases if name in r.expected]
+        pairs = [(found, true) for found, true in pairs if math.isfinite(true)]
+        if not pairs:
             continue
-        held = sum(
-            low <= r.measures[name]["Dice"] <= high for r in known for low, high in [r.expected[name]["dice_range"]]
-        )
-        error = sum(abs(r.expected[name]["dice"] - r.measures[name]["Dice"]) for r in known) / len(known)
-        words = f"{name}: mean distance {number(error)}, in the range {held} of {len(known)}"
-        drawn.append(figure(doubt_charts.expected(report.cases, name, hue), words, words))
+        held = sum(found["dice_range"][0] <= true <= found["dice_range"][1] for found, true in pairs)
+        error = sum(abs(found["dice"] - true) for found, true in pairs) / len(pairs)
+        words = f"{name}: mean distance {number(error)}, in the range {held} of {len(pairs)}"
+        drawn.append(figure(doubt_charts.expected(pairs, hue), words, words))
     return drawn
 
 
