@@ -15,7 +15,7 @@ from torch import nn
 from scripts.core.errors import UserError
 from scripts.doubt import calibration
 from scripts.doubt.calibration import Calibration
-from scripts.doubt.likeness import facts_of
+from scripts.doubt.likeness import DEPTH, facts_of
 from scripts.doubt.looks import Looks, probabilities
 from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.signs import dice, take
@@ -115,39 +115,41 @@ class Likeness:
 
     def __init__(self, weights_file: str | Sequence[str], unlike: str = "warn"):
         self.weights_file, self.skips = weights_file, unlike == "skip"
-        self.level: LowestLevel | None = None
-        self.said = ""
+        self.begun, self.said = False, ""
 
     def begin(self, network: nn.Module) -> None:
-        """Reads the fingerprint, once."""
-        if self.level is None:
+        """Reads the fingerprint, once. Only where it has features of the network, these are watched."""
+        if not self.begun:
             known = calibration.find(self.weights_file)
             self.fingerprint = known.fingerprint if known else None
-            self.level = LowestLevel(network)
+            watched = self.fingerprint is not None and DEPTH in self.fingerprint.clouds
+            self.level = LowestLevel(network) if watched else None
+            self.begun = True
 
-    def judge(self, image: MetaTensor) -> None:
-        """Says in words what is unlike, or nothing; after the network has run, from its features too.
+    def judge(self, image: MetaTensor, depth: torch.Tensor | None = None) -> None:
+        """Says in words what is unlike, or nothing.
 
         Raises:
             UserError: something is, and such images are to be skipped.
         """
         if self.fingerprint is None or self.said:
             return
-        depth = self.level.features if self.level and self.level.found else None
         self.said = self.fingerprint.unlike(facts_of(image, depth))
         if self.said and self.skips:
             raise UserError(f"unlike the training data: {self.said}; say --unlike warn to segment it all the same")
 
     @contextmanager
     def watching(self, image: MetaTensor, network: nn.Module) -> Iterator[None]:
-        """Judges an image before the network runs on it, and after."""
+        """Judges an image before the network runs on it, and after by its features too."""
         self.begin(network)
-        assert self.level is not None
-        self.said, self.level.found = "", {}
+        self.said = ""
         self.judge(image)
+        if self.level is None:
+            yield
+            return
         with self.level:
             yield
-        self.judge(image)
+        self.judge(image, self.level.features)
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:
