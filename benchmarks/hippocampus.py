@@ -33,6 +33,7 @@ PUBLISHED = {  # case-mean Dice of other systems, trained on 208 cases where the
 }
 RECIPE = ["recipe_hippocampus"]
 PEER = "nnunet_v1_case_dice.json"
+ALONE = "--calibrate False"  # the training and no more; the weights are the same
 
 
 def datalist(data: Path, part: str) -> dict:
@@ -100,7 +101,7 @@ def train_once(folder: Path, title: str, train: str, noted: str, deadline: float
     if not done.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         common.note_processor(folder)
-        if not execute(f"{title}: train", train, deadline):
+        if not execute(f"{title}: train", f"{train} {ALONE}", deadline):
             return False
         done.write_text(json.dumps(settings) + "\n")
     return True

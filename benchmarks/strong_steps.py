@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import common
-from hippocampus import CLASSES, RECIPE, command, datalist, duration, leave
+from hippocampus import ALONE, CLASSES, RECIPE, command, datalist, duration, leave
 from recipes import BUNDLE, DEMO, execute
 
 FOLD = "fold1"
@@ -142,7 +142,8 @@ def work(name: str, given: argparse.Namespace) -> bool:
         file.write_text(text)
         common.note_processor(folder)
         length = {"keep_last": True, "val_interval": min(5, given.epochs)}
-        train = command("training", ["train", *RECIPE, "strong", file], folder, "run", data | length, "--resume True")
+        options = data | length
+        train = command("training", ["train", *RECIPE, "strong", file], folder, "run", options, "--resume True", ALONE)
         patches, options = [folder / "scored.json"], {}
         patches[0].write_text(json.dumps({name: patch[name] for name in SCORING if name in patch}, indent=1))
     else:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 BUNDLE = ROOT / "bundle"
 CONFIGS = BUNDLE / "configs"
 EVALUATE = ["train.json", "evaluate.json"]
-TINY = {"spatial_size": [32, 32, 16], "features": 4, "num_workers": 0, "cache_workers": 1}
+TINY = {"spatial_size": [32, 32, 16], "features": 4, "num_workers": 0, "cache_workers": 1, "calibrate": False}
 
 
 @pytest.fixture(scope="session", autouse=True)

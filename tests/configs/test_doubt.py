@@ -175,3 +175,26 @@ def test_cases_made_worse_are_kept_with_their_dice(trained_copy, phantoms, tmp_p
         assert len(case["worse"]) == 2 and case["worse"][0] != case["worse"][1]
         for one in case["worse"]:
             assert 0 <= one["dice"]["body"] <= 1 and set(one["signs"]["body"]) == set(SIGNS)
+
+
+def test_a_training_ends_with_learning_how_good_its_results_are(phantoms, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(likeness, "FEWEST", 3)
+    given = {"dataset_dir": phantoms, "output_dir": tmp_path / "run", "ckpt_dir": tmp_path / "models"}
+    given |= {"datalist": tmp_path / "datalist.json", "epochs": 1, "calibrate": True, "tolerance_mm": 1.0}
+    run("train", ["train.json"], **given)
+    weights = str(tmp_path / "models" / "model.pt")
+    known = calibration.find(weights, "shifts")
+    listed = json.loads((tmp_path / "datalist.json").read_text())
+    assert known is not None and known.cases == len(listed["validation"])
+    assert known.fingerprint is not None and known.fingerprint.images == len(listed["training"])
+    scored = json.loads((tmp_path / "run" / "calibration" / "metrics.json").read_text())
+    assert scored["tolerance_mm"] == 1.0 and scored["metric_per_case"][0]["worse"] == []
+    file = calibration.file_beside(weights)
+    before = file.stat().st_mtime_ns
+    run("train", ["train.json"], **given, resume=True)
+    assert file.stat().st_mtime_ns == before
+    monkeypatch.setattr(calibration, "learn", lambda *_: 1 / 0)
+    file.unlink()
+    run("train", ["train.json"], **given, resume=True)
+    assert "not learned how good results are: ZeroDivisionError" in caplog.text and not file.is_file()

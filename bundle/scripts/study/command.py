@@ -77,7 +77,7 @@ def main(
     }
     with FileLock(folder / ".study.lock"):  # several machines may start at the same time
         study = open_study(study_name(folder, settings), storage or f"sqlite:///{folder / 'study.db'}", folder)
-        overrides.setdefault("datalist", str(folder / "datalist.json"))
+        overrides = {"datalist": str(folder / "datalist.json"), "calibrate": False} | overrides
         make_shared_datalist(parser, overrides, knobs)
         queue_trials(study, folder, planned, retry_failed)
     if search == "tpe":  # with the original seed, a continued study would draw the same values again
