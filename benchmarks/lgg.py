@@ -61,6 +61,15 @@ RECIPES = {  # the first one is what the others are compared with; each takes ab
     "dice": Variant("Dice loss alone", SIZE | NARROW, {"epochs": 60}, SCORED),
     "instance": Variant("instance norm", SIZE | NARROW | {"norm": "instance"}, LOSS | {"epochs": 60}, SCORED),
     "long": Variant("three times the epochs", SIZE | NARROW, LOSS | {"epochs": 180}, SCORED),
+    "tumour_wide": Variant(
+        "half of the slices with tumour, 32 to 512 channels", SIZE | WIDE, LOSS | TUMOUR_SLICES | {"epochs": 40}, SCORED
+    ),
+    "tumour_large": Variant(
+        "half of the slices with tumour, 192x192 pixels",
+        {"spatial_size": [192, 192]} | NARROW,
+        LOSS | TUMOUR_SLICES | {"epochs": 40},
+        SCORED,
+    ),
     "wide_long": Variant("32 to 512 channels, 60 epochs", SIZE | WIDE, LOSS | {"epochs": 60}, SCORED),
 }
 NETWORKS = {

@@ -41,6 +41,13 @@ TINY = {
     "noise_std": 0.05,
     "num_workers": 0,
 }
+STRATEGY = (  # lines of the application's main.py, and what is added after them
+    (
+        "from monailabel.interfaces.tasks.train import TrainTask\n",
+        "from monailabel.tasks.activelearning.epistemic import Epistemic\n",
+    ),
+    ('            "first": First(),\n', '            "epistemic": Epistemic(),\n'),
+)
 SIZE = (48, 40, 24)  # voxels of the phantoms along L, P and S
 PATIENTS, WEEKS = 5, 2
 TOLERATED = 0.001  # share of voxels on a boundary that rounding may move from one class to another
@@ -168,10 +175,21 @@ def prepare(given: argparse.Namespace, work: Path) -> Bench:
     bench = Bench(work, app, app / "model" / common.package().NAME, work / "studies", *images)
     command = [sys.executable, "-m", "monailabel.main", "apps", "--download", "--name", "monaibundle", "--output", work]
     common.run_command(command, work / "apps.log")
+    offer_order(app / "main.py")
     write_images(bench)
     weights, patch = (given.weights, given.patch) if given.weights else train_tiny(work, bench.phantoms)
     common.package().collect(weights.resolve(), patch, bench.bundle)
     return bench
+
+
+def offer_order(file: Path) -> None:
+    """Adds the server's strategy by scores to its application for bundles, which leaves it out, as the guide says."""
+    text = file.read_text(encoding="utf-8")
+    for before, after in STRATEGY:
+        if text.count(before) != 1:
+            fail(f"{file}: found {text.count(before)} times {before.strip()!r}, expected it once")
+        text = text.replace(before, before + after)
+    file.write_text(text, encoding="utf-8")
 
 
 def write_images(bench: Bench) -> None:
@@ -307,6 +325,18 @@ def main() -> None:
     proofs.end()
 
 
+def try_order(server: Server, bench: Bench, proofs: Proofs) -> None:
+    """The server offers the scans in the order of `scripts.next`."""
+    target = bench.work / "results" / "next"
+    command = [sys.executable, "-m", "scripts.next", "--dataset_dir", bench.studies, "--count", "5"]
+    command += ["--output_dir", target, "--server", server.url]
+    common.run_command(command, bench.work / "next.log", cwd=bench.bundle)
+    with (target / "next.csv").open(encoding="utf-8", newline="") as stream:
+        expected = [Path(row["image"]).name.removesuffix(".nii.gz") for row in csv.DictReader(stream)]
+    offered = [server.ask("POST", "/activelearning/epistemic", json={}).json()["id"] for _ in expected]
+    proofs.note("next scans: order", offered == expected, f"{len(offered)} scans, first {offered[0]}")
+
+
 def try_labels(server: Server, bench: Bench, proofs: Proofs) -> None:
     """Submits the label of every phantom, and gets one of them back."""
     labels = sorted((bench.phantoms / "semantic_labels_anon").glob("*.nii.gz"))
@@ -386,6 +416,7 @@ def try_everything(server: Server, bench: Bench, proofs: Proofs) -> None:
     proofs.note("infer: orientations agree", share <= TOLERATED, f"{share:.4%} of the voxels differ at most")
     try_slicer_file(server, bench, proofs, images[0], plain[0])
     try_switches(server, bench, proofs)
+    try_order(server, bench, proofs)
     try_labels(server, bench, proofs)
     try_training(server, bench, proofs)
     try_last_epoch(server, bench, proofs, images[0], plain[0])

@@ -18,6 +18,7 @@ FLOORS = {
     "report": 7,
     "weeks": 8,
     "inference": 9, "study": 9,
+    "next": 10,
 }  # fmt: skip
 ALIASES = {"calibrate.py", "datalist.py", "phantom.py"}  # names of commands whose room is called otherwise
 

@@ -12,6 +12,7 @@ COMMANDS = {  # name: what a first call needs
     "scripts.calibrate": ["--runs"],
     "scripts.check": ["--dataset_dir"],
     "scripts.datalist": ["--dataset_dir", "--output"],
+    "scripts.next": ["--dataset_dir", "--count"],
     "scripts.phantom": ["--output_dir"],
     "scripts.study": ["--space", "--output_dir", "--dataset_dir"],
 }

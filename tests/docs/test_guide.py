@@ -18,6 +18,7 @@ from scripts.data.command import main as datalist
 from scripts.dicom.commands import export, list_series
 from scripts.dicom.importing import import_structures
 from scripts.doubt.command import main as calibrate
+from scripts.next.command import main as label_next
 from scripts.phantoms.generate import generate
 from scripts.plan.command import main as plan
 from scripts.report.commands import code, compare, evaluate, view
@@ -34,6 +35,7 @@ TOOLS = {
     "scripts.calibrate": calibrate,
     "scripts.check": check,
     "scripts.datalist": datalist,
+    "scripts.next": label_next,
     "scripts.phantom": generate,
     "scripts.report evaluate": evaluate,
     "scripts.report compare": compare,

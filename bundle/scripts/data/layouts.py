@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 SCAN = re.compile(r"(?:case_|c)(\d+)_week_?(\d+)", re.IGNORECASE)
 SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
+LABELS = "labels"  # a folder beside images
 EXPECTED = (
     "expected semantic_MRs*/ with semantic_labels*/ (HipMRI), imagesTr/ with labelsTr/ or a dataset.json (Decathlon), "
     f"or slices: {slice_layouts.EXPECTED}"
@@ -125,7 +126,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
     root = existing_folder(source)
     decathlon = [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
     inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
-    images = [path for path in nifti_files(inside) if not case_name(path).endswith("_seg") and not is_sliced(path)]
+    images = [path for path in nifti_files(inside) if not is_result_or_label(path, root) and not is_sliced(path)]
     images = images or slice_layouts.find_slice_images(root)
     if not images and is_source(root):
         return find_series_images(root, series)
@@ -137,6 +138,11 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
         raise UserError(f"series is {series!r}, but {root} has images that are no DICOM series; leave --series out")
     index_by_key(images, case_name)  # two images of one name would overwrite each other's result
     return images
+
+
+def is_result_or_label(path: Path, root: Path) -> bool:
+    """Whether a file is an earlier result, or lies in a folder of labels, such as that of MONAI Label's server."""
+    return case_name(path).endswith("_seg") or LABELS in path.relative_to(root).parts[:-1]
 
 
 def dataset_description(dataset_dir: str | Path) -> str:

@@ -1,0 +1,53 @@
+"""The command `python -m scripts.next`: names the scans to label next."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai.bundle import ConfigWorkflow
+from monai.utils import ensure_tuple
+
+from scripts.core.errors import UserError
+from scripts.core.paths import BUNDLE, CONFIGS
+
+logger = logging.getLogger(__name__)
+
+
+def main(
+    dataset_dir: str,
+    count: int = 10,
+    output_dir: str = "next",
+    config_file: str | Sequence[str] = "configs/inference.json",
+    **overrides,
+) -> None:
+    """Names the scans without a label from which a network would learn most, unlike each other: next.csv.
+
+    Example: python -m scripts.next --dataset_dir DIR --count 10
+
+    Args:
+        dataset_dir: a folder in any layout that inference reads, or a datalist; scans that have a label are not named.
+        count: of the scans that are named.
+        output_dir: folder of the table.
+        config_file: configuration files of the inference, with the recipe of the weights.
+        overrides: ids and values as for the inference, such as --ckpt_dir DIR.
+    """
+    given = {name.replace("#", "::"): value for name, value in overrides.items()}
+    files = [config_file] if isinstance(config_file, str) else [str(file) for file in config_file]
+    for file in files:
+        if not Path(file).is_file():
+            raise UserError(f"{file}: no such configuration file; --config_file takes one, or \"['FILE','PATCH']\"")
+    given = {"bundle_root": str(BUNDLE)} | given
+    given |= {"dataset_dir": dataset_dir, "count": count, "output_dir": output_dir}
+    made = ConfigWorkflow(
+        config_file=[*(str(Path(file).resolve()) for file in files), str(CONFIGS / "next.json")],
+        workflow_type="infer",
+        run_id="inference",
+        **given,
+    )
+    made.initialize()
+    files = ensure_tuple(made.parser.get_parsed_content("weights_file"))
+    if "ckpt_dir" not in given and not any(Path(file).is_file() for file in files):
+        logger.info(f"{files[0]}: no weights there yet, so the scans are chosen by what they show alone")
+        made.run_id = "by_images"
+    made.run()
+    made.finalize()

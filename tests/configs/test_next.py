@@ -1,0 +1,87 @@
+"""The command that names the scans to label next, with the weights of a tiny training and without any."""
+
+import csv
+import functools
+import logging
+import shutil
+
+import pytest
+from conftest import CONFIGS, TINY, Workflow, run
+from helpers import refusal, rows
+
+from scripts.next import command
+from scripts.next.ranking import COLUMNS
+
+
+@pytest.fixture
+def scans(phantoms, tmp_path):
+    """Five scans, one of which has a label."""
+    folder = tmp_path / "scans"
+    (folder / "labels" / "final").mkdir(parents=True)
+    images = sorted(phantoms.rglob("*Week0_LFOV.nii.gz"))[:5]
+    for image in images:
+        shutil.copy(image, folder)
+    shutil.copy(images[0], folder / "labels" / "final")
+    return folder
+
+
+@pytest.fixture
+def named(scans, tmp_path, monkeypatch):
+    """Runs the command, without its settings of the log; returns its table."""
+    monkeypatch.setattr(command, "ConfigWorkflow", functools.partial(Workflow, logging_file=False))
+
+    def call(**overrides):
+        given = {key: value for key, value in TINY.items() if key not in ("cache_workers", "calibrate")}
+        command.main(str(scans), 2, str(tmp_path / "next"), str(CONFIGS / "inference.json"), **given, **overrides)
+        return rows(tmp_path / "next" / "next.csv")
+
+    return call
+
+
+def test_scans_without_a_label_are_ranked(trained, scans, named, caplog):
+    caplog.set_level(logging.INFO)
+    table = named(ckpt_dir=str(trained / "models"))
+    images = sorted(scans.glob("*.nii.gz"))
+    assert list(table[0]) == list(COLUMNS) and [row["rank"] for row in table] == ["1", "2", "", ""]
+    assert sorted(row["image"] for row in table) == [str(image) for image in images[1:]]
+    assert all(0 <= float(row["expected_dice"]) <= 1 for row in table)
+    assert "4 scans; 1 scans have a label" in caplog.text
+    assert not list((scans.parent / "next").glob("*_seg.nii.gz"))
+
+
+def test_a_run_that_was_stopped_goes_on(trained, scans, named, monkeypatch):
+    first = named(ckpt_dir=str(trained / "models"))
+    kept = {file: file.stat().st_mtime_ns for file in (scans.parent / "next" / ".scans").iterdir()}
+    assert len(kept) == 4
+    assert named(ckpt_dir=str(trained / "models"), resume=True) == first
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+
+
+def test_a_scan_that_cannot_be_read_does_not_stop_the_others(trained, scans, named):
+    (scans / "broken.nii.gz").write_bytes(b"no image")
+    assert "1 of 5 cases failed" in refusal(named, ckpt_dir=str(trained / "models"))
+    with (scans.parent / "next" / "next.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 4
+
+
+def test_scans_unlike_the_training_data_are_named_last(trained_copy, phantoms, scans, named, monkeypatch):
+    from scripts.doubt import likeness
+
+    monkeypatch.setattr(likeness, "FEWEST", 3)
+    given = {"dataset_dir": phantoms, "datalist": trained_copy / "datalist.json", "ckpt_dir": trained_copy / "models"}
+    run("evaluate", ["train.json", "evaluate.json", "calibrate.json"], **given, output_dir=scans.parent / "scored")
+    monkeypatch.setattr(likeness.Fingerprint, "unlike", lambda self, facts: "its voxels are other ones")
+    table = named(ckpt_dir=str(trained_copy / "models"))
+    assert {row["rank"] for row in table} == {""} and {row["unlike"] for row in table} == {"its voxels are other ones"}
+
+
+def test_without_weights_scans_are_chosen_by_what_they_show(named, monkeypatch, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    table = named(bundle_root=str(tmp_path))
+    assert "no weights there yet, so the scans are chosen by what they show alone" in caplog.text
+    assert [row["rank"] for row in table] == ["1", "2", "", ""] and {row["expected_dice"] for row in table} == {""}
+
+
+def test_a_folder_without_weights_and_a_missing_file_are_refused(named, scans, tmp_path):
+    assert "no weights there yet" in refusal(named, ckpt_dir=str(tmp_path))
+    assert "no such configuration file" in refusal(command.main, str(scans), 2, str(tmp_path), "none.json")

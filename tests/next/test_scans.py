@@ -1,0 +1,59 @@
+"""Which images have a label."""
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from helpers import refusal
+from PIL import Image
+
+from scripts.next.scans import find_scans
+
+
+def volume(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((2, 2, 2), np.uint8), np.eye(4)), file)
+    return file
+
+
+def picture(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(file)
+    return file
+
+
+def names(found: list[dict]) -> list[str]:
+    return [Path(one["image"]).name for one in found]
+
+
+@pytest.mark.parametrize("write, images, label", [
+    (volume, ("imagesTr/a.nii.gz", "imagesTr/b.nii.gz"), "labelsTr/a.nii.gz"),
+    (volume, ("a.nii.gz", "b.nii.gz"), "labels/final/a.nii.gz"),
+    (volume, ("semantic_MRs/Case_001_Week0_LFOV.nii.gz", "semantic_MRs/Case_002_Week0_LFOV.nii.gz"),
+     "semantic_labels/Case_001_Week0_SEMANTIC_LFOV.nii.gz"),
+    (picture, ("image/cmr1.png", "image/cmr2.png"), "mask/cmr1_mask.png"),
+    (picture, ("TCGA_1/TCGA_1_7.tif", "TCGA_2/TCGA_2_7.tif"), "TCGA_1/TCGA_1_7_mask.tif"),
+])  # fmt: skip
+def test_scans_with_a_label_are_told_from_those_without(write, images, label, tmp_path):
+    for name in (*images, label):
+        write(tmp_path / name)
+    found = find_scans(str(tmp_path))
+    assert len(found["labelled"]) == len(found["unlabelled"]) == 1
+    assert names(found["labelled"])[0][:6] == Path(images[0]).name[:6]
+
+
+def test_a_datalist_says_it_itself(tmp_path):
+    for name in ("a.nii.gz", "b.nii.gz", "a_label.nii.gz"):
+        volume(tmp_path / name)
+    listed = {"training": [{"image": "a.nii.gz", "label": "a_label.nii.gz"}], "test": [{"image": "b.nii.gz"}]}
+    (tmp_path / "list.json").write_text(json.dumps(listed))
+    found = find_scans(str(tmp_path / "list.json"))
+    assert names(found["labelled"]) == ["a.nii.gz"] and names(found["unlabelled"]) == ["b.nii.gz"]
+
+
+def test_where_every_scan_has_a_label_there_is_nothing_to_choose(tmp_path):
+    volume(tmp_path / "a.nii.gz")
+    volume(tmp_path / "labels" / "final" / "a.nii.gz")
+    assert "all 1 scans have a label; expected some without" in refusal(find_scans, str(tmp_path))
