@@ -56,6 +56,7 @@ def test_doubt_is_a_map_beside_a_label_map_that_stays_the_same(trained, tmp_path
         assert np.array_equal(doubt.affine, labels.affine) and found.dtype == np.uint8 and found.shape == labels.shape
         assert 10 < found.max() <= 100 and b"research use only" in bytes(doubt.header["descrip"])
     page = (tmp_path / "doubted" / "report.html").read_text()
+    assert "Chance that the label is wrong" in page and "60% and more" in page
     assert page.count("data:image/jpeg") == page.count('alt="doubt') * 3 > 0
     segment(trained, tmp_path / "doubted")  # other labels would make a map of an earlier run wrong
     assert not list((tmp_path / "doubted").glob("*_doubt.nii.gz"))
@@ -88,6 +89,9 @@ def test_what_is_learned_is_said_of_new_images(trained_copy, phantoms, tmp_path)
     content = json.loads((tmp_path / "maps" / "metrics.json").read_text())
     expected = content["metric_per_case"][0]["expected"]["body"]
     assert round(expected["dice"], 3) == dice and content["doubt"]["looks"] == "shifts"
+    volumes = (tmp_path / "maps" / "volumes.csv").read_text()
+    segment(trained_copy, tmp_path / "maps", uncertainty=True, resume=True)  # what was said of kept cases stays
+    assert (tmp_path / "maps" / "volumes.csv").read_text() == volumes
     page, text = ((tmp_path / "maps" / f"report.{kind}").read_text() for kind in ("html", "md"))
     assert "Look at this first" in page and "where most is doubtful" in page and "nine of ten cases" in text
     cases = content["metric_per_case"]

@@ -75,11 +75,18 @@ class CaseHandler:
             self.journal.record_failure(source, one_line_reason(error))
 
     def note_done(
-        self, source: str, digest: str, output: str, record: CaseRecord, seconds: float, sealed: bool = False
+        self,
+        source: str,
+        digest: str,
+        output: str,
+        record: CaseRecord,
+        seconds: float,
+        sealed: bool = False,
+        said: dict | None = None,
     ) -> None:
         """Tells the journal of a result, with all that the report needs of it but its pictures."""
         facts = replace(record, pictures={}).to_dict()
-        if self.journal.record_done(source, digest, output, seconds, sealed, facts):
+        if self.journal.record_done(source, digest, output, seconds, sealed, facts, said):
             self.write_tables(self.known_records())
 
     def note_kept(self, source: str, record: CaseRecord) -> None:

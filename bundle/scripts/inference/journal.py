@@ -124,9 +124,13 @@ class Journal:
             return False
         return "output_digest" not in case or case["output_digest"] == sha256_of_files(file)
 
+    def earlier_facts(self, image: str) -> dict:
+        """What `run.json` says of a case that an earlier run has finished."""
+        return self.earlier[self.public_name(image)]
+
     def earlier_result(self, image: str) -> Path:
         """Returns the file of the result that an earlier run has made."""
-        return self.file.parent / self.earlier[self.public_name(image)]["output"]
+        return self.file.parent / self.earlier_facts(image)["output"]
 
     def record_done(
         self,
@@ -136,6 +140,7 @@ class Journal:
         seconds: float,
         sealed: bool = False,
         record: dict | None = None,
+        said: dict | None = None,
     ) -> bool:
         """Records a result. Returns whether `run.json` was brought up to date.
 
@@ -146,14 +151,15 @@ class Journal:
             seconds: that it took.
             sealed: whether the result is valid only as long as its file does not change; others may be edited.
             record: what the report says of the case.
+            said: what of it can't be found out from the result, so that it is kept in `run.json` as well.
         """
-        facts = {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3)}
+        facts = {"fate": DONE, "digest": input_digest, "output": output, "seconds": round(seconds, 3), **(said or {})}
         seal = {"output_digest": sha256_of_files(self.file.parent / output)} if sealed else {}
         return self.record(image, {**facts, **seal, RECORD: record})
 
     def record_kept(self, image: str, record: dict | None = None) -> bool:
         """Records that the result of an earlier run stands. Returns whether `run.json` was brought up to date."""
-        return self.record(image, {**self.earlier[self.public_name(image)], RECORD: record})
+        return self.record(image, {**self.earlier_facts(image), RECORD: record})
 
     def record_failure(self, image: str, reason: str) -> None:
         """Records and logs that a case has failed."""

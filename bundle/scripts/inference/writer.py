@@ -36,7 +36,8 @@ from scripts.weeks.scans import scan_of
 
 logger = logging.getLogger(__name__)
 
-EXPECTED = ("expected_dice", "dice_low", "dice_high", "ml_low", "ml_high")  # columns of volumes.csv for each class
+UNLIKE, EXPECTED = "unlike", "expected"  # keys of `run.json`: what the label map alone does not say
+COLUMNS = ("expected_dice", "dice_low", "dice_high", "ml_low", "ml_high")  # columns of volumes.csv for each class
 KINDS = {  # of files: their description, and the highest value that is shown, None for that of the last class
     "seg": (b"label map, research use only", None),
     "doubt": (b"doubt in percent, research use only", 100),
@@ -109,7 +110,8 @@ class SegmentationWriter(CaseHandler):
         start = self.dir / self.shown_name(Path(source))
         self.pages.renew(Path(source), labels, affine, start.name, result)
         self.formats.write(source, labels, affine, self.class_names, start, only_missing=True)
-        self.note_kept(source, self.measure(source, labels, affine, None))
+        record = self.measure(source, labels, affine, None)
+        self.note_kept(source, with_said(record, self.journal.earlier_facts(source)))
 
     def finish(
         self,
@@ -158,12 +160,12 @@ class SegmentationWriter(CaseHandler):
         partial.unlink()
         self.formats.write(source, labels, affine, self.class_names, self.dir / shown)  # a failure keeps the map
         record = self.measure(path, labels, affine, seconds)
-        if unlike:
-            record.warnings.insert(0, f"unlike the training data: {unlike}")
+        said: dict = {UNLIKE: unlike} if unlike else {}
         if self.doubt:
             record.signs = self.doubt.signs
-            record.expected = {} if unlike else self.doubt.expected(record.measures)  # no range holds for other kinds
-        self.note_done(path, digest, output, record, seconds)
+            if not unlike and (expected := self.doubt.expected(record.measures)):  # no range holds for other kinds
+                said[EXPECTED] = expected
+        self.note_done(path, digest, output, with_said(record, said), seconds, said=said)
 
     def write_doubt(
         self, probability: np.ndarray | None, labels: np.ndarray, source: Path, shape: tuple, affine, header
@@ -211,7 +213,7 @@ class SegmentationWriter(CaseHandler):
         """Writes `volumes.csv`; where a Dice is expected, with that and with the ranges."""
         columns = [f"{name}_ml" for name in self.class_names[1:]]
         if any(record.expected for record in records):
-            columns += [f"{name}_{what}" for name in self.class_names[1:] for what in EXPECTED]
+            columns += [f"{name}_{what}" for name in self.class_names[1:] for what in COLUMNS]
         with atomic_write(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["case", *columns])
@@ -219,7 +221,7 @@ class SegmentationWriter(CaseHandler):
                 numbers = {f"{name}_ml": found["predicted_ml"] for name, found in record.measures.items()}
                 for name, found in record.expected.items():
                     values = found["dice"], *found["dice_range"], *found["ml_range"]
-                    numbers |= zip((f"{name}_{what}" for what in EXPECTED), values)
+                    numbers |= zip((f"{name}_{what}" for what in COLUMNS), values)
                 known = {column: round(numbers[column], 3) for column in columns if column in numbers}
                 writer.writerow([record.case, *(known.get(column, "") for column in columns)])
 
@@ -291,3 +293,11 @@ def grid_of(source: Path) -> tuple[nib.Nifti1Header, np.ndarray, tuple[int, ...]
         return image.header.copy(), image.affine, image.shape
     shape, affine = read_grid(source)
     return nifti_image(np.broadcast_to(np.uint8(0), shape), affine).header, affine, shape
+
+
+def with_said(record: CaseRecord, said: dict) -> CaseRecord:
+    """The record with the warning and the Dice to be expected that an inference has found."""
+    if said.get(UNLIKE):
+        record.warnings.insert(0, f"unlike the training data: {said[UNLIKE]}")
+    record.expected = said.get(EXPECTED, {})
+    return record

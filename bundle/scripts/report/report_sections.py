@@ -11,9 +11,10 @@ from scripts.report import figures, gallery, tables
 from scripts.report.blocks import Box, Charts, Items, Legend, Link, Pairs, Pictures, Section, Text, present
 from scripts.report.gallery import ALL_CLASSES
 from scripts.report.schema import CaseRecord, Report
-from scripts.report.strips import ERROR_COLOURS
+from scripts.report.strips import ERROR_COLOURS, doubt_legend
 from scripts.report.tables import ML, interval, number
 
+DOUBT = "Chance that the label is wrong"
 NO_INTERVAL = "no interval: too few patients"
 SHOWN = 4  # files left out that are named at the top of the page
 
@@ -59,7 +60,8 @@ def first_box(report: Report) -> Box | None:
     record, worst = gallery.first_case(report), report.summary.worst
     title = "Look at this first"
     if lowest := gallery.lowest_expected(report):
-        return Box(title, [block for entry in lowest for block in expected_blocks(*entry)])
+        blocks = [block for entry in lowest for block in expected_blocks(*entry)]
+        return Box(title, [*blocks, Legend(DOUBT, doubt_legend())])
     if record is None:
         return None
     if worst is None:
@@ -210,6 +212,7 @@ def pictures(report: Report) -> Section | None:
     blocks = [
         Legend("Classes", legend),
         Legend("Errors", list(ERROR_COLOURS.items())) if report.has_truth else None,
+        Legend(DOUBT, doubt_legend()) if report.looks else None,
         Pictures(every, first) if first else None,
         Pictures("Worst and best case of every class", extreme) if extreme else None,
         Pictures("Further cases with warnings", warned, note) if warned else None,

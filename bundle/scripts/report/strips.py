@@ -7,7 +7,7 @@ import io
 import nibabel as nib
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.image import imsave
 from scipy.ndimage import binary_dilation, find_objects, map_coordinates
 
@@ -17,6 +17,7 @@ from scripts.report.overlay import PLANES, blend, cut, upright
 # Distinct for every kind of colour vision. Printed in grey they are light, middle and dark.
 ERROR_COLOURS = {"missed": "#FFE14D", "extra": "#D13A00", "wrong class": "#4DA3FF"}
 CLEAR, WRONG = 0.1, 0.6  # doubt that is drawn in full, and that has the last colour
+SHOWN = (CLEAR, 0.2, 0.4, WRONG)  # in the legend
 SIDE = 256  # px, the longest side of a tile
 FIELD_MM = 80.0  # the smallest side of a crop: in a smaller one nobody sees where in the body it is
 MARGIN_MM = 10.0  # around the structure
@@ -246,6 +247,12 @@ def doubt_over(grey: np.ndarray, share: np.ndarray) -> np.ndarray:
 def doubt_colour(share: np.ndarray) -> np.ndarray:
     """From violet, where little is doubtful, to light yellow."""
     return colormaps["plasma"](np.clip(share / WRONG, 0, 1))[..., :3]
+
+
+def doubt_legend() -> list[tuple[str, str]]:
+    """Chances that a label is wrong, and their colours."""
+    hues = map(to_hex, doubt_colour(np.array(SHOWN)))
+    return [(f"{share:.0%}" + " and more" * (share == WRONG), hue) for share, hue in zip(SHOWN, hues)]
 
 
 def jpeg(rgb: np.ndarray) -> str:
