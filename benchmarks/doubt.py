@@ -3,8 +3,9 @@
     python benchmarks/doubt.py NAME RUN [RUN ...] [--output DIR]
 
 Each RUN is the folder of an evaluation with configs/calibrate.json. With several, as of the folds, the cases of each
-are predicted by what the others have taught; with one, its patients are dealt into four parts. Cases made worse on
-purpose are predicted too. The table has, by class:
+are predicted by what the others have taught; with one, its patients are dealt into four parts. Where the others would
+be fewer than twelve patients, each patient is predicted by what all others have taught. Cases made worse on purpose
+are predicted too. The table has, by class:
 
 - the mean distance of expected and true Dice, of the cases as they are,
 - in how many of these the ranges for nine of ten hold, for the Dice and for the volume,
@@ -52,12 +53,17 @@ class Prediction:
 
 def cases_in_parts(runs: Sequence[Path]) -> tuple[list[str], list[list[dict]]]:
     """The names of the classes, and the cases in parts that are predicted one after the other."""
+    from scripts.doubt.model import FEWEST
+
     contents = [json.loads((run / "metrics.json").read_text()) for run in runs]
     parts = [content["metric_per_case"] for content in contents]
-    if len(parts) == 1:
-        patients = sorted({case["patient"] for case in parts[0]})
-        part_of = {patient: number % PARTS for number, patient in enumerate(patients)}
-        parts = [[case for case in parts[0] if part_of[case["patient"]] == part] for part in range(PARTS)]
+    sizes = [len({case["patient"] for case in part}) for part in parts]
+    if len(parts) == 1 or sum(sizes) - max(sizes) < FEWEST:
+        cases = [case for part in parts for case in part]
+        patients = sorted({case["patient"] for case in cases})
+        count = PARTS if len(patients) * (PARTS - 1) // PARTS >= FEWEST else len(patients)
+        part_of = {patient: number % count for number, patient in enumerate(patients)}
+        parts = [[case for case in cases if part_of[case["patient"]] == part] for part in range(count)]
     return contents[0]["class_names"][1:], parts
 
 

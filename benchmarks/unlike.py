@@ -4,9 +4,10 @@
 
 MODELS is the folder of weights that configs/calibrate.json was run for, RECIPE the patch of their recipe. OWN is a
 datalist: its validation images are sound, and from some of them further ones are made: turned, without contrast, of
-other voxel sizes, noise in their place, and their label maps taken for images. Each OTHER is a folder of images of
-another kind. An image that the check of the data refuses, as of four dimensions, does not count. The table of all sets
-is left in the output folder as unlike.md and unlike.json.
+other voxel sizes, noise in their place, and their label maps taken for images. Phantoms of the pelvis as of other
+scanners (fat saturation, T1) and the images of pydicom's test files, CT among them, are always tried. Each OTHER is a
+folder of images of another kind. An image that the check of the data refuses, as of four dimensions, does not count.
+The table of all sets is left in the output folder as unlike.md and unlike.json.
 """
 
 import argparse
@@ -19,11 +20,15 @@ from pathlib import Path
 import common
 import nibabel as nib
 import numpy as np
+import pydicom
+from fine_tuning import SITE_SIGNALS, SIZE, make_site_scan
 from hippocampus import leave, rows_of_other_sets
+from pydicom.data import get_testdata_files
 from recipes import DEMO
 
 SAID = "unlike the training data: "
 MADE = 8  # images of each kind that is made
+SMALLEST, SLICES = 32, 24  # pixels of a slice of pydicom, and how often it is repeated, as its files hold single ones
 
 
 def turned(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,6 +71,39 @@ def make(listed: dict, folder: Path) -> None:
             nib.save(nib.Nifti1Image(data.astype(np.float32), affine), folder / kind / f"{number}.nii.gz")
         (folder / "label maps").mkdir(exist_ok=True)
         shutil.copy(root / entry["label"], folder / "label maps" / f"{number}.nii.gz")
+
+
+def make_others(folder: Path) -> None:
+    """Phantoms of the pelvis as T2 images with fat saturation and as T1 images, and the images of pydicom."""
+    from scripts.phantoms.generate import SIGNALS, write_file
+    from scripts.phantoms.layouts import LAYOUTS
+    from scripts.phantoms.shapes import voxel_mm
+
+    encode, voxel = LAYOUTS["hipmri"].encode, voxel_mm(SIZE)
+    kinds = {"pelvis, fat saturated": SIGNALS | {"fat": 0.08, "marrow": 0.12}, "pelvis, T1": SIGNALS | SITE_SIGNALS}
+    for kind, signals in kinds.items():
+        (folder / kind).mkdir()
+        for patient in range(MADE):
+            image, _ = make_site_scan(1000 + patient, signals)
+            write_file(folder / kind / f"{patient}.nii.gz", encode(image, voxel))
+    seen = set()
+    for file in map(Path, get_testdata_files("*.dcm")):
+        try:
+            found = pydicom.dcmread(file)
+            pixels = np.asarray(found.pixel_array, np.float32)
+        except Exception:  # some of them are broken on purpose
+            continue
+        kind = f"pydicom, {found.get('Modality')}"
+        if pixels.ndim != 2 or min(pixels.shape) < SMALLEST or found.get("SamplesPerPixel", 1) != 1:
+            continue
+        if (key := (kind, pixels.shape, float(pixels.mean()))) in seen:
+            continue
+        seen.add(key)
+        spacing = [float(size) for size in found.get("PixelSpacing", (1, 1))]
+        slices = np.repeat(pixels.T[..., None], SLICES, axis=2)
+        affine = np.diag([-spacing[1], -spacing[0], float(found.get("SliceThickness") or 5), 1])
+        (folder / kind).mkdir(exist_ok=True)
+        nib.save(nib.Nifti1Image(slices, affine), folder / kind / f"{file.stem}.nii.gz")
 
 
 def named(place: Path) -> str:
@@ -117,6 +155,7 @@ def main() -> None:
     rows = rows_of_other_sets(given.output / "unlike.json", given.name)
     with tempfile.TemporaryDirectory() as folder:
         make(json.loads(given.own.read_text()), Path(folder))
+        make_others(Path(folder))
         places = {place.name: place for place in sorted(Path(folder).iterdir())}
         places |= {named(place): place for place in given.others}
         for kind, place in places.items():

@@ -109,10 +109,10 @@ def read(name: str) -> dict:
     return json.loads((CONFIGS / name).read_text(encoding="utf-8"))
 
 
-def segment(trained: Path, output_dir: Path, **overrides) -> None:
+def segment(trained: Path, output_dir: Path, *patches: str, **overrides) -> None:
     """Inference on the test split of the trained fixture's own datalist."""
     paths = {"dataset_dir": trained / "datalist.json", "ckpt_dir": trained / "models", "output_dir": output_dir}
-    run("infer", ["inference.json"], **paths, **overrides)
+    run("infer", ["inference.json", *patches], **paths, **overrides)
 
 
 @pytest.fixture(scope="session")

@@ -8,11 +8,14 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import EVALUATE, run, segment
+import torch
+from conftest import EVALUATE, run, segment, workflow
 from helpers import refusal, rows
+from PIL import Image
 
 from scripts.doubt import calibration, command, likeness
 from scripts.doubt.signs import SIGNS
+from scripts.phantoms.generate import generate
 
 CALIBRATE = [*EVALUATE, "calibrate.json"]
 
@@ -202,3 +205,26 @@ def test_a_training_ends_with_learning_how_good_its_results_are(phantoms, tmp_pa
     file.unlink()
     run("train", ["train.json"], **given, resume=True)
     assert "not learned how good results are: ZeroDivisionError" in caplog.text and not file.is_file()
+
+
+def test_doubt_is_the_same_on_the_fast_path(trained, tmp_path):
+    segment(trained, tmp_path / "plain", uncertainty=True)
+    segment(trained, tmp_path / "fast", "fast.json", uncertainty=True, half=False)
+    for file in (tmp_path / "plain").glob("*_doubt.nii.gz"):
+        doubt, again = (np.asarray(nib.load(folder / file.name).dataobj) for folder in (file.parent, tmp_path / "fast"))
+        assert (doubt != again).mean() < 0.01
+
+
+def test_doubt_of_a_picture_is_a_picture(tmp_path):
+    generate(tmp_path / "hearts", patients=3, scans=1, size=(64, 64), layout="cardiac_png")
+    tiny = {"spatial_size": [64, 64], "widths": [4, 8, 16, 32, 64], "cache_workers": 1}
+    made = workflow("infer", ["inference.json", "recipe_cardiac_2d.json"], base=tiny)
+    made.initialize()
+    (tmp_path / "models").mkdir()
+    torch.save(made.parser.get_parsed_content("network_def").state_dict(), tmp_path / "models" / "model.pt")
+    run("infer", ["inference.json", "recipe_cardiac_2d.json"], base=tiny, dataset_dir=tmp_path / "hearts",
+        ckpt_dir=tmp_path / "models", output_dir=tmp_path / "maps", uncertainty=True)  # fmt: skip
+    maps = sorted((tmp_path / "maps").glob("*_doubt.png"))
+    assert maps and len(maps) == len(list((tmp_path / "maps").glob("*_seg.png")))
+    with Image.open(maps[0]) as picture:
+        assert picture.size == (64, 64) and picture.mode == "L" and 0 < np.asarray(picture).max() <= 100
