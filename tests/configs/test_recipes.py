@@ -115,6 +115,13 @@ def test_training_and_inference_are_given_the_same(trained):
     assert found[0] == found[1]
 
 
+def test_training_ends_with_learning_how_good_results_are(trained):
+    _, folder, _ = trained
+    listed = json.loads((folder / "out" / "datalist.json").read_text())
+    validated = listed["validation"] or [case for case in listed["training"] if case.get("fold") is not None]
+    assert (folder / "out" / "model_doubt.json").is_file() == bool(validated)
+
+
 def test_evaluation_scores_whole_scans_on_their_own_grid(trained):
     recipe, folder, paths = trained
     finish(made("evaluate", recipe, **paths, split=RECIPES[recipe][2]))

@@ -195,6 +195,19 @@ def test_an_id_of_ones_own_is_taken_where_something_uses_it(tmp_path):
     assert "dataset_dir does not exist" in refusal(made.run)
 
 
+@pytest.mark.parametrize("flags, refused", [({}, True), ({"avx512_bf16": True}, False)])
+def test_half_precision_is_refused_on_a_processor_that_has_none(flags, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    given = {"dataset_dir": tmp_path / "none", "output_dir": tmp_path / "out", "device": "cpu"}
+    made = workflow("train", ["train.json"], half=True, **given)
+    made.initialize()
+    said = refusal(made.run)
+    assert ("half is True: this processor has no instructions for bfloat16" in said) == refused
+    made = workflow("train", ["train.json"], **given)
+    made.initialize()
+    assert "dataset_dir does not exist" in refusal(made.run)
+
+
 def test_it_wants_a_configuration():
     with pytest.raises(RuntimeError, match="no configuration"):
         check_configuration()

@@ -8,6 +8,7 @@ from conftest import BUNDLE, CONFIGS, TINY, workflow
 from helpers import refusal
 
 from scripts.data.layouts import find_pairs
+from scripts.run import knobs
 
 FILE = Path("last.pt")
 RECIPES = {  # the files of a run, and what makes it tiny
@@ -71,6 +72,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
         ("mirror_axes", "single_piece", "keep_largest", "shipped_weights", "more_handlers", "doubt_from"),
         "used in evaluation and inference only",
     ),
+    **dict.fromkeys(("calibrate", "calibration"), "comes after the training"),
     "pretrained": "the weights in the file are compared, in test_pretrained.py",
     "pretrained_weights": "likewise",
     "encoder_weights": "first weights, which those of the checkpoint replace",
@@ -177,6 +179,7 @@ def data(phantoms) -> dict:
 def identity(data, phantoms, tmp_path, monkeypatch):
     """Builds what a run is compared by; nothing is cached, checked or trained."""
     monkeypatch.chdir(BUNDLE)
+    monkeypatch.setattr(knobs, "has_bfloat16", lambda device: True)  # whatever this processor has
 
     def make(name: str, **changed):
         files, tiny = RECIPES[name]

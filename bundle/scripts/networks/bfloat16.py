@@ -8,15 +8,14 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 from torch.nn import functional as F
 
+from scripts.core.hardware import has_bfloat16
+
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of axes of a weight
 
 
 def supports_bfloat16(device: torch.device | str) -> bool:
-    """Returns whether a device has instructions for bfloat16: recent GPUs, and CPUs with AVX-512 BF16 or AMX."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found: dict = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    """Returns whether a device has instructions for bfloat16, so that computing in it is faster."""
+    return has_bfloat16(device)
 
 
 class ChannelsLastInstanceNorm(nn.Module):

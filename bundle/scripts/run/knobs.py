@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from scripts.core.errors import UserError
+from scripts.core.hardware import has_bfloat16
 from scripts.core.paths import BUNDLE, CONFIGS
 from scripts.run.command_line import refuse_misspelled_ids
 from scripts.run.configuration import current_parser, value_of
@@ -54,6 +55,8 @@ def check_configuration() -> dict[str, object]:
         if name in parser.config
     }
     check(values)
+    if values.get("half") and "device" in parser.config:
+        check_half(value_of(parser, "device"))
     return values
 
 
@@ -103,6 +106,15 @@ def check_device(device: str | torch.device) -> None:
     except Exception as error:  # torch raises many kinds
         found = "cpu" + "".join(f", cuda:{i}" for i in range(torch.cuda.device_count()))
         raise UserError(f"device is {device!r}: expected one of this machine ({found}); say --device cpu") from error
+
+
+def check_half(device: Any) -> None:
+    """Refuses bfloat16 on a processor that would take hundreds of times as long with it."""
+    if torch.device(device).type == "cpu" and not has_bfloat16(device):
+        raise UserError(
+            "half is True: this processor has no instructions for bfloat16, without which a run hardly ends; expected "
+            "AVX-512 BF16 or AMX; leave --half out"
+        )
 
 
 def types_of(rule: Mapping) -> list[str]:
