@@ -31,6 +31,9 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "planned": (DEMO / "planned" / "planned.json", DOCS / "how-to" / "plan.md"),
     "doubt": (DEMO / "doubt" / "doubt.json", DOCS / "how-to" / "doubt.md"),
     "unlike": (DEMO / "doubt" / "unlike.json", DOCS / "how-to" / "doubt.md"),
+    "doubt_costs": (DEMO / "doubt" / "doubt_costs.json", DOCS / "how-to" / "doubt.md"),
+    "runtimes": (DEMO / "runtimes" / "runtimes.json", DOCS / "how-to" / "memory-and-speed.md"),
+    "label_next": (DEMO / "label_next" / "label_next.json", DOCS / "how-to" / "label-next.md"),
     "fine_tuning": (DEMO / "fine_tuning" / "fine_tuning.json", DOCS / "how-to" / "fine-tune.md"),
 }
 KEPT = ("foreground", "classes", "patients", "worst", "tolerance_mm")  # of metrics.json: not every case

@@ -43,7 +43,7 @@ def other_voxels(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.n
 def flat(data: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Nearly without contrast, but for a few very bright voxels, as with metal."""
     made = data.astype(np.float64)
-    made[tuple(np.array(data.shape) // 2)] = 200 * data.max()
+    made[tuple(np.array(data.shape) // 2)] = 200 * float(data.max())
     return made, affine
 
 

@@ -1,7 +1,7 @@
 """What is done to every image: further looks at it, and whether it is like the training data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from ignite.engine import Engine, Events
@@ -15,7 +15,7 @@ from torch import nn
 from scripts.core.errors import UserError
 from scripts.doubt import calibration
 from scripts.doubt.calibration import Calibration
-from scripts.doubt.likeness import DEPTH, facts_of
+from scripts.doubt.likeness import DEPTH, depth_of, facts_of
 from scripts.doubt.looks import Looks, probabilities
 from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.signs import dice, take
@@ -126,15 +126,16 @@ class Likeness:
             self.level = LowestLevel(network) if watched else None
             self.begun = True
 
-    def judge(self, image: MetaTensor, depth: torch.Tensor | None = None) -> None:
+    def judge(self, facts: dict[str, list[float]]) -> None:
         """Says in words what is unlike, or nothing.
 
         Raises:
             UserError: something is, and such images are to be skipped.
         """
-        if self.fingerprint is None or self.said:
+        if self.said:
             return
-        self.said = self.fingerprint.unlike(facts_of(image, depth))
+        assert self.fingerprint is not None
+        self.said = self.fingerprint.unlike(facts)
         if self.said and self.skips:
             raise UserError(f"unlike the training data: {self.said}; say --unlike warn to segment it all the same")
 
@@ -143,13 +144,15 @@ class Likeness:
         """Judges an image before the network runs on it, and after by its features too."""
         self.begin(network)
         self.said = ""
-        self.judge(image)
-        if self.level is None:
+        if self.fingerprint is None:
             yield
             return
-        with self.level:
+        facts = facts_of(image)
+        self.judge(facts)
+        with self.level or nullcontext():
             yield
-        self.judge(image, self.level.features)
+        if self.level is not None:
+            self.judge(facts | depth_of(self.level.features))
 
 
 def plain(x: torch.Tensor) -> torch.Tensor:

@@ -126,13 +126,20 @@ def facts_of(image: MetaTensor, depth: torch.Tensor | None = None) -> dict[str, 
     plain = image.as_tensor().float().cpu()
     values = plain.flatten(1)
     step = max(1, values.shape[1] // 100_000)
-    levels = torch.quantile(values[:, ::step], torch.tensor(SHARES), dim=1).flatten()
+    levels = np.quantile(values[:, ::step].numpy(), SHARES, axis=1).flatten()
     coarse = F.adaptive_avg_pool3d(plain[None], SIDE)[0]
     coarse = coarse - coarse.mean()
     facts = {"voxels": sizes[0], "field": sizes[1], "intensities": levels, "picture": coarse.flatten() / coarse.norm()}
-    if depth is not None:
-        facts[DEPTH] = depth.cpu()
-    return {name: [round(float(value), 4) for value in row] for name, row in facts.items()}
+    return {name: numbers(row) for name, row in facts.items()} | depth_of(depth)
+
+
+def depth_of(features: torch.Tensor | None) -> dict[str, list[float]]:
+    """The fact that is known once the network has run; nothing where it has not."""
+    return {} if features is None else {DEPTH: numbers(features.cpu())}
+
+
+def numbers(row: np.ndarray | torch.Tensor) -> list[float]:
+    return np.asarray(row, float).round(4).tolist()
 
 
 def fingerprint_of(images: Sequence[Mapping[str, Sequence[float]]]) -> Fingerprint | None:

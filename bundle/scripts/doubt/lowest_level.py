@@ -36,7 +36,7 @@ class LowestLevel:
 
     def keep(self, layer: nn.Module, given: tuple, output: torch.Tensor) -> None:
         _, total, count = self.found.get(layer, (0, torch.zeros(()), 0))
-        mean = output.detach().float().flatten(2).mean(2)
+        mean = output.detach().as_subclass(torch.Tensor).float().flatten(2).mean(2)
         self.found[layer] = output[0, 0].numel(), total.to(mean.device) + mean.sum(0), count + len(mean)
 
     @property

@@ -1,0 +1,131 @@
+"""The fastest way to compute a network on this machine, of those that are installed: timed once, and remembered.
+
+`configs/fast.json` names `FastestInferer`.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from monai.inferers import Inferer, SimpleInferer
+from torch import nn
+
+from scripts.core.errors import one_line_reason
+from scripts.core.files import read_json, write_json
+from scripts.inference.openvino import FOLDER, OpenVinoInferer, digest_of, is_missing, load_openvino
+from scripts.networks.bfloat16 import HalfInferer
+
+logger = logging.getLogger(__name__)
+
+KEPT = "fastest.json"  # what was timed, in the folder of converted networks
+REPEATS = 2
+AGREEING = 0.99  # share of the foreground whose label must stay the same
+Scores = Callable[[torch.Tensor], torch.Tensor]
+
+
+class FastestInferer(Inferer):
+    """Runs a network with PyTorch or with OpenVINO, whichever takes less time for inputs of this size.
+
+    Where OpenVINO is not installed, or on a GPU, nothing is timed. It has the arguments of
+    `scripts.networks.bfloat16.HalfInferer`, whose place it takes.
+
+    Args:
+        enabled: whether bfloat16 may be used.
+        inferer: an inferer of MONAI that calls the network; by default once, on the complete input.
+        frozen: whether the network will not be trained any more.
+        ckpt_dir: folder of the weights, beside which the choice is kept.
+    """
+
+    def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = True, ckpt_dir: str = "models"):
+        super().__init__()
+        self.half, self.inferer, self.frozen, self.ckpt_dir = enabled, inferer or SimpleInferer(), frozen, ckpt_dir
+        self.plain = HalfInferer(enabled, self.inferer, frozen)
+        self.chosen: dict[tuple, Scores] = {}
+
+    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
+        trained = any(layer.training for layer in network.modules())  # as by looks with dropout
+        if trained or inputs.device.type != "cpu" or is_missing():
+            return self.plain(inputs, network, *args, **kwargs)
+
+        def fastest(x: torch.Tensor, *given, **named) -> torch.Tensor:
+            key = network, tuple(x.shape[1:])
+            if key not in self.chosen:
+                self.chosen[key] = self.choose(network, x[:1])
+            return self.chosen[key](x)
+
+        return self.inferer(inputs, fastest, *args, **kwargs)
+
+    def choose(self, network: nn.Module, example: torch.Tensor) -> Scores:
+        """The way that was timed before, or the one that is the fastest now."""
+        ways = self.ways(network)
+        file = Path(self.ckpt_dir) / FOLDER / KEPT
+        case = " ".join(map(str, [
+            digest_of(network)[:16], "x".join(map(str, example.shape[1:])), f"{torch.get_num_threads()} threads",
+            f"torch {torch.__version__}", f"OpenVINO {load_openvino().__version__}", *sorted(ways),
+        ]))  # fmt: skip
+        known = read_kept(file)
+        if known.get(case) not in ways:
+            times = measure(ways, example)
+            known[case] = min(times, key=lambda name: times[name])
+            found = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
+            logger.info(f"the network runs with {known[case]}, the fastest way here ({found}), which is remembered")
+            try:
+                file.parent.mkdir(exist_ok=True)
+                write_json(known, file)
+            except OSError as error:
+                logger.info(f"{file}: not kept ({one_line_reason(error)})")
+        return ways[known[case]]
+
+    def ways(self, network: nn.Module) -> dict[str, Scores]:
+        """By name; the first one is what the others are compared with."""
+        plain, precise = HalfInferer(False), OpenVinoInferer(False, ckpt_dir=self.ckpt_dir)
+        found: dict[str, Scores] = {
+            "PyTorch": lambda x: plain(x, network),
+            "OpenVINO": lambda x: precise.scores(x, network),
+        }
+        if self.half:
+            copy, rough = deepcopy(network), OpenVinoInferer(True, ckpt_dir=self.ckpt_dir)  # the copy's layout changes
+            half = HalfInferer(True, frozen=self.frozen)
+            found["PyTorch in bfloat16"] = lambda x: half(x, copy)
+            found["OpenVINO in bfloat16"] = lambda x: rough.scores(x, network)
+        return found
+
+
+def measure(ways: dict[str, Scores], example: torch.Tensor) -> dict[str, float]:
+    """Seconds of each way that gives the labels of the first one."""
+    times: dict[str, float] = {}
+    expected: torch.Tensor | None = None
+    for name, run in ways.items():
+        try:
+            labels = labels_of(run(example))
+            expected = labels if expected is None else expected
+            either = (labels > 0) | (expected > 0)
+            agreeing = float((labels == expected)[either].float().mean()) if either.any() else 1.0
+            if agreeing < AGREEING:
+                logger.info(f"{name}: not used, only {agreeing:.1%} of the foreground has the same label")
+                continue
+            began = time.perf_counter()
+            for _ in range(REPEATS):
+                run(example)
+            times[name] = (time.perf_counter() - began) / REPEATS
+        except Exception as error:
+            if expected is None:
+                raise
+            logger.info(f"{name}: not used ({one_line_reason(error)})")
+    return times
+
+
+def labels_of(scores: torch.Tensor) -> torch.Tensor:
+    """Of one map of scores, where it is above 0; of several, which is the largest."""
+    return (scores[:, 0] > 0).long() if scores.shape[1] == 1 else scores.argmax(1)
+
+
+def read_kept(file: Path) -> dict[str, str]:
+    try:
+        found = read_json(file)
+        return found if isinstance(found, dict) else {}
+    except Exception:  # it is made anew
+        return {}

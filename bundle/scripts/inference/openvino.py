@@ -1,0 +1,152 @@
+"""Computing networks with OpenVINO, which is faster than PyTorch on processors. Nothing is trained with it.
+
+`configs/openvino.json` names `OpenVinoInferer`.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from monai.inferers import Inferer, SimpleInferer
+from monai.utils import convert_to_dst_type
+from torch import nn
+
+from scripts.core.errors import one_line_reason
+from scripts.core.extras import require
+from scripts.inference.ensemble import Ensemble
+
+logger = logging.getLogger(__name__)
+
+EXTRA, PURPOSE = "openvino", "configs/openvino.json"
+FOLDER = ".openvino"  # beside the weights
+
+
+class OpenVinoInferer(Inferer):
+    """Runs a network with OpenVINO, on as many threads as PyTorch has, and returns its scores in float32.
+
+    A network is converted once for each size of its input, and kept in `.openvino` beside the weights, named by what it
+    was made of. It has the arguments of `scripts.networks.bfloat16.HalfInferer`, whose place it takes.
+
+    Args:
+        enabled: whether to compute in bfloat16.
+        inferer: an inferer of MONAI that calls the network; by default once, on the complete input.
+        frozen: whether the network will not be trained any more, without which it can't be converted.
+        ckpt_dir: folder of the weights.
+    """
+
+    def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = True, ckpt_dir: str = "models"):
+        super().__init__()
+        self.half, self.inferer = enabled, inferer or SimpleInferer()
+        self.folder = Path(ckpt_dir) / FOLDER
+        self.digests: dict[nn.Module, str] = {}
+        self.compiled: dict[tuple, Callable] = {}
+        load_openvino()
+
+    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
+        if any(layer.training for layer in network.modules()):  # looks with dropout
+            return self.inferer(inputs, network, *args, **kwargs)
+
+        def converted(x: torch.Tensor, *given, **named) -> torch.Tensor:
+            return self.scores(x, network)
+
+        return self.inferer(inputs, converted, *args, **kwargs)
+
+    def scores(self, x: torch.Tensor, network: nn.Module) -> torch.Tensor:
+        """Of a batch; each image by itself, so that one conversion serves all batches."""
+        if isinstance(network, Ensemble):
+            return torch.stack([self.scores(x, member) for member in network.members]).mean(0)
+        key = network, tuple(x.shape[1:]), torch.get_num_threads()
+        if key not in self.compiled:
+            self.compiled[key] = self.compile(network, x[:1])
+        run = self.compiled[key]
+        made = [run(np.ascontiguousarray(one.detach().float().cpu().numpy()))[0] for one in x.split(1)]
+        return convert_to_dst_type(np.concatenate(made), x, dtype=torch.float32)[0]
+
+    def compile(self, network: nn.Module, example: torch.Tensor) -> Callable:
+        """The network, ready to run on inputs of the size of the example."""
+        openvino = load_openvino()
+        if network not in self.digests:
+            self.digests[network] = digest_of(network)
+        size = "x".join(map(str, example.shape[1:]))
+        file = self.folder / f"{self.digests[network][:16]}_{size}_{openvino.__version__.split('-')[0]}.xml"
+        if file.is_file():
+            model = core().read_model(file)
+        else:
+            logger.info(f"converting the network for OpenVINO, once for inputs of {size} ...")
+            model = convert(network, example)
+            keep(model, file)
+        options = {
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "bf16" if self.half else "f32",
+            "NUM_STREAMS": 1,
+        }
+        return core().compile_model(model, "CPU", options)
+
+
+def is_missing() -> bool:
+    """Whether the package is not installed."""
+    return importlib.util.find_spec(EXTRA) is None
+
+
+def load_openvino() -> ModuleType:
+    """The package, without the part that would report its use to its makers over the network.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return require("openvino", EXTRA, PURPOSE)
+
+
+@cache
+def core():
+    """The one core of this process. Each sets a stack for signals (2026.4, Linux) and frees it when it ends, although
+    signals still go there: with a second one, the end of any child process would end this one."""
+    return load_openvino().Core()
+
+
+def digest_of(network: nn.Module) -> str:
+    """The sha256 of the network's structure and weights."""
+    found = hashlib.sha256(str(network).encode())
+    for name, weights in network.state_dict().items():
+        found.update(name.encode())
+        found.update(weights.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def convert(network: nn.Module, example: torch.Tensor):
+    """The network as a model of OpenVINO, for inputs of the size of the example."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.no_grad():
+        traced = torch.jit.trace(network, example.as_subclass(torch.Tensor), check_trace=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=example)  # has to live as long as the next line
+    model = frontend.convert(frontend.load(decoder))
+    model.reshape(list(example.shape))
+    return model
+
+
+def keep(model, file: Path) -> None:
+    """Writes a converted network, complete or not at all. Where that is not possible, the next run converts it anew."""
+    import openvino
+
+    try:
+        file.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            made = Path(folder) / file.name
+            openvino.save_model(model, made, compress_to_fp16=False)
+            made.with_suffix(".bin").replace(file.with_suffix(".bin"))
+            made.replace(file)
+    except OSError as error:
+        logger.info(f"{file}: not kept ({one_line_reason(error)}), so the next run converts the network again")

@@ -1,0 +1,99 @@
+"""The choice of the fastest way to compute a network."""
+
+import json
+import logging
+
+import pytest
+import torch
+from monai.inferers import SimpleInferer
+
+from scripts.inference import fastest, openvino
+from scripts.inference.fastest import FastestInferer, measure
+from scripts.networks.improved_unet import ImprovedUNet
+
+X = torch.rand(1, 1, 16, 16, 8)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return ImprovedUNet(features=2, levels=3, out_channels=3, dropout=0.0).eval()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the ways put forward."""
+    now = [0.0]
+    monkeypatch.setattr(fastest.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def way(clock, seconds, scores):
+    def run(x):
+        clock[0] += seconds
+        return scores
+
+    return run
+
+
+def test_the_seconds_of_each_way_are_taken_after_a_first_call(clock):
+    scores = torch.rand(1, 3, 4, 4, 4)
+    assert measure({"a": way(clock, 2.0, scores), "b": way(clock, 1.0, scores)}, X) == {"a": 2.0, "b": 1.0}
+
+
+def test_a_way_that_gives_other_labels_or_fails_is_not_used(clock, caplog):
+    caplog.set_level(logging.INFO)
+    scores = torch.rand(1, 3, 4, 4, 4)
+
+    def broken(x):
+        raise RuntimeError("no kernel")
+
+    found = measure({"a": way(clock, 2.0, scores), "b": way(clock, 1.0, -scores), "c": broken}, X)
+    assert found == {"a": 2.0} and "b: not used, only" in caplog.text and "c: not used (RuntimeError" in caplog.text
+    with pytest.raises(RuntimeError, match="no kernel"):
+        measure({"a": broken}, X)
+
+
+def test_labels_of_one_map_are_compared_where_it_is_above_zero(clock):
+    scores = torch.rand(1, 1, 4, 4) - 0.5
+    assert set(measure({"a": way(clock, 1.0, scores), "b": way(clock, 1.0, 2 * scores)}, X)) == {"a", "b"}
+    assert set(measure({"a": way(clock, 1.0, scores), "b": way(clock, 1.0, -scores)}, X)) == {"a"}
+
+
+def test_without_openvino_nothing_is_timed(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(fastest, "is_missing", lambda: True)
+    monkeypatch.setattr(fastest, "measure", lambda *_: 1 / 0)
+    assert torch.equal(FastestInferer(False, ckpt_dir=str(tmp_path))(X, network), network(X))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(openvino.is_missing(), reason="OpenVINO is not installed")
+def test_the_choice_is_remembered_until_something_changes(network, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    timed = []
+
+    def times(ways, example):
+        timed.append(list(ways))
+        return {name: float(name != "OpenVINO") for name in ways}
+
+    monkeypatch.setattr(fastest, "measure", times)
+
+    def run(half=False):
+        with torch.no_grad():
+            return FastestInferer(half, SimpleInferer(), ckpt_dir=str(tmp_path))(X, network)
+
+    with torch.no_grad():
+        assert torch.allclose(run(), network(X), atol=1e-4)
+    assert "the network runs with OpenVINO, the fastest way here" in caplog.text
+    run()
+    assert timed == [["PyTorch", "OpenVINO"]]
+    run(half=True)
+    assert timed[1:] == [["PyTorch", "OpenVINO", "PyTorch in bfloat16", "OpenVINO in bfloat16"]]
+    kept = tmp_path / ".openvino" / "fastest.json"
+    assert set(json.loads(kept.read_text()).values()) == {"OpenVINO"}
+    kept.write_text("[")
+    run()
+    assert len(timed) == 3
+    network.train()
+    run()
+    assert len(timed) == 3

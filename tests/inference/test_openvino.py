@@ -1,0 +1,138 @@
+"""Networks computed with OpenVINO: the same scores, converted once, and nothing reported to anybody."""
+
+import logging
+import os
+import subprocess
+import sys
+from copy import deepcopy
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import BUNDLE, segment
+from helpers import refusal
+from monai.inferers import SlidingWindowInferer
+
+from scripts.inference import openvino
+from scripts.inference.ensemble import Ensemble
+from scripts.inference.openvino import OpenVinoInferer, digest_of
+from scripts.networks.improved_unet import ImprovedUNet
+from scripts.networks.unet import UNet
+
+SIGNALLED = """
+import gc, os, signal, torch
+from scripts.inference.openvino import OpenVinoInferer
+from scripts.networks.unet import UNet
+network = UNet(spatial_dims=2, in_channels=1, out_channels=2, widths=(4, 8)).eval()
+for half in (False, True):
+    OpenVinoInferer(half, ckpt_dir={folder!r})(torch.rand(1, 1, 16, 16), network)
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("handled", flush=True))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+installed = pytest.mark.skipif(openvino.is_missing(), reason="OpenVINO is not installed")
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return ImprovedUNet(features=4, levels=3, out_channels=3, dropout=0.0).eval()
+
+
+@installed
+def test_scores_are_those_of_pytorch(network, tmp_path):
+    x = torch.rand(2, 1, 16, 16, 8)
+    infer = OpenVinoInferer(False, ckpt_dir=str(tmp_path))
+    with torch.no_grad():
+        assert torch.allclose(infer(x, network), network(x), atol=1e-4)
+        other = deepcopy(network)
+        torch.nn.init.normal_(next(other.parameters()))
+        both = Ensemble([network, other]).eval()
+        assert torch.allclose(infer(x, both), both(x), atol=1e-4)
+        windows = SlidingWindowInferer((16, 16, 8), sw_batch_size=3)
+        wide = torch.rand(1, 1, 24, 16, 8)
+        found = OpenVinoInferer(False, windows, ckpt_dir=str(tmp_path))(wide, network)
+        assert torch.allclose(found, windows(wide, network), atol=1e-4)
+
+
+@installed
+def test_slices_too(tmp_path):
+    flat = UNet(spatial_dims=2, in_channels=3, out_channels=1, widths=(4, 8)).eval()
+    x = torch.rand(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.allclose(OpenVinoInferer(False, ckpt_dir=str(tmp_path))(x, flat), flat(x), atol=1e-4)
+
+
+@installed
+def test_a_network_is_converted_once_for_each_size_and_again_if_its_weights_change(network, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+
+    def conversions(size) -> int:
+        caplog.clear()
+        OpenVinoInferer(False, ckpt_dir=str(tmp_path))(torch.rand(1, 1, *size), network)
+        return caplog.text.count("converting the network")
+
+    assert [conversions(size) for size in ((16, 16, 8), (16, 16, 8), (8, 16, 8), (16, 16, 8))] == [1, 0, 1, 0]
+    with torch.no_grad():
+        next(network.parameters()).add_(1.0)
+    assert conversions((16, 16, 8)) == 1
+    kept = tmp_path / ".openvino"
+    assert len(list(kept.glob("*.xml"))) == len(list(kept.glob("*.bin"))) == 3 == len(list(kept.iterdir())) / 2
+
+
+@installed
+def test_where_nothing_can_be_written_it_runs_all_the_same(network, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / "models").write_text("no folder")
+    OpenVinoInferer(False, ckpt_dir=str(tmp_path / "models"))(torch.rand(1, 1, 16, 16, 8), network)
+    assert "so the next run converts the network again" in caplog.text
+
+
+def test_features_that_are_dropped_are_dropped_by_pytorch(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(openvino, "load_openvino", lambda: None)
+    network.train()
+    x = torch.rand(1, 1, 16, 16, 8)
+    assert torch.equal(OpenVinoInferer(False, ckpt_dir=str(tmp_path))(x, network), network(x))
+
+
+def test_the_digest_follows_structure_and_weights(network):
+    same = deepcopy(network)
+    assert digest_of(same) == digest_of(network)
+    with torch.no_grad():
+        next(same.parameters()).add_(1.0)
+    other = ImprovedUNet(features=4, levels=3, out_channels=3, dropout=0.5)
+    other.load_state_dict(network.state_dict())
+    assert len({digest_of(one) for one in (network, same, other)}) == 3
+
+
+def test_where_it_is_not_installed_one_line_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "expected those of the extra openvino; pip install openvino" in refusal(OpenVinoInferer, False)
+
+
+@installed
+def test_a_signal_that_comes_when_all_networks_are_gone_does_no_harm(tmp_path):
+    """On Linux the package moves the stack that Python's handlers run on."""
+    program = SIGNALLED.format(folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=BUNDLE, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr[-500:]
+
+
+@installed
+def test_nothing_is_reported_to_the_makers_of_the_package(tmp_path):
+    program = "from scripts.inference.openvino import load_openvino; load_openvino()"
+    environment = os.environ | {"HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=BUNDLE, env=environment, check=True)
+    assert not list(tmp_path.rglob("openvino*"))  # where it would remember whether it may
+
+
+@installed
+def test_the_label_maps_of_an_inference_are_the_same(trained_copy, tmp_path):
+    segment(trained_copy, tmp_path / "plain")
+    segment(trained_copy, tmp_path / "made", "openvino.json")
+    files = sorted((tmp_path / "plain").glob("*_seg.nii.gz"))
+    assert len(files) == 2 and list((trained_copy / "models" / ".openvino").glob("*.xml"))
+    for file in files:
+        labels, made = (np.asarray(nib.load(tmp_path / folder / file.name).dataobj) for folder in ("plain", "made"))
+        assert (labels == made).mean() > 0.999
