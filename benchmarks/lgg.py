@@ -49,6 +49,12 @@ TUMOUR_SLICES = {
         "spatial_size": "$[*@spatial_size, 1]", "num_samples": "@slices_per_scan",
     }
 }  # fmt: skip
+CLIPPED = {  # in place of the recipe's NormalizeIntensityd: the fat of the skull is as bright in every patient
+    "deterministic_chain::5": {
+        "_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 1, "upper": 98, "b_min": -1.0,
+        "b_max": 2.0, "clip": True, "channel_wise": True,
+    }
+}  # fmt: skip
 SCORED = {
     "mirrored": {"mirror_axes": [0]},
     "largest": {"keep_largest": True, "single_piece": ["tumour"]},
@@ -68,6 +74,18 @@ RECIPES = {  # the first one is what the others are compared with; each takes ab
         "half of the slices with tumour, 192x192 pixels",
         {"spatial_size": [192, 192]} | NARROW,
         LOSS | TUMOUR_SLICES | {"epochs": 40},
+        SCORED,
+    ),
+    "tumour_instance": Variant(
+        "half of the slices with tumour, instance norm",
+        SIZE | NARROW | {"norm": "instance"},
+        LOSS | TUMOUR_SLICES | {"epochs": 60},
+        SCORED,
+    ),
+    "tumour_robust": Variant(
+        "the same, the brightest voxels clipped, wider changes of the contrast",
+        SIZE | NARROW | {"norm": "instance"} | CLIPPED,
+        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
         SCORED,
     ),
     "wide_long": Variant("32 to 512 channels, 60 epochs", SIZE | WIDE, LOSS | {"epochs": 60}, SCORED),

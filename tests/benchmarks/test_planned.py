@@ -56,6 +56,7 @@ def test_the_plan_is_made_once_and_is_all_that_a_training_is_given(script, tmp_p
         "--seed",
         "--fold",
         "--resume",
+        "--calibrate",
     }
     assert json.loads(words[words.index("--config_file") + 1].replace("'", '"')) == [
         "configs/train.json",

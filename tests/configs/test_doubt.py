@@ -15,6 +15,7 @@ from PIL import Image
 
 from scripts.doubt import calibration, command, likeness
 from scripts.doubt.signs import SIGNS
+from scripts.inference import fastest
 from scripts.phantoms.generate import generate
 
 CALIBRATE = [*EVALUATE, "calibrate.json"]
@@ -184,6 +185,7 @@ def test_cases_made_worse_are_kept_with_their_dice(trained_copy, phantoms, tmp_p
             assert 0 <= one["dice"]["body"] <= 1 and set(one["signs"]["body"]) == set(SIGNS)
 
 
+@pytest.mark.programs
 def test_a_training_ends_with_learning_how_good_its_results_are(phantoms, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(likeness, "FEWEST", 3)
@@ -207,7 +209,8 @@ def test_a_training_ends_with_learning_how_good_its_results_are(phantoms, tmp_pa
     assert "not learned how good results are: ZeroDivisionError" in caplog.text and not file.is_file()
 
 
-def test_doubt_is_the_same_on_the_fast_path(trained, tmp_path):
+def test_doubt_is_the_same_on_the_fast_path(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(fastest, "is_missing", lambda: True)  # no timing
     segment(trained, tmp_path / "plain", uncertainty=True)
     segment(trained, tmp_path / "fast", "fast.json", uncertainty=True, half=False)
     for file in (tmp_path / "plain").glob("*_doubt.nii.gz"):

@@ -119,7 +119,8 @@ def test_imports_of_the_scripts_are_pinned():
     """Everything the scripts import comes with Python, from the bundle, or is named in the metadata or in an extra."""
     distribution = {"ignite": "pytorch-ignite", "PIL": "pillow"}
     meta = read("metadata.json")
-    known = {"monai", "torch", "numpy", "scripts", *meta["required_packages_version"], *EXTRAS["dicom"].split()}
+    extras = " ".join(EXTRAS.values()).split()
+    known = {"monai", "torch", "numpy", "scripts", *meta["required_packages_version"], *extras}
     for file in sorted((BUNDLE / "scripts").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             paths = [node.module] if isinstance(node, ast.ImportFrom) else []
@@ -130,7 +131,7 @@ def test_imports_of_the_scripts_are_pinned():
 
 def test_what_a_message_tells_to_install_is_the_extra_and_pinned():
     project = (BUNDLE.parent / "pyproject.toml").read_text()
-    pinned = "".join((BUNDLE.parent / f"requirements{name}.txt").read_text() for name in ("", "-dicom"))
+    pinned = "".join((BUNDLE.parent / f"requirements{name}.txt").read_text() for name in ("", "-dicom", "-dev"))
     for extra, packages in EXTRAS.items():
         listed = re.search(rf"^{extra} = \[(.*?)^\]", project, re.MULTILINE | re.DOTALL)[1]
         assert re.findall(r'"([a-z-]+)[>=]', listed) == packages.split()

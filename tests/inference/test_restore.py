@@ -22,6 +22,7 @@ from monai.transforms import (
 )
 
 from scripts.data.label_maps import read_labels
+from scripts.inference import fastest
 from scripts.inference.restore import RestoreLabelsd, restore
 from scripts.phantoms.generate import CLASSES
 
@@ -76,7 +77,8 @@ def test_one_map_is_no_score_for_each_class():
     assert "found 1 map(s)" in message
 
 
-def test_the_patch_gives_the_maps_that_inference_gives(phantoms, tmp_path):
+def test_the_patch_gives_the_maps_that_inference_gives(phantoms, tmp_path, monkeypatch):
+    monkeypatch.setattr(fastest, "is_missing", lambda: True)  # no timing
     paths = {"dataset_dir": phantoms, "output_dir": tmp_path, "ckpt_dir": tmp_path}
     run("train", ["train.json"], epochs=4, learning_rate=0.01, **paths)
     maps = {}

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -128,7 +129,8 @@ def convert(network: nn.Module, example: torch.Tensor):
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes become constants, as they are meant to
         traced = torch.jit.trace(network, example.as_subclass(torch.Tensor), check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced, example_input=example)  # has to live as long as the next line
