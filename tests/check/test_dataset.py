@@ -410,6 +410,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.programs
 def test_the_command(tmp_path):
     source, output = tmp_path / "data", tmp_path / "out"
     pairs = generate.generate(source, patients=3, scans=2, size=(32, 32, 16))
@@ -444,6 +445,7 @@ def test_the_command(tmp_path):
     assert len(json.loads((output / REPORT).read_text())["errors"]) == 2
 
 
+@pytest.mark.programs
 def test_the_command_on_a_datalist(data, tmp_path):
     copy(data, "test", "P2")
     entries = {

@@ -60,6 +60,7 @@ def parts() -> dict:
     return {"network": network, "optimizer": optimizer, "schedule": schedule, "engine": engine, "circle": circle}
 
 
+@pytest.mark.programs
 def test_a_fresh_process_gives_the_same_description():
     """With other memory addresses and another order of sets."""
     made = {name: value for name, value in describe(parts()).items()}
