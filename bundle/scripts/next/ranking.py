@@ -90,14 +90,17 @@ class Ranking(CaseHandler):
                 self.rank([case["image"] for case in cases], [case[RECORD] for case in cases])
 
     def rank(self, images: list[str], found: list[dict]) -> None:
-        """Writes the table, the chosen scans first and in their order, then the others by what they would gain."""
+        """Writes the table: the chosen scans in their order, the others by what they would gain, and then those that
+        are unlike the training data."""
         known = [facts for _, facts in facts_in(self.labelled)]
         rows = places([*(one["facts"] for one in found), *known])
         gains = [1 - one.get("dice", 0.0) for one in found]
         sound = [number for number, one in enumerate(found) if not one.get("unlike")]
         chosen = choose([gains[number] for number in sound], rows[sound], self.count, rows[len(found) :])
         first = [sound[number] for number in chosen]
-        others = sorted(set(range(len(found))) - set(first), key=lambda number: -gains[number])
+        others = sorted(
+            set(range(len(found))) - set(first), key=lambda number: (number not in sound, -gains[number], number)
+        )
         table = []
         for place, number in enumerate([*first, *others], start=1):
             one = found[number]
@@ -110,7 +113,7 @@ class Ranking(CaseHandler):
             logger.info(f"{line[0]:>3}  {line[1]}" + (f"  (expected Dice {line[2]})" if line[2] else ""))
         if left_out := len(found) - len(sound):
             logger.info(f"not among them: {left_out} scans that are unlike the training data; the table says in what")
-        logger.info(f"written: {file}, {len(found)} scans; {len(known)} scans have a label")
+        logger.info(f"written: {file}, scans without a label: {len(found)}, with one: {len(known)}")
         if self.server:
             label_server.send(self.server, [line[1] for line in table])
             logger.info(f"{self.server}: knows the order")
