@@ -25,7 +25,7 @@ FIRST = "PyTorch"
 
 def measure(given: argparse.Namespace) -> list[dict]:
     """A row for each way."""
-    from scripts.core.hardware import has_bfloat16
+    from scripts.core.hardware import supports_bfloat16
     from scripts.inference.fastest import FastestInferer, labels_of
 
     with tempfile.TemporaryDirectory() as out:
@@ -35,7 +35,7 @@ def measure(given: argparse.Namespace) -> list[dict]:
             parser.get_parsed_content(name)
         network, inferer = parser.get_parsed_content("network").eval(), parser.get_parsed_content("plain_inferer")
         chain, listed = parser.get_parsed_content("preprocessing"), parser.get_parsed_content("dataset::data")
-        ways = FastestInferer(has_bfloat16("cpu"), ckpt_dir=out).ways(network)
+        ways = FastestInferer(supports_bfloat16("cpu"), ckpt_dir=out).ways(network)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         same: dict[str, list[float]] = {name: [0.0, 0.0] for name in ways}
         for number, case in enumerate(listed[: given.images + 1]):

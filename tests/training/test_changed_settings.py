@@ -179,7 +179,7 @@ def data(phantoms) -> dict:
 def identity(data, phantoms, tmp_path, monkeypatch):
     """Builds what a run is compared by; nothing is cached, checked or trained."""
     monkeypatch.chdir(BUNDLE)
-    monkeypatch.setattr(knobs, "has_bfloat16", lambda device: True)  # whatever this processor has
+    monkeypatch.setattr(knobs, "supports_bfloat16", lambda device: True)  # whatever this processor has
 
     def make(name: str, **changed):
         files, tiny = RECIPES[name]

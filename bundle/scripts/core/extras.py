@@ -5,10 +5,10 @@ from types import ModuleType
 
 from scripts.core.errors import UserError
 
-EXTRAS = {
+EXTRAS = {  # of pyproject.toml, without the versions
     "dicom": "pydicom highdicom python-gdcm contourpy",
     "openvino": "openvino",
-}  # of pyproject.toml, without the versions
+}
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

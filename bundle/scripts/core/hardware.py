@@ -3,7 +3,7 @@
 import torch
 
 
-def has_bfloat16(device: torch.device | str) -> bool:
+def supports_bfloat16(device: torch.device | str) -> bool:
     """Whether a device has instructions for bfloat16: recent GPUs, and CPUs with AVX-512 BF16 or AMX."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)

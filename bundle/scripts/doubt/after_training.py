@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
@@ -42,8 +41,7 @@ def learn_from_validation(cases: Mapping, ckpt_dir: str) -> None:
     logger.info(f"learning from the {len(cases['validation'])} validation cases how good results are ...")
     given = current_parser()
     try:
-        with torch.random.fork_rng(devices=[]):
-            configured(given, cases).get_parsed_content(STEPS)
+        configured(given, cases).get_parsed_content(STEPS)
     except Exception as error:
         logger.warning(f"not learned how good results are: {one_line_reason(error)}; {LATER}")
 

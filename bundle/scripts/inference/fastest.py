@@ -81,11 +81,8 @@ class FastestInferer(Inferer):
 
     def ways(self, network: nn.Module) -> dict[str, Scores]:
         """By name; the first one is what the others are compared with."""
-        plain, precise = HalfInferer(False), OpenVinoInferer(False, ckpt_dir=self.ckpt_dir)
-        found: dict[str, Scores] = {
-            "PyTorch": lambda x: plain(x, network),
-            "OpenVINO": lambda x: precise.scores(x, network),
-        }
+        precise = OpenVinoInferer(False, ckpt_dir=self.ckpt_dir)
+        found: dict[str, Scores] = {"PyTorch": network, "OpenVINO": lambda x: precise.scores(x, network)}
         if self.half:
             copy, rough = deepcopy(network), OpenVinoInferer(True, ckpt_dir=self.ckpt_dir)  # the copy's layout changes
             half = HalfInferer(True, frozen=self.frozen)

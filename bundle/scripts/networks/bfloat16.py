@@ -8,14 +8,9 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.core.hardware import has_bfloat16
+from scripts.core.hardware import supports_bfloat16 as supports_bfloat16  # configurations name it here
 
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of axes of a weight
-
-
-def supports_bfloat16(device: torch.device | str) -> bool:
-    """Returns whether a device has instructions for bfloat16, so that computing in it is faster."""
-    return has_bfloat16(device)
 
 
 class ChannelsLastInstanceNorm(nn.Module):

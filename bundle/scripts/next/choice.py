@@ -29,15 +29,21 @@ def choose(gains: Sequence[float], rows: np.ndarray, count: int, known: np.ndarr
         count: how many to choose.
         known: rows of the scans that are labelled.
     """
+    if not len(rows):
+        return []
     gain = np.asarray(gains, float)
-    if known is not None and len(known):
-        nearest = np.min([np.linalg.norm(rows - row, axis=1) for row in known], axis=0)
-    else:  # the first one is in the middle of those with the largest gain
-        nearest = 1 / (1e-9 + np.linalg.norm(rows - rows.mean(0), axis=1))
     chosen: list[int] = []
+    if known is None or not len(known):  # the first one is in the middle of those with the largest gain
+        chosen.append(int(np.argmax(gain / (1e-9 + distances(rows, rows.mean(0))))))
+        known = rows[chosen]
+    nearest = np.min([distances(rows, row) for row in known], axis=0)
     while len(chosen) < min(count, len(rows)):
-        worth = np.where(np.isin(np.arange(len(rows)), chosen), -1.0, gain * nearest)
+        worth = gain * nearest
+        worth[chosen] = -1.0
         chosen.append(int(np.argmax(worth)))
-        apart = np.linalg.norm(rows - rows[chosen[-1]], axis=1)
-        nearest = apart if len(chosen) == 1 and (known is None or not len(known)) else np.minimum(nearest, apart)
+        nearest = np.minimum(nearest, distances(rows, rows[chosen[-1]]))
     return chosen
+
+
+def distances(rows: np.ndarray, row: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(rows - row, axis=1)

@@ -7,8 +7,8 @@ from pathlib import Path
 from monai.bundle import ConfigWorkflow
 from monai.utils import ensure_tuple
 
-from scripts.core.errors import UserError
 from scripts.core.paths import BUNDLE, CONFIGS
+from scripts.run.configuration import refuse_missing_files
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,7 @@ def main(
     """
     given = {name.replace("#", "::"): value for name, value in overrides.items()}
     files = [config_file] if isinstance(config_file, str) else [str(file) for file in config_file]
-    for file in files:
-        if not Path(file).is_file():
-            raise UserError(f"{file}: no such configuration file; --config_file takes one, or \"['FILE','PATCH']\"")
+    refuse_missing_files(files)
     given = {"bundle_root": str(BUNDLE)} | given
     given |= {"dataset_dir": dataset_dir, "count": count, "output_dir": output_dir}
     made = ConfigWorkflow(

@@ -99,7 +99,8 @@ class Ranking(CaseHandler):
         chosen = choose([gains[number] for number in sound], rows[sound], self.count, rows[len(found) :])
         first = [sound[number] for number in chosen]
         others = sorted(
-            set(range(len(found))) - set(first), key=lambda number: (number not in sound, -gains[number], number)
+            set(range(len(found))) - set(first),
+            key=lambda number: (bool(found[number].get("unlike")), -gains[number], number),
         )
         table = []
         for place, number in enumerate([*first, *others], start=1):

@@ -5,8 +5,12 @@ need a list of them in the configuration, which somebody forgets to extend. So t
 """
 
 import inspect
+from collections.abc import Sequence
+from pathlib import Path
 
 from monai.bundle import ConfigParser
+
+from scripts.core.errors import UserError
 
 
 def current_parser() -> ConfigParser:
@@ -22,6 +26,13 @@ def current_parser() -> ConfigParser:
             return owner
         frame = frame.f_back
     raise RuntimeError("no configuration is being built here; call this from a component of a configuration")
+
+
+def refuse_missing_files(files: Sequence[str]) -> None:
+    """Refuses the first configuration file that is not there."""
+    for file in files:
+        if not Path(file).is_file():
+            raise UserError(f"{file}: no such configuration file; --config_file takes one, or \"['FILE','PATCH']\"")
 
 
 def value_of(parser: ConfigParser, name: str) -> object:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from scripts.core.errors import UserError
-from scripts.core.hardware import has_bfloat16
+from scripts.core.hardware import supports_bfloat16
 from scripts.core.paths import BUNDLE, CONFIGS
 from scripts.run.command_line import refuse_misspelled_ids
 from scripts.run.configuration import current_parser, value_of
@@ -110,7 +110,7 @@ def check_device(device: str | torch.device) -> None:
 
 def check_half(device: Any) -> None:
     """Refuses bfloat16 on a processor that would take hundreds of times as long with it."""
-    if torch.device(device).type == "cpu" and not has_bfloat16(device):
+    if torch.device(device).type == "cpu" and not supports_bfloat16(device):
         raise UserError(
             "half is True: this processor has no instructions for bfloat16, without which a run hardly ends; expected "
             "AVX-512 BF16 or AMX; leave --half out"
