@@ -1,7 +1,7 @@
 """Which scans to label next: rounds of labelling and training, chosen by scripts.next and at random.
 
-    python benchmarks/label_next.py phantoms [--seeds 5] [--minutes 150]
-    python benchmarks/label_next.py hippocampus --data DATA [--seeds 5] [--minutes 150]
+    python benchmarks/label_next.py phantoms [--seed 0 1 2 3 4] [--minutes 150]
+    python benchmarks/label_next.py hippocampus --data DATA [--seed 0 1 2 3 4] [--minutes 150]
 
 A pool of cases begins without labels. In each of five rounds eight of them are labelled, and a network is trained from
 scratch on all that are labelled by then; its Dice is taken on cases that are not in the pool. The choice of a round is
@@ -178,7 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--data", type=Path, help="of the hippocampus: folder with imagesTr, labelsTr and folds.json")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seed", type=int, nargs="+", default=list(range(5)), metavar="N")
     parser.add_argument("--minutes", type=float, default=150, help="that this call may take; 150 by default")
     parser.add_argument("--output", type=Path, default=DEMO / "label_next")
     given = parser.parse_args()
@@ -189,7 +189,7 @@ def main() -> None:
     deadline = time.monotonic() + 60 * given.minutes
     top, given.output = given.output.resolve(), (given.output / given.task).resolve()
     given.output.mkdir(parents=True, exist_ok=True)
-    whole = all(work(way, seed, given, deadline) for seed in range(given.seeds) for way in WAYS)
+    whole = all(work(way, seed, given, deadline) for seed in given.seed for way in WAYS)
     if rows := outcomes(top):
         leave(rows, table(rows), top / "label_next.md")
     sys.exit(0 if whole else "not all is done; the same command goes on from here")
