@@ -51,8 +51,8 @@ class Task:
 
 
 TASKS = {
-    "phantoms": Task(["demo"], [], {"spatial_size": [32, 32, 16]}, {"lr_decay": 0.8}, 600),
-    "hippocampus": Task(["recipe_hippocampus"], ["strong"], {"features": 8}, {"batch_size": 1}, 600),
+    "phantoms": Task(["demo"], [], {"spatial_size": [32, 32, 16]}, {"lr_decay": 0.64}, 320),
+    "hippocampus": Task(["recipe_hippocampus"], ["strong"], {"features": 8}, {"batch_size": 1}, 320),
 }
 
 

@@ -8,11 +8,13 @@ import sys
 import pytest
 from conftest import BUNDLE
 
+from scripts.core import memory
 from scripts.core.memory import keep_freed
 
 TENSOR = 36 * 2**20  # bytes; above the 32 MiB from which glibc gives a block back as soon as it is freed
 COUNT = """
 import ctypes, json, torch
+from scripts.core import memory
 from scripts.core.memory import keep_freed
 
 class Info(ctypes.Structure):
@@ -56,3 +58,24 @@ def test_a_step_uses_the_memory_that_the_steps_before_it_have_freed():
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr("platform.libc_ver", lambda: ("", ""))
     assert keep_freed() is False
+
+
+@pytest.mark.parametrize("limit, used, held, free", [("max", 0, 0, 8192), (6000, 2000, 500, 4500), (2000, 3000, 0, 0)])
+def test_free_memory_is_the_machines_or_the_containers(limit, used, held, free, tmp_path, monkeypatch):
+    """A container may have less than its machine; what it holds of files is given back when it is needed."""
+    for name, text in (
+        ("memory.max", limit),
+        ("memory.current", used),
+        ("memory.stat", f"anon 7\ninactive_file {held}"),
+    ):
+        (tmp_path / name).write_text(f"{text}\n")
+    (tmp_path / "meminfo").write_text("MemTotal:  16 kB\nMemAvailable:  8 kB\n")
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+    assert memory.available_memory() == free
+
+
+def test_a_system_that_does_not_tell(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
+    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+    assert memory.available_memory() is None

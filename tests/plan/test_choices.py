@@ -128,9 +128,9 @@ def test_memory_is_kept_to(symmetric):
         return Cost(1e-4, 1e-4, gib=3e-6 * float(np.prod(patch["spatial_size"])))
 
     large, less = (plan_for(data, memory=memory, cost=cost).settings for memory in (8, 1))
-    assert np.prod(less["spatial_size"]) < np.prod(large["spatial_size"]) and "cache_rate" not in large
+    assert np.prod(less["spatial_size"]) < np.prod(large["spatial_size"]) and "cache" not in large
     plan = plan_for(data, memory=0.005)
-    assert plan.settings["cache_rate"] == 0 and "were given" in plan.reasons["cache_rate"]
+    assert plan.settings["cache"] == "disk" and "were given" in plan.reasons["cache"]
 
 
 def test_without_labels_there_is_no_plan(small):

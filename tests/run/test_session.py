@@ -12,14 +12,11 @@ import torch
 from conftest import BUNDLE, as_bundle_command
 from filelock import FileLock, Timeout
 from helpers import refusal
-from monai.data import CacheDataset
-from monai.transforms import Compose, Lambdad, RandFlipd, ToTensord
 from monai.utils import instantiate
 
 from scripts.core.errors import UserError
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.run import command_line, crash, session
-from scripts.training import cache
 
 pytestmark = pytest.mark.programs
 
@@ -173,29 +170,6 @@ def test_other_processes_check_but_neither_lock_nor_log(tmp_path, network, monke
     refusal(start, tmp_path, network, spatial_size=[30, 32, 16])
 
 
-@pytest.mark.parametrize("rate, cached", [(1.0, 12), (0.5, 5), (0.0, 0)])
-@pytest.mark.parametrize("random", [True, False])
-def test_announced_size_is_that_of_the_cached_items(rate, cached, random, caplog):
-    def double(image):
-        return image.repeat(1, 1, 1, 2)
-
-    steps = [ToTensord(["image", "label"]), Lambdad("image", double)]
-    chain = Compose([*steps, RandFlipd(["image"], prob=1.0)] if random else steps)
-    item = {"image": torch.zeros(1, 16, 32, 64), "label": torch.zeros(1, 16, 32, 128, dtype=torch.uint8)}
-    data = {"training": [item] * 9, "validation": [item] * 3, "test": [item]}
-    with caplog.at_level(logging.INFO):
-        cache.announce_cache(chain, data, ["training", "validation"], rate)
-    datasets = [CacheDataset(data[s], chain, cache_rate=rate, progress=False) for s in ("training", "validation")]
-    held = [entry for dataset in datasets for entry in dataset._cache]
-    each = sum(t.numel() * t.element_size() for t in (double(item["image"]), item["label"]))
-    line = caplog.messages[-1]
-    assert len(held) == cached and line.startswith(
-        f"cache: {cached} cases of 16 x 32 x 128, {each / 2**20:.1f} MiB each"
-    )
-    total = sum(entry[key].numel() * entry[key].element_size() for entry in held for key in ("image", "label"))
-    assert f"{total / 2**30:.2f} GiB in total" in line
-
-
 @pytest.mark.parametrize(
     "load, policy, reported", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
 )
@@ -209,23 +183,6 @@ def test_a_busy_machine_is_reported(load, policy, reported, monkeypatch, caplog)
     with caplog.at_level(logging.INFO):
         session.warn_if_machine_is_busy()
     assert ("load 3.0 on 2 cores" in caplog.text) == reported
-
-
-def test_no_cases_to_cache(caplog):
-    message = refusal(cache.announce_cache, Compose([]), {"training": []}, ["training"], 1.0)
-    assert "no training cases in the datalist" in message
-    nothing = {"training": [], "validation": []}
-    message = refusal(cache.announce_cache, Compose([]), nothing, ["validation"], 1.0)
-    assert "no validation cases" in message and "--keep_last True" in message
-    assert "no training cases" in refusal(cache.announce_cache, Compose([]), nothing, ["training"], 1.0, keep_last=True)
-
-
-def test_free_memory_is_reported_if_it_is_known(caplog):
-    item = {"image": torch.zeros(1, 4, 4, 4), "label": torch.zeros(1, 4, 4, 4)}
-    with caplog.at_level(logging.INFO):
-        cache.announce_cache(Compose([]), {"test": [item]}, ["test"], 1.0)
-    free = re.search(r"([\d.]+) GiB are free", caplog.messages[-1])
-    assert bool(free) == hasattr(session.os, "sysconf")
 
 
 def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):

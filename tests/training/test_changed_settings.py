@@ -38,7 +38,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
     "epochs": "more epochs lengthen a run; a schedule that depends on their number is compared itself",
     "early_stop_patience": "decides when a run ends, and no step before",
     "picture_interval": "decides which pictures TensorBoard shows",
-    "cache_rate": "cached cases are the same cases",
+    **dict.fromkeys(("cache", "cache_rate", "cache_dir", "cache_limit", "kept"), "kept cases are the same cases"),
     "cache_workers": "the order of the cases doesn't depend on it",
     "num_workers": "every worker draws from a stream that belongs to the seed, the epoch and the case",
     "device": "a run may move to another machine; what follows from it, such as amp, is compared",
@@ -58,7 +58,6 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
             "session",
             "pred_and_label",
             "data_check",
-            "cache_size",
             "history",
             "early_stop",
             "best_model",
@@ -162,7 +161,7 @@ DEEP = {  # other ids that the command line can change, and a word of the messag
 DEEP_MAY_CHANGE = {  # likewise, with the reason why it may change
     "network_def::checkpointing": (True, "saves memory, and the gradients are the same"),
     "train::dataloader::pin_memory": (True, "how data are loaded, not which"),
-    "train::dataset::runtime_cache": (True, "how data are loaded, not which"),
+    "train::dataset::workers": (3, "how data are loaded, not which"),
     "validate::handlers::0::iteration_log": (True, "what TensorBoard shows"),
 }
 
@@ -183,7 +182,8 @@ def identity(data, phantoms, tmp_path, monkeypatch):
 
     def make(name: str, **changed):
         files, tiny = RECIPES[name]
-        quiet = {"cache_rate": 0.0, "main_process": False, "device": "cpu", "amp": False, "half": False, "data": data}
+        kept = {"_target_": "scripts.training.cache.Kept", "where": "none", "share": 0.0}
+        quiet = {"kept": kept, "main_process": False, "device": "cpu", "amp": False, "half": False, "data": data}
         paths = {"dataset_dir": phantoms, "output_dir": tmp_path, "ckpt_dir": tmp_path}
         made = workflow("train", files, **{**TINY, **tiny, **quiet, **paths, **changed})
         return made.parser.get_parsed_content("run_identity")
@@ -265,7 +265,7 @@ def test_two_losses_are_told_apart(loss, identity, before):
 
 def test_what_may_change_is_let_pass(identity, before, tmp_path):
     others = {
-        "epochs": 7, "early_stop_patience": 3, "picture_interval": 2, "cache_rate": 0.5, "cache_workers": 2,
+        "epochs": 7, "early_stop_patience": 3, "picture_interval": 2, "cache_workers": 2,
         "num_workers": 2, "output_dir": tmp_path / "other", "ckpt_dir": tmp_path / "other", "log_dir": tmp_path,
         "resume": True, "resume_changed": False, "debug": True, "show_progress": True, "main_process": True,
         "validation_share": 0.5, "shipped_weights": "x.json",

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+ALIKE = {"DiskCacheDataset": "CacheDataset"}  # where cases are kept makes no difference to a training
+
 
 def is_plain(thing: object) -> bool:
     if isinstance(thing, list | tuple):
@@ -70,7 +72,8 @@ def kind(thing: object) -> object:
     if isinstance(thing, torch.nn.Module) and (shapes := [list(weight.shape) for weight in thing.parameters()]):
         count = sum(map(math.prod, shapes))
         return f"{type(thing).__qualname__}, {count:,} parameters, sha256 {code(json.dumps(shapes))}"
-    return type(thing).__qualname__
+    name = type(thing).__qualname__
+    return ALIKE.get(name, name)
 
 
 def code(of: types.CodeType | str) -> str:

@@ -1,11 +1,14 @@
-"""Memory of large tensors on a CPU: the process keeps it and uses it again. `scripts.run.session` and the benchmarks
-call it."""
+"""Memory: how much there is, and how large tensors on a CPU use the same one again."""
 
 import ctypes
 import platform
+from contextlib import suppress
+from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGE, KEPT = 2**30, 2**31 - 1  # bytes; blocks of LARGE or more, and free memory above KEPT, go back to the system
+MACHINE = Path("/proc/meminfo")
+CONTAINER = Path("/sys/fs/cgroup")  # a container may have less than its machine
 
 
 def keep_freed() -> bool:
@@ -18,3 +21,18 @@ def keep_freed() -> bool:
         return False
     library = ctypes.CDLL(None)
     return bool(library.mallopt(MMAP_THRESHOLD, LARGE) and library.mallopt(TRIM_THRESHOLD, KEPT))
+
+
+def available_memory() -> int | None:
+    """Bytes that this process can still take: of the machine, or less where its container has a limit of its own.
+    None if the system does not tell."""
+    found = []
+    with suppress(OSError, ValueError, StopIteration):
+        lines = MACHINE.read_text(encoding="ascii").splitlines()
+        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        limit = int((CONTAINER / "memory.max").read_text(encoding="ascii"))
+        used = int((CONTAINER / "memory.current").read_text(encoding="ascii"))
+        kinds = dict(line.split() for line in (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines())
+        found.append(max(0, limit - used + int(kinds.get("inactive_file", 0))))  # the system gives back files it holds
+    return min(found, default=None)

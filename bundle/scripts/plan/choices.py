@@ -109,9 +109,8 @@ def needed_gib(plan: Plan, found: Fingerprint) -> float:
 
 
 def choose_memory(plan: Plan, found: Fingerprint, memory: float) -> None:
-    """Chooses the share of the images that stay in memory."""
+    """Chooses where the images are kept."""
     cached = cached_gib(plan, found)
-    share = max(0.0, memory - plan.cost.gib) / cached
-    if share < 1:
+    if plan.cost.gib + cached > memory:
         reason = f"All images would take {cached:.1f} GiB beside {plan.cost.gib:.1f} of a step; {memory:g} were given."
-        plan.choose("cache_rate", round(share, 2), reason)
+        plan.choose("cache", "disk", reason)
