@@ -65,6 +65,17 @@ def test_imports_lead_down():
     assert upward(modules()) == []
 
 
+def test_the_package_says_which_room_is_on_which_floor():
+    text = ast.get_docstring(ast.parse((SCRIPTS / "__init__.py").read_text(encoding="utf-8")))
+    lines = [line.split(maxsplit=2) for line in text.splitlines() if line.startswith("floor ")]
+    assert {room: int(floor) for _, floor, rooms in lines for room in rooms.split(", ")} == FLOORS
+    commands = {file.parent.name for file in SCRIPTS.glob("*/__main__.py")}
+    named = (
+        text.partition("command line for ")[2].rstrip(".").replace(" and\n", ", ").replace(" and ", ", ").split(", ")
+    )
+    assert set(named) == commands - {"data", "doubt", "phantoms"} | {file.removesuffix(".py") for file in ALIASES}
+
+
 def test_there_is_no_circle():
     assert circle(modules()) == []
 

@@ -1,15 +1,18 @@
-"""What the bundle adds to MONAI, in thirteen rooms. A room imports only rooms on lower floors.
+"""What the bundle adds to MONAI, in rooms. A room imports only rooms on lower floors.
 
-floor 8  study, inference
-floor 7  weeks
-floor 6  report
-floor 5  training
-floor 4  check, dicom
-floor 3  data, phantoms
-floor 2  series, networks, run
-floor 1  core
+floor 10  next
+floor 9   inference, study
+floor 8   weeks
+floor 7   report
+floor 6   doubt
+floor 5   plan, training
+floor 4   check, dicom
+floor 3   data, phantoms
+floor 2   networks, run, series
+floor 1   core
 
-`python -m scripts.check`, `.datalist`, `.dicom`, `.phantom`, `.report`, `.study` and `.weeks` are command lines.
+`python -m scripts.NAME` is a command line for calibrate, check, datalist, dicom, next, phantom, plan, report, study and
+weeks.
 """
 
 import sys

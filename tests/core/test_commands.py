@@ -1,11 +1,15 @@
 """The command lines: their help, and an error that ends one of them."""
 
+import inspect
 import runpy
+import subprocess
 import sys
 
 import pytest
+from conftest import BUNDLE
 
-from scripts.core.commands import run_command
+from scripts.core import commands
+from scripts.core.commands import each, load, outline, run_command
 from scripts.core.errors import UserError
 
 COMMANDS = {  # name: what a first call needs
@@ -29,6 +33,44 @@ def test_the_help_has_an_example_and_the_name_of_the_command(command, monkeypatc
     assert caught.value.code == 0
     assert f"python -m {command} " in example and all(f"{option} " in example for option in COMMANDS[command])
     assert f"\n    {command} " in said and "__main__.py" not in said
+
+
+MODULES = [f"scripts.{file.parent.name}" for file in sorted(BUNDLE.glob("scripts/*/__main__.py"))]
+
+
+def test_a_command_is_described_as_it_is(monkeypatch):
+    """The help comes from the text of a module, which is not imported for it."""
+    given: list = []
+    monkeypatch.setattr(commands, "run_command", lambda component, *_, **__: given.append(component))
+    for module in MODULES:
+        runpy.run_module(module, run_name="__main__")
+    assert len(given) == len(MODULES) == 10
+    for component in given:
+        described, real = (each(component, call) for call in (outline, load))
+        if not isinstance(described, dict):
+            described, real = {"": described}, {"": real}
+        for name, call in described.items():
+            assert inspect.getdoc(call) == inspect.getdoc(real[name])
+            assert inspect.signature(call) == inspect.signature(real[name])
+
+
+@pytest.mark.programs
+def test_the_help_waits_for_no_large_library():
+    """Torch and MONAI take five to ten seconds to import."""
+    for name in MODULES:
+        lines = f"""
+import runpy, sys
+sys.argv = ["x", "--help"]
+try:
+    runpy.run_module({name!r}, run_name="__main__")
+except SystemExit as end:
+    assert not end.code, end.code
+print("slow:", *{{"torch", "monai", "numpy", "ignite", "pandas"}} & {{*sys.modules}})
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", lines], cwd=BUNDLE, env={"PAGER": "cat"}, capture_output=True, text=True
+        )
+        assert done.stdout.endswith("slow:\n") and not done.returncode, (name, done.stdout[-300:], done.stderr[-300:])
 
 
 def test_a_mistake_is_one_line_and_another_error_is_not_hidden(monkeypatch):

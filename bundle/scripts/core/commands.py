@@ -1,33 +1,93 @@
-"""The outermost step of every command line: a mistake of the user is printed as one line, with exit status 1."""
+"""The outermost step of every command line: a mistake of the user is printed as one line, with exit status 1.
 
+A command is named by the path of its function, such as `scripts.check.dataset.main`. Its module, which needs seconds to
+import MONAI, is imported only when there is something to run: the help and a misspelled option are answered from the
+text of the module.
+"""
+
+import ast
 import difflib
+import importlib
+import importlib.util
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import fire
 
 from scripts.core.errors import UserError, find_user_error
 
+HELP = ("--help", "-h")
 
-def run_command(component: object, **options) -> None:
+
+def run_command(component: str | Callable | Mapping[str, str], serialize: str | None = None, **options) -> None:
     """Runs a function with the arguments of the command line. The `__main__.py` of a room calls it.
 
     Args:
-        component: a function, or a dictionary of functions by name, as `fire.Fire` accepts it.
+        component: a function, or its path, or a dictionary of paths by name.
+        serialize: path of a function that makes a line of what the command returns.
         options: other arguments of `fire.Fire`; `name` is what `--help` calls the command.
     """
     arguments = sys.argv[1:]
-    if arguments in (["--help"], ["-h"]):  # a function that takes any --NAME would take --help too
+    if len(arguments) == 1 and arguments[0] in HELP:  # a function that takes any --NAME would take --help too
         arguments = ["--", "--help"]
+    is_help = any(word in HELP for word in arguments) or (isinstance(component, Mapping) and not arguments)
     try:
-        refuse_unknown_options(component, arguments)
-        fire.Fire(component, command=arguments, **options)
+        described = each(component, outline)
+        refuse_unknown_options(described, arguments)
+        if serialize is not None and not is_help:
+            options["serialize"] = load(serialize)
+        fire.Fire(described if is_help else each(component, load), command=arguments, **options)
     except Exception as error:
         found = find_user_error(error)
         if found is None:
             raise
         sys.exit(str(found))
+
+
+def each(component: str | Callable | Mapping[str, str], call: Callable) -> Callable | dict[str, Callable]:
+    """Replaces the paths of functions by what the call makes of them."""
+    if isinstance(component, Mapping):
+        return {name: call(path) for name, path in component.items()}
+    return call(component) if isinstance(component, str) else component
+
+
+def load(path: str) -> Callable:
+    """Returns the function at a path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def outline(path: str) -> Callable:
+    """Returns a function with the arguments and the description of the one at a path, which does nothing.
+
+    Of its module only the imports of Python's own modules and the values written there are carried out.
+    """
+    module, _, name = path.rpartition(".")
+    spec = importlib.util.find_spec(module)
+    parts = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    described = next(part for part in parts if isinstance(part, ast.FunctionDef) and part.name == name)
+    described.body, described.decorator_list = [ast.Expr(ast.Constant(ast.get_docstring(described, clean=False)))], []
+    kept = [*(part for part in parts if is_of_python(part) or is_value(part)), described]
+    found: dict = {}
+    exec(compile(ast.fix_missing_locations(ast.Module(kept, [])), spec.origin, "exec"), found)
+    return found[name]
+
+
+def is_of_python(part: ast.stmt) -> bool:
+    """Whether it imports from a module of Python's own."""
+    if isinstance(part, ast.ImportFrom):
+        return (part.module or "").split(".")[0] in sys.stdlib_module_names
+    return isinstance(part, ast.Import) and all(one.name.split(".")[0] in sys.stdlib_module_names for one in part.names)
+
+
+def is_value(part: ast.stmt) -> bool:
+    """Whether it gives a name a value that is written there, such as `SIZE = (64, 64, 32)`."""
+    try:
+        return isinstance(part, ast.Assign) and ast.literal_eval(part.value) is not part
+    except ValueError:
+        return False
 
 
 def refuse_unknown_options(component: object, arguments: Sequence[str]) -> None:

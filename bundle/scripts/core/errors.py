@@ -2,7 +2,7 @@
 
 import logging
 
-import torch
+OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError")  # of Python and torch; a command that shows its help needs no torch
 
 tracebacks = logging.getLogger("tracebacks")  # a run writes it to its log file
 tracebacks.propagate = False  # and to nothing else
@@ -38,6 +38,6 @@ def one_line_reason(error: BaseException) -> str:
     while cause := root.__cause__ or root.__context__:
         root = cause
     text = " ".join(str(root).split())[:300]
-    if isinstance(root, MemoryError | torch.OutOfMemoryError) or "not enough memory" in text:
+    if type(root).__name__ in OUT_OF_MEMORY or "not enough memory" in text:
         return f"out of memory ({text[:120]}); try --sliding_window True with a smaller --spatial_size"
     return f"{type(root).__name__}: {text}" if text else type(root).__name__

@@ -1,7 +1,6 @@
 """The command `python -m scripts.calibrate`, see `command.py`."""
 
 from scripts.core.commands import run_command
-from scripts.doubt.command import main
 
 if __name__ == "__main__":
-    run_command(main, name="scripts.calibrate")
+    run_command("scripts.doubt.command.main", name="scripts.calibrate")

@@ -1,7 +1,6 @@
 """The command `python -m scripts.phantom` (or `scripts.phantoms`), see `generate.py`."""
 
 from scripts.core.commands import run_command
-from scripts.phantoms.generate import generate, summary_line
 
 if __name__ == "__main__":
-    run_command(generate, serialize=summary_line, name="scripts.phantom")
+    run_command("scripts.phantoms.generate.generate", "scripts.phantoms.generate.summary_line", name="scripts.phantom")

@@ -1,7 +1,9 @@
 """`python -m scripts.report`: see `commands.py`."""
 
 from scripts.core.commands import run_command
-from scripts.report.commands import code, compare, evaluate, view
 
 if __name__ == "__main__":
-    run_command({"evaluate": evaluate, "compare": compare, "code": code, "view": view})
+    run_command(
+        {name: f"scripts.report.commands.{name}" for name in ("evaluate", "compare", "code", "view")},
+        name="scripts.report",
+    )

@@ -1,7 +1,6 @@
 """`python -m scripts.weeks`: see `command.py`."""
 
 from scripts.core.commands import run_command
-from scripts.weeks.command import main
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command("scripts.weeks.command.main", name="scripts.weeks")
