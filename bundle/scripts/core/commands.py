@@ -8,15 +8,14 @@ text of the module.
 import ast
 import difflib
 import importlib
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import fire
 
 from scripts.core.errors import UserError, find_user_error
+from scripts.core.paths import BUNDLE
 
 HELP = ("--help", "-h")
 
@@ -65,13 +64,13 @@ def outline(path: str) -> Callable:
     Of its module only the imports of Python's own modules and the values written there are carried out.
     """
     module, _, name = path.rpartition(".")
-    spec = importlib.util.find_spec(module)
-    parts = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    file = BUNDLE / f"{module.replace('.', '/')}.py"
+    parts = ast.parse(file.read_text(encoding="utf-8")).body
     described = next(part for part in parts if isinstance(part, ast.FunctionDef) and part.name == name)
     described.body, described.decorator_list = [ast.Expr(ast.Constant(ast.get_docstring(described, clean=False)))], []
     kept = [*(part for part in parts if is_of_python(part) or is_value(part)), described]
     found: dict = {}
-    exec(compile(ast.fix_missing_locations(ast.Module(kept, [])), spec.origin, "exec"), found)
+    exec(compile(ast.fix_missing_locations(ast.Module(kept, [])), str(file), "exec"), found)
     return found[name]
 
 
