@@ -8,10 +8,10 @@ as start.md and start.json.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
-import os
 from pathlib import Path
 from statistics import median
 
