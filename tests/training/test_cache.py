@@ -69,6 +69,15 @@ def test_no_cases_to_keep():
     assert "no training cases" in refusal(choose, Compose([]), nothing, ["training"], keep_last=True)
 
 
+def test_every_process_needs_a_case(monkeypatch):
+    monkeypatch.setattr(cache, "number_and_count", lambda: (0, 2))
+    item = {"image": torch.zeros(1, 4, 4, 4), "label": torch.zeros(1, 4, 4, 4)}
+    message = refusal(choose, Compose([]), {"training": [item] * 2, "validation": [item]})
+    assert "1 validation cases for 2 processes" in message
+    choose(Compose([]), {"training": [item] * 2, "validation": [item] * 2})
+    choose(Compose([]), {"training": [item] * 2, "validation": []}, keep_last=True)
+
+
 @pytest.mark.parametrize(
     "free, processes, rate, where",
     [(100, 1, 1.0, "memory"), (None, 1, 1.0, "memory"), (12, 1, 1.0, "disk"), (12, 1, 0.5, "memory")]

@@ -17,7 +17,7 @@ from monai.transforms import Compose
 
 from scripts.core.errors import UserError
 from scripts.core.memory import available_memory
-from scripts.core.processes import is_main_process
+from scripts.core.processes import is_main_process, number_and_count
 from scripts.training.disk_cache import DiskCache, DiskCacheDataset, first_random, folder_size
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,11 @@ def choose_cache(
         if not data[split] and not (split == "validation" and keep_last):
             hint = " or say --keep_last True" if split == "validation" else ""
             raise UserError(f"no {split} cases in the datalist; expected one or more; add some{hint}")
+        if 0 < len(data[split]) < (processes := number_and_count()[1]):
+            raise UserError(
+                f"{len(data[split])} {split} cases for {processes} processes; expected one for each at least; "
+                "add some, or start fewer processes"
+            )
     item = Compose(preprocessing.transforms[: first_random(preprocessing)])(data[splits[0]][0])
     size = sum(item[key].numel() * item[key].element_size() for key in ("image", "label"))
     count = sum(len(data[split]) for split in splits)
