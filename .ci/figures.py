@@ -33,6 +33,7 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "unlike": (DEMO / "doubt" / "unlike.json", DOCS / "how-to" / "doubt.md"),
     "doubt_costs": (DEMO / "doubt" / "doubt_costs.json", DOCS / "how-to" / "doubt.md"),
     "runtimes": (DEMO / "runtimes" / "runtimes.json", DOCS / "how-to" / "memory-and-speed.md"),
+    "int8": (DEMO / "int8" / "int8.json", DOCS / "how-to" / "memory-and-speed.md"),
     "caches": (DEMO / "caches" / "caches.json", DOCS / "how-to" / "memory-and-speed.md"),
     "start": (DEMO / "start" / "start.json", DOCS / "reference" / "benchmarks.md"),
     "inference_memory": (DEMO / "inference_memory" / "inference_memory.json", DOCS / "how-to" / "memory-and-speed.md"),

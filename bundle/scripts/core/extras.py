@@ -8,6 +8,7 @@ from scripts.core.errors import UserError
 EXTRAS = {  # of pyproject.toml, without the versions
     "dicom": "pydicom highdicom python-gdcm contourpy",
     "openvino": "openvino",
+    "int8": "openvino nncf",
 }
 
 

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 KEPT = "fastest.json"  # what was timed, in the folder of converted networks
 REPEATS = 2
 AGREEING = 0.99  # share of the foreground whose label must stay the same
+INT8 = "OpenVINO in int8"  # its Dice was compared when it was made
 Scores = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -60,7 +61,7 @@ class FastestInferer(Inferer):
 
     def choose(self, network: nn.Module, example: torch.Tensor) -> Scores:
         """The way that was timed before, or the one that is the fastest now."""
-        ways = self.ways(network)
+        ways = self.ways(network, example)
         file = Path(self.ckpt_dir) / FOLDER / KEPT
         case = " ".join(map(str, [
             digest_of(network)[:16], "x".join(map(str, example.shape[1:])), f"{torch.get_num_threads()} threads",
@@ -79,7 +80,7 @@ class FastestInferer(Inferer):
                 logger.info(f"{file}: not kept ({one_line_reason(error)})")
         return ways[known[case]]
 
-    def ways(self, network: nn.Module) -> dict[str, Scores]:
+    def ways(self, network: nn.Module, example: torch.Tensor) -> dict[str, Scores]:
         """By name; the first one is what the others are compared with."""
         precise = OpenVinoInferer(False, ckpt_dir=self.ckpt_dir)
         found: dict[str, Scores] = {"PyTorch": network, "OpenVINO": lambda x: precise.scores(x, network)}
@@ -88,11 +89,14 @@ class FastestInferer(Inferer):
             half = HalfInferer(True, frozen=self.frozen)
             found["PyTorch in bfloat16"] = lambda x: half(x, copy)
             found["OpenVINO in bfloat16"] = lambda x: rough.scores(x, network)
+        whole = OpenVinoInferer(False, ckpt_dir=self.ckpt_dir, int8=True)
+        if whole.has(network, example):
+            found[INT8] = lambda x: whole.scores(x, network)
         return found
 
 
 def measure(ways: dict[str, Scores], example: torch.Tensor) -> dict[str, float]:
-    """Seconds of each way that gives the labels of the first one."""
+    """Seconds of each way that gives the labels of the first one, or whose Dice is known to be as good."""
     times: dict[str, float] = {}
     expected: torch.Tensor | None = None
     for name, run in ways.items():
@@ -101,7 +105,7 @@ def measure(ways: dict[str, Scores], example: torch.Tensor) -> dict[str, float]:
             expected = labels if expected is None else expected
             either = (labels > 0) | (expected > 0)
             agreeing = float((labels == expected)[either].float().mean()) if either.any() else 1.0
-            if agreeing < AGREEING:
+            if agreeing < AGREEING and name != INT8:
                 logger.info(f"{name}: not used, only {agreeing:.1%} of the foreground has the same label")
                 continue
             began = time.perf_counter()

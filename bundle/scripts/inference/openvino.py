@@ -20,7 +20,7 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_dst_type
 from torch import nn
 
-from scripts.core.errors import one_line_reason
+from scripts.core.errors import UserError, one_line_reason
 from scripts.core.extras import require
 from scripts.inference.ensemble import Ensemble
 
@@ -41,11 +41,19 @@ class OpenVinoInferer(Inferer):
         inferer: an inferer of MONAI that calls the network; by default once, on the complete input.
         frozen: whether the network will not be trained any more, without which it can't be converted.
         ckpt_dir: folder of the weights.
+        int8: whether to use the networks in whole numbers of eight bits that `quantise.py` has left there.
     """
 
-    def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = True, ckpt_dir: str = "models"):
+    def __init__(
+        self,
+        enabled: bool,
+        inferer: Inferer | None = None,
+        frozen: bool = True,
+        ckpt_dir: str = "models",
+        int8: bool = False,
+    ):
         super().__init__()
-        self.half, self.inferer = enabled, inferer or SimpleInferer()
+        self.half, self.inferer, self.int8 = enabled, inferer or SimpleInferer(), int8
         self.folder = Path(ckpt_dir) / FOLDER
         self.digests: dict[nn.Module, str] = {}
         self.compiled: dict[tuple, Callable] = {}
@@ -73,23 +81,46 @@ class OpenVinoInferer(Inferer):
 
     def compile(self, network: nn.Module, example: torch.Tensor) -> Callable:
         """The network, ready to run on inputs of the size of the example."""
-        openvino = load_openvino()
-        if network not in self.digests:
-            self.digests[network] = digest_of(network)
-        size = "x".join(map(str, example.shape[1:]))
-        file = self.folder / f"{self.digests[network][:16]}_{size}_{openvino.__version__.split('-')[0]}.xml"
+        size, file = size_of(example), self.file(network, example)
         if file.is_file():
             model = core().read_model(file)
+        elif self.int8:
+            raise UserError(
+                f"{file.parent}: no int8 network of these weights for inputs of {size}; make one with "
+                "configs/quantise.json, or leave out --int8"
+            )
         else:
             logger.info(f"converting the network for OpenVINO, once for inputs of {size} ...")
             model = convert(network, example)
             keep(model, file)
-        options = {
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "INFERENCE_PRECISION_HINT": "bf16" if self.half else "f32",
-            "NUM_STREAMS": 1,
-        }
-        return core().compile_model(model, "CPU", options)
+        return compiled(model, self.half)
+
+    def file(self, network: nn.Module, example: torch.Tensor) -> Path:
+        """Where a network is kept for inputs of the size of the example."""
+        if network not in self.digests:
+            self.digests[network] = digest_of(network)
+        version = load_openvino().__version__.split("-")[0]
+        kind = "_int8" if self.int8 else ""
+        return self.folder / f"{self.digests[network][:16]}_{size_of(example)}_{version}{kind}.xml"
+
+    def has(self, network: nn.Module, example: torch.Tensor) -> bool:
+        """Whether a network is kept already."""
+        members = network.members if isinstance(network, Ensemble) else [network]
+        return all(self.file(member, example).is_file() for member in members)
+
+
+def size_of(example: torch.Tensor) -> str:
+    return "x".join(map(str, example.shape[1:]))
+
+
+def compiled(model, half: bool = False) -> Callable:
+    """A model of OpenVINO, ready to run on as many threads as PyTorch has."""
+    options = {
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
+        "NUM_STREAMS": 1,
+    }
+    return core().compile_model(model, "CPU", options)
 
 
 def is_missing() -> bool:
