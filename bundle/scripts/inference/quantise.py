@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
+from monai.data import Dataset
 from monai.inferers import Inferer
 from monai.metrics import DiceMetric
 from monai.networks import one_hot
 from torch import nn
-from torch.utils.data import Dataset
 
 from scripts.core.errors import UserError
 from scripts.core.extras import require
