@@ -55,6 +55,7 @@ CLIPPED = {  # in place of the recipe's NormalizeIntensityd: the fat of the skul
         "b_max": 2.0, "clip": True, "channel_wise": True,
     }
 }  # fmt: skip
+TISSUE = {"deterministic_chain::5": {"_target_": "scripts.data.tissue.NormalizeTissued", "keys": "image"}}
 SCORED = {
     "mirrored": {"mirror_axes": [0]},
     "largest": {"keep_largest": True, "single_piece": ["tumour"]},
@@ -85,6 +86,12 @@ RECIPES = {  # the first one is what the others are compared with; each takes ab
     "tumour_robust": Variant(
         "the same, the brightest voxels clipped, wider changes of the contrast",
         SIZE | NARROW | {"norm": "instance"} | CLIPPED,
+        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
+        SCORED,
+    ),
+    "tumour_tissue": Variant(
+        "the same, normalised by the tissue",
+        SIZE | NARROW | {"norm": "instance"} | TISSUE,
         LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
         SCORED,
     ),
