@@ -35,7 +35,7 @@ class NormalizeTissued(MapTransform):
         allow_missing_keys: bool = False,
     ):
         super().__init__(keys, allow_missing_keys)
-        self.share, self.limits = share, tuple(limits)
+        self.share, self.low, self.high = share, *limits
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         found = dict(data)
@@ -48,4 +48,4 @@ class NormalizeTissued(MapTransform):
     def normalised(self, channel: np.ndarray) -> np.ndarray:
         tissue = channel[channel > self.share * np.percentile(channel, BRIGHT)]
         low, middle, high = np.percentile(tissue, (25, 50, 75)) if tissue.size else (0.0, 0.0, 0.0)
-        return np.clip((channel - middle) / max(high - low, 1e-6), *self.limits)
+        return np.clip((channel - middle) / max(high - low, 1e-6), self.low, self.high)
