@@ -126,7 +126,7 @@ def seconds_a_step(study: Study, name: str, variant: Variant, entries: list[dict
         made = common.workflow(
             ["train", study.recipe, "strong_2d"],
             dataset_dir=str(study.data), datalist=str(folder / "datalist.json"), output_dir=str(folder / "run"),
-            num_workers=0, **variant.network, **variant.training,
+            num_workers=0, keep_last=True, **variant.network, **variant.training,
         )  # fmt: skip
         trainer, times = made.parser.get_parsed_content("train::trainer"), []
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: times.append(time.process_time()))
