@@ -37,6 +37,7 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "caches": (DEMO / "caches" / "caches.json", DOCS / "how-to" / "memory-and-speed.md"),
     "start": (DEMO / "start" / "start.json", DOCS / "reference" / "benchmarks.md"),
     "inference_memory": (DEMO / "inference_memory" / "inference_memory.json", DOCS / "how-to" / "memory-and-speed.md"),
+    "growth": (DEMO / "growth" / "growth.json", DOCS / "reference" / "benchmarks.md"),
     "label_next": (DEMO / "label_next" / "label_next.json", DOCS / "how-to" / "label-next.md"),
     "fine_tuning": (DEMO / "fine_tuning" / "fine_tuning.json", DOCS / "how-to" / "fine-tune.md"),
 }
