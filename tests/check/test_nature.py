@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from plan_samples import NAMES, write_set
 
+from scripts.check import nature
 from scripts.check.cache import MEMORY_NAME, collect_facts
 from scripts.check.dataset import check_listed, stop_on_errors
 from scripts.check.nature import ENOUGH, describe, hands, has_one_hand, likeness
 from scripts.check.pieces import largest_pieces
+from scripts.check.sketch import means
 
 
 def said(folder, tmp_path) -> list[str]:
@@ -68,6 +70,18 @@ def test_training_says_it_in_one_line(tmp_path, caplog):
 
 def test_hands_need_pictures():
     assert hands([], []) == {}
+
+
+def test_of_very_many_images_some_are_looked_at(tmp_path, monkeypatch):
+    """Spread over all of them, the last ones too."""
+    folder = write_set(tmp_path / "data")
+    paths = sorted(map(str, folder.glob("imagesTr/*")))
+    facts = list(collect_facts(paths, None, 1, fresh=True)[0].values())
+    seen: list[dict] = []
+    monkeypatch.setattr(nature.sketch, "means", lambda one: (seen.append(one), means(one))[1])
+    monkeypatch.setattr(nature, "MOST", 5)
+    found = hands(facts, [])["images"]
+    assert 3 <= len(found) == len(seen) <= 5 and facts.index(seen[-1]) >= len(facts) // 2
 
 
 def test_pieces():

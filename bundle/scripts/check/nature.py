@@ -14,6 +14,7 @@ from scripts.check.rules import ListedCase
 
 ENOUGH = 10  # images that are needed to say that all have one hand
 ONE_HAND = 0.2  # median of `likeness` from which on a data set has one hand; of symmetric bodies it is 0
+MOST = 500  # images that are looked at for that, spread over all of them: each needs memory
 LONG = 3.0  # a voxel with such a ratio of its sides is worth a word
 DIFFERENT = 1.5  # likewise, images whose voxels differ by this factor
 TINY = 0.001  # likewise, a class with this share of the voxels
@@ -51,6 +52,7 @@ def hands(images: Sequence[Mapping], labels: Sequence[Mapping], axis: int = 0) -
         labels: likewise.
         axis: of the mirror, 0 for right and left.
     """
+    images, labels = (some[:: -(-len(some) // MOST) or 1] for some in (images, labels))
     outlines = [np.sum([*places.values()], axis=0) for places in map(sketch.places, labels) if places]
     pictures: dict[str, list[np.ndarray]] = {"images": [sketch.means(facts) for facts in images], "labels": outlines}
     return {name: likeness(of, axis) for name, of in pictures.items() if len(of) > 1}
