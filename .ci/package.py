@@ -32,6 +32,7 @@ from scripts.training.weights import mismatch  # noqa: E402
 from scripts.training.weights_info import NETWORKS, info_file, matching, read_info  # noqa: E402
 
 LEFT_OUT = {
+    "cache",
     "next",
     "output",
     "predictions",

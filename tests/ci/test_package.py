@@ -35,7 +35,7 @@ def test_everything_that_git_keeps_travels(collected):
 
 def test_only_folders_of_the_bundle_itself_are_left_out(package, tmp_path):
     stay = ["configs/train.json", "data/scan.nii.gz", "output/history.csv", "predictions/a_seg.nii.gz",
-            "node_modules/a/b.js",
+            "node_modules/a/b.js", "cache/a.case", "next/next.csv", "models/.openvino/a.xml",
             "models/last.pt", "models/model.pt", "models/model.1.pt", "models/model.pt.sha256",
             "models/tube.pt.sha256", "models/tube_2.pt", "models/pair.pt", "models/pair.pt.sha256", "models/pair_3.pt",
             "scripts/data/__pycache__/x.pyc"]  # fmt: skip
