@@ -80,7 +80,7 @@ class Quantisation:
         place = OpenVinoInferer(False, ckpt_dir=self.ckpt_dir, int8=True)
         for member, model in zip(members, whole):
             keep(model, place.file(member, windows[0]))
-        logger.info(f"int8: {found}; {slow / fast:.1f} times as fast; kept in {place.folder}")
+        logger.info(f"int8: {found}; {sum(slow) / sum(fast):.1f} times as fast; kept in {place.folder}")
 
     def windows(self) -> list[torch.Tensor]:
         """Inputs of the network, all of the size that it sees most often, spread over the images."""
@@ -98,22 +98,28 @@ class Quantisation:
         alike = [window for window in seen if size_of(window) == size]
         return alike[:: -(-len(alike) // MOST_WINDOWS)]
 
-    def quantised(self, model, windows: list[torch.Tensor]):
-        """A model of OpenVINO in int8; its activations may have both signs, as before an instance norm."""
-        examples = self.nncf.Dataset([window.numpy() for window in windows])
-        mixed = self.nncf.QuantizationPreset.MIXED
-        return self.nncf.quantize(model.clone(), examples, preset=mixed, subset_size=len(windows))
+    def quantised(self, model, windows: list[torch.Tensor], **options):
+        """A model of OpenVINO in int8; its activations may have both signs, as before an instance norm.
 
-    def dice(self, runs: list[Callable]) -> tuple[dict[str, float], float]:
-        """Mean Dice of every class on the network's grid, and the seconds that the networks took."""
-        count, spent = len(self.class_names), [0.0]
+        Args:
+            model: in float32.
+            windows: inputs that give the ranges.
+            options: of `nncf.quantize`, in place of these.
+        """
+        examples = self.nncf.Dataset([window.numpy() for window in windows])
+        options = {"preset": self.nncf.QuantizationPreset.MIXED, "subset_size": len(windows)} | options
+        return self.nncf.quantize(model.clone(), examples, **options)
+
+    def dice(self, runs: list[Callable], clock: Callable[[], float] = time.perf_counter) -> tuple[dict, list[float]]:
+        """Mean Dice of every class on the network's grid, and the seconds that the networks took for each case."""
+        count, spent = len(self.class_names), [0.0] * len(self.scored)
         metric = DiceMetric(include_background=False, reduction="mean_batch", num_classes=count)
 
         def scores(x: torch.Tensor, *_, **__) -> torch.Tensor:
-            began = time.perf_counter()
+            began = clock()
             parts = [part.as_subclass(torch.Tensor).float().numpy() for part in x.split(1)]
             made = [torch.stack([torch.from_numpy(run(part)[0]) for run in runs]).mean(0) for part in parts]
-            spent[0] += time.perf_counter() - began
+            spent[number] += clock() - began
             return torch.cat(made)
 
         for number in range(len(self.scored)):
@@ -122,7 +128,7 @@ class Quantisation:
             truth = case["label"].as_subclass(torch.Tensor)[None]
             metric(one_hot(labels, count), one_hot(truth, count))
         found = dict(zip(self.class_names[1:], metric.aggregate().tolist()))
-        return {name: value for name, value in found.items() if value == value}, spent[0]  # less what no case has
+        return {name: value for name, value in found.items() if value == value}, spent  # less what no case has
 
 
 def mean_of(dice: dict[str, float]) -> float:
