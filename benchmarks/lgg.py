@@ -56,6 +56,37 @@ CLIPPED = {  # in place of the recipe's NormalizeIntensityd: the fat of the skul
     }
 }  # fmt: skip
 TISSUE = {"deterministic_chain::5": {"_target_": "scripts.data.tissue.NormalizeTissued", "keys": "image"}}
+FLAIR = {
+    "deterministic_chain::5": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: image[1:2]"},
+            TISSUE["deterministic_chain::5"],
+        ],
+    }
+}
+STACKED = {
+    "deterministic_chain::5": {
+        "_target_": "Compose",
+        "transforms": [
+            TISSUE["deterministic_chain::5"],
+            {
+                "_target_": "Lambdad", "keys": "image",
+                "func": "$lambda image: torch.cat([image[..., [max(0, min(n + step, image.shape[-1] - 1)) "
+                "for n in range(image.shape[-1])]] for step in (-1, 0, 1)])",
+            },
+        ],
+    }
+}  # fmt: skip
+MIXED = {
+    "random_chain::8": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "RandLambdad", "keys": "image", "func": "$lambda image: image[[1, 1, 1]]", "prob": 0.3},
+            {"_target_": "RandScaleIntensityd", "keys": "image", "factors": 0.25, "channel_wise": True, "prob": 0.3},
+        ],
+    }
+}
 SCORED = {
     "mirrored": {"mirror_axes": [0]},
     "largest": {"keep_largest": True, "single_piece": ["tumour"]},
@@ -92,6 +123,30 @@ RECIPES = {  # the first one is what the others are compared with; each takes ab
     "tumour_tissue": Variant(
         "the same, normalised by the tissue",
         SIZE | NARROW | {"norm": "instance"} | TISSUE,
+        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
+        SCORED,
+    ),
+    "tissue_flair": Variant(
+        "the same, FLAIR alone",
+        SIZE | NARROW | {"norm": "instance", "network_def::in_channels": 1} | FLAIR,
+        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
+        SCORED,
+    ),
+    "tissue_stacked": Variant(
+        "the same, with the slices before and after",
+        SIZE | NARROW | {"norm": "instance", "network_def::in_channels": 9} | STACKED,
+        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
+        SCORED,
+    ),
+    "tissue_mixed": Variant(
+        "normalised by the tissue, FLAIR in place of the others in 3 of 10",
+        SIZE | NARROW | {"norm": "instance"} | TISSUE,
+        LOSS | TUMOUR_SLICES | MIXED | {"epochs": 60, "contrast_range": [0.5, 2.0]},
+        SCORED,
+    ),
+    "tissue_wide": Variant(
+        "normalised by the tissue, 32 to 512 channels",
+        SIZE | WIDE | {"norm": "instance"} | TISSUE,
         LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
         SCORED,
     ),

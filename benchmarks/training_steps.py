@@ -115,9 +115,9 @@ def nnunet(data: Path, work: Path, steps: int) -> dict:
     return {**found, "seconds": seconds[1:], "parameters": sum(p.numel() for p in trainer.network.parameters())}
 
 
-def timed(python: str, *arguments: object) -> dict:
-    """Runs this script in another process; its last line is the result."""
-    done = subprocess.run([python, __file__, *map(str, arguments)], capture_output=True, text=True)
+def timed(python: str, *arguments: object, script: str = __file__) -> dict:
+    """Runs a script, by default this one, in another process; its last line is the result."""
+    done = subprocess.run([python, script, *map(str, arguments)], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr.strip()[-2000:])
     return json.loads(done.stdout.strip().splitlines()[-1])

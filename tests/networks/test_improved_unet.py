@@ -9,7 +9,7 @@ from monai.networks.layers import Conv
 from scripts.networks.improved_unet import ImprovedUNet, Standard
 
 SMALL = {"features": 2, "levels": 3, "dropout": 0.0}
-VARIANTS = [{"variant": "text"}, {"variant": "paper"}, {"spatial_dims": 2}]
+VARIANTS = [{"variant": "text"}, {"variant": "paper"}, {"variant": "light"}, {"spatial_dims": 2}]
 
 
 def make(**arguments) -> ImprovedUNet:
@@ -32,10 +32,12 @@ def batch(dims: int = 3, channels: int = 1, size: int = 8, count: int = 2) -> to
         ({"norm": "batch"}, (2, 1, 8, 8, 8), (2, 6, 8, 8, 8)),
         ({"act": "prelu", "norm": ("group", {"num_groups": 2})}, (1, 1, 8, 8, 8), (1, 6, 8, 8, 8)),
         ({"variant": "paper"}, (1, 1, 8, 8, 4), (1, 6, 8, 8, 4)),
+        ({"variant": "light"}, (1, 1, 8, 8, 4), (1, 6, 8, 8, 4)),
         ({"variant": "paper", "levels": 4, "norm": "batch"}, (2, 1, 8, 8, 16), (2, 6, 8, 8, 16)),
         ({"spatial_dims": 2}, (1, 1, 8, 12), (1, 6, 8, 12)),
         ({"spatial_dims": 2, "in_channels": 2, "out_channels": 3, "levels": 5}, (1, 2, 32, 16), (1, 3, 32, 16)),
         ({"spatial_dims": 2, "variant": "paper", "norm": "batch"}, (2, 1, 4, 8), (2, 6, 4, 8)),
+        ({"spatial_dims": 2, "variant": "light"}, (2, 1, 4, 8), (2, 6, 4, 8)),
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
@@ -45,7 +47,7 @@ def test_shapes(arguments, input_shape, output_shape, training):
         assert network(torch.randn(input_shape)).shape == output_shape
 
 
-@pytest.mark.parametrize("variant, count", [("text", 9_892_034), ("paper", 9_465_666)])
+@pytest.mark.parametrize("variant, count", [("text", 9_892_034), ("paper", 9_465_666), ("light", 7_440_946)])
 def test_parameter_counts(variant, count):
     network = ImprovedUNet(variant=variant)
     assert sum(p.numel() for p in network.parameters()) == count
@@ -169,7 +171,7 @@ def test_a_bad_size_is_refused_and_a_good_one_suggested(arguments, size):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        ({"variant": "published"}, ["variant", "'published'", "text", "paper"]),
+        ({"variant": "published"}, ["variant", "'published'", "text", "paper", "light"]),
         ({"levels": 2}, ["levels is 2", "3 or more"]),
         ({"dropout": 1.0}, ["dropout is 1.0", "[0, 1)"]),
         ({"dropout": -0.1}, ["dropout is -0.1", "[0, 1)"]),
