@@ -1,12 +1,14 @@
-"""How the work grows with the number of cases: check, datalist, training, evaluation; seconds and memory.
+"""How the work grows with the number of cases and of runs: seconds and memory of the commands around the network.
 
-    python benchmarks/growth.py [--cases 10 100 1000] [--minutes 60]
+    python benchmarks/growth.py [--cases 10 100 1000] [--runs 10 50 200] [--minutes 60]
 
 Each data set has tiny images of its own, in the Decathlon's layout, and every command is started as a user starts it,
 with an untrained network that is as small as it can be: what is measured is what surrounds it. The seconds are those of
 the processor, of a command and its own processes, less those of the smallest set for the further cases: what a command
 needs in any case is not divided among them. If the last column of a command rises from one set to the next, it is worse
-than linear. What is measured is not measured again; the table is left in demo/growth as growth.md and growth.json.
+than linear. A study runs trainings of one epoch on ten cases; it goes on from one number of runs to the next, and its
+seconds are added. What is measured is not measured again; the table is left in demo/growth as growth.md and
+growth.json.
 """
 
 import argparse
@@ -33,7 +35,11 @@ COMMANDS = {  # what is timed, in this order: each finds what the ones before it
     "training, first epoch": f"{RUN} training --config_file configs/train.json {{paths}} --epochs 1",
     "training, one more": f"{RUN} training --config_file configs/train.json {{paths}} --epochs 2 --resume True",
     "evaluation of a fifth": f"{RUN} evaluating --config_file ['configs/train.json','configs/evaluate.json'] {{paths}}",
+    "report on label maps": "-m scripts.report evaluate --truth {data}/labelsTr --prediction {data}/labelsTr "
+    "--output_dir {out}/report --workers 1 --class_names ['background','body','bones']",
 }
+STUDY, STUDIED = "study", 10  # the row's name; the cases of its trainings
+RUNS = "-m scripts.study --search random --epochs 1 --space {'learning_rate':{'low':0.0001,'high':0.01,'log':True}}"
 
 
 def write_cases(folder: Path, count: int) -> None:
@@ -74,13 +80,23 @@ def measure(words: str) -> dict:
     return {"seconds": float(seconds), "clock": time.perf_counter() - began, "gib": int(peak) / 2**20}
 
 
+def prepare(output: Path, count: int) -> Path:
+    """Writes a data set, unless it is there; returns the folder that has it in `data`."""
+    folder = output / str(count)
+    if not (folder / "written").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        write_cases(folder / "data", count)
+        (folder / "written").touch()
+    return folder
+
+
 def table(rows: list[dict]) -> str:
     """The results in Markdown."""
     lines = [
-        "| command | cases | processor seconds | of each further case, in ms | peak memory, GiB |",
+        "| command | cases or runs | processor seconds | of each further one, in ms | peak memory, GiB |",
         "|---|---:|---:|---:|---:|",
     ]
-    for name in COMMANDS:
+    for name in (*COMMANDS, STUDY):
         own = sorted((row for row in rows if row["command"] == name), key=lambda row: row["cases"])
         for before, row in zip([None, *own], own):
             further = ""
@@ -94,6 +110,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, nargs="+", default=[10, 100, 1000])
+    parser.add_argument("--runs", type=int, nargs="*", default=[10, 50, 200], help="of a study")
     parser.add_argument("--minutes", type=float, default=60, help="that this call may take")
     parser.add_argument("--output", type=Path, default=DEMO / "growth")
     given = parser.parse_args()
@@ -101,22 +118,29 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     kept, deadline = given.output / "growth.json", time.monotonic() + 60 * given.minutes
     rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
+
+    def add(name: str, count: int, words: str) -> None:
+        """Measures a command, unless that was done before."""
+        if any(row["cases"] == count and row["command"] == name for row in rows):
+            return
+        if time.monotonic() > deadline:
+            sys.exit("not all is done; the same command goes on from here")
+        found = measure(words)
+        if name == STUDY:  # the runs before these
+            found["seconds"] += max((row["seconds"] for row in rows if row["command"] == STUDY), default=0.0)
+        rows.append({"command": name, "cases": count, **found, "processor": common.processor()})
+        leave(rows, table(rows) + "\n", given.output / "growth")
+
     for count in sorted(given.cases):
-        folder = given.output / str(count)
-        if not (folder / "written").is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            write_cases(folder / "data", count)
-            (folder / "written").touch()
-        out = folder / "out"
-        paths = f"--dataset_dir {folder}/data --datalist {out}/datalist.json --output_dir {out} --ckpt_dir {out}/models"
+        folder = prepare(given.output, count)
+        data, out = folder / "data", folder / "out"
+        paths = f"--dataset_dir {data} --datalist {out}/datalist.json --output_dir {out} --ckpt_dir {out}/models"
         for name, words in COMMANDS.items():
-            if any(row["cases"] == count and row["command"] == name for row in rows):
-                continue
-            if time.monotonic() > deadline:
-                sys.exit("not all is done; the same command goes on from here")
-            found = measure(words.format(data=folder / "data", out=out, paths=f"{paths} {SMALL}"))
-            rows.append({"command": name, "cases": count, **found, "processor": common.processor()})
-            leave(rows, table(rows) + "\n", given.output / "growth")
+            add(name, count, words.format(data=data, out=out, paths=f"{paths} {SMALL}"))
+    for count in sorted(given.runs):
+        folder = prepare(given.output, STUDIED)
+        paths = f"--dataset_dir {folder}/data --output_dir {folder}/study"
+        add(STUDY, count, f"{RUNS} --trials {count} {paths} {SMALL}")
 
 
 if __name__ == "__main__":
