@@ -105,6 +105,18 @@ def zoo(data: Path, models: Path, out: Path) -> tuple[float, float]:
     return since(began)
 
 
+def train_briefly(models: Path, epochs: int = 10) -> None:
+    """Writes weights of a short training on small phantoms: what they find has the shape of organs."""
+    from scripts.phantoms import generate
+    from scripts.training.weights_info import write_weights
+
+    options = {"features": 16, "epochs": epochs, "val_interval": epochs}
+    with training(["train.json", "demo.json"], 8, 1, (64, 64, 32), **options) as made:
+        made.run()
+        weights = made.parser.get_parsed_content("network").state_dict()
+    write_weights(weights, {"class_names": list(generate.CLASSES)}, models / "model.pt")
+
+
 def labels(folder: Path) -> list[np.ndarray]:
     found = [nib.load(path) for path in sorted(folder.glob("*.nii.gz"))]
     return [np.asarray(nib.as_closest_canonical(image).dataobj).astype(np.uint8) for image in found]
@@ -137,17 +149,11 @@ def main() -> None:
     given = parser.parse_args()
     logging.disable(logging.WARNING)
     from scripts.phantoms import generate
-    from scripts.training.weights_info import write_weights
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         generate.generate(root / "data", patients=given.cases, scans=1, size=tuple(given.size), seed=1)
-        options = {"features": 16, "epochs": given.epochs, "val_interval": given.epochs}
-        with training(["train.json", "demo.json"], 8, 1, (64, 64, 32), **options) as made:
-            made.run()
-            weights = made.parser.get_parsed_content("network").state_dict()
-        info = {"class_names": list(generate.CLASSES)}
-        write_weights(weights, info, root / "models" / "model.pt")
+        train_briefly(root / "models", given.epochs)
         variants: dict[str, tuple] = {"zoo": (zoo,), "shipped": (shipped,), "fast": (shipped, ["fast.json"])}
         variants["softmax"] = (shipped, ["fast.json"], {"softmax_first": True})
         times: dict[str, list[float]] = {name: [] for name in variants}

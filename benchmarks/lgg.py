@@ -42,115 +42,49 @@ CLASSES = ("background", "tumour")
 FOLDS = {False: 5, True: 3}  # whether it is the table of networks and losses
 SIZE = {"spatial_size": [128, 128]}
 NARROW, WIDE = ({"widths": [width * 2**level for level in range(5)]} for width in (16, 32))
-LOSS = {"loss": "%configs/losses.json::batch_dice_ce", "ce_weight": 1.0}
-TUMOUR_SLICES = {
+EPOCHS = {"epochs": 60, "contrast_range": [0.5, 2.0]}
+BY_CHANCE = {
     "drawn_slices": {
-        "_target_": "RandCropByPosNegLabeld", "keys": ["image", "label"], "label_key": "label",
-        "spatial_size": "$[*@spatial_size, 1]", "num_samples": "@slices_per_scan",
+        "_target_": "RandSpatialCropSamplesd", "keys": ["image", "label"], "roi_size": "$[*@spatial_size, 1]",
+        "random_size": False, "num_samples": "@slices_per_scan",
     }
 }  # fmt: skip
-CLIPPED = {  # in place of the recipe's NormalizeIntensityd: the fat of the skull is as bright in every patient
+ALONE = {"neighbours": 0}
+PUBLISHED_SETTINGS = ALONE | {
+    "deterministic_chain::5": {"_target_": "NormalizeIntensityd", "keys": "image", "channel_wise": True},
+    "norm": "batch",
+}
+CLIPPED = {  # the fat of the skull is then as bright in every patient
     "deterministic_chain::5": {
         "_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 1, "upper": 98, "b_min": -1.0,
         "b_max": 2.0, "clip": True, "channel_wise": True,
     }
 }  # fmt: skip
-TISSUE = {"deterministic_chain::5": {"_target_": "scripts.data.tissue.NormalizeTissued", "keys": "image"}}
-FLAIR = {
-    "deterministic_chain::5": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: image[1:2]"},
-            TISSUE["deterministic_chain::5"],
-        ],
-    }
-}
-STACKED = {
-    "deterministic_chain::5": {
-        "_target_": "Compose",
-        "transforms": [
-            TISSUE["deterministic_chain::5"],
-            {
-                "_target_": "Lambdad", "keys": "image",
-                "func": "$lambda image: torch.cat([image[..., [max(0, min(n + step, image.shape[-1] - 1)) "
-                "for n in range(image.shape[-1])]] for step in (-1, 0, 1)])",
-            },
-        ],
-    }
-}  # fmt: skip
-MIXED = {
-    "random_chain::8": {
-        "_target_": "Compose",
-        "transforms": [
-            {"_target_": "RandLambdad", "keys": "image", "func": "$lambda image: image[[1, 1, 1]]", "prob": 0.3},
-            {"_target_": "RandScaleIntensityd", "keys": "image", "factors": 0.25, "channel_wise": True, "prob": 0.3},
-        ],
-    }
-}
 SCORED = {
     "mirrored": {"mirror_axes": [0]},
     "largest": {"keep_largest": True, "single_piece": ["tumour"]},
 }
-RECIPES = {  # the first one is what the others are compared with; each takes about 20 minutes of one core a fold
-    "narrow": Variant("16 to 256 channels", SIZE | NARROW, LOSS | {"epochs": 60}, SCORED),
-    "wide": Variant("32 to 512 channels", SIZE | WIDE, LOSS | {"epochs": 24}, SCORED),
-    "large": Variant("192x192 pixels", {"spatial_size": [192, 192]} | NARROW, LOSS | {"epochs": 28}, SCORED),
-    "tumour": Variant("half of the slices with tumour", SIZE | NARROW, LOSS | TUMOUR_SLICES | {"epochs": 60}, SCORED),
-    "dice": Variant("Dice loss alone", SIZE | NARROW, {"epochs": 60}, SCORED),
-    "instance": Variant("instance norm", SIZE | NARROW | {"norm": "instance"}, LOSS | {"epochs": 60}, SCORED),
-    "long": Variant("three times the epochs", SIZE | NARROW, LOSS | {"epochs": 180}, SCORED),
-    "tumour_wide": Variant(
-        "half of the slices with tumour, 32 to 512 channels", SIZE | WIDE, LOSS | TUMOUR_SLICES | {"epochs": 40}, SCORED
-    ),
-    "tumour_large": Variant(
-        "half of the slices with tumour, 192x192 pixels",
-        {"spatial_size": [192, 192]} | NARROW,
-        LOSS | TUMOUR_SLICES | {"epochs": 40},
+RECIPES = {  # the first one is what the others are compared with; the last one is the recipe
+    "narrow": Variant(
+        "batch norm, intensities by mean and spread, slices by chance",
+        SIZE | NARROW | PUBLISHED_SETTINGS,
+        BY_CHANCE | {"epochs": 60},
         SCORED,
     ),
-    "tumour_instance": Variant(
-        "half of the slices with tumour, instance norm",
-        SIZE | NARROW | {"norm": "instance"},
-        LOSS | TUMOUR_SLICES | {"epochs": 60},
-        SCORED,
+    "wide": Variant(
+        "the same, 32 to 512 channels", SIZE | WIDE | PUBLISHED_SETTINGS, BY_CHANCE | {"epochs": 24}, SCORED
+    ),
+    "tumour": Variant(
+        "16 to 256 channels, half of the slices with tumour", SIZE | NARROW | PUBLISHED_SETTINGS, {"epochs": 60}, SCORED
     ),
     "tumour_robust": Variant(
-        "the same, the brightest voxels clipped, wider changes of the contrast",
-        SIZE | NARROW | {"norm": "instance"} | CLIPPED,
-        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
+        "the same, instance norm, brightest voxels clipped, wider changes of the contrast",
+        SIZE | NARROW | ALONE | CLIPPED,
+        EPOCHS,
         SCORED,
     ),
-    "tumour_tissue": Variant(
-        "the same, normalised by the tissue",
-        SIZE | NARROW | {"norm": "instance"} | TISSUE,
-        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
-        SCORED,
-    ),
-    "tissue_flair": Variant(
-        "the same, FLAIR alone",
-        SIZE | NARROW | {"norm": "instance", "network_def::in_channels": 1} | FLAIR,
-        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
-        SCORED,
-    ),
-    "tissue_stacked": Variant(
-        "the same, with the slices before and after",
-        SIZE | NARROW | {"norm": "instance", "network_def::in_channels": 9} | STACKED,
-        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
-        SCORED,
-    ),
-    "tissue_mixed": Variant(
-        "normalised by the tissue, FLAIR in place of the others in 3 of 10",
-        SIZE | NARROW | {"norm": "instance"} | TISSUE,
-        LOSS | TUMOUR_SLICES | MIXED | {"epochs": 60, "contrast_range": [0.5, 2.0]},
-        SCORED,
-    ),
-    "tissue_wide": Variant(
-        "normalised by the tissue, 32 to 512 channels",
-        SIZE | WIDE | {"norm": "instance"} | TISSUE,
-        LOSS | TUMOUR_SLICES | {"epochs": 60, "contrast_range": [0.5, 2.0]},
-        SCORED,
-    ),
-    "wide_long": Variant("32 to 512 channels, 60 epochs", SIZE | WIDE, LOSS | {"epochs": 60}, SCORED),
+    "tumour_tissue": Variant("the same, intensities by the tissue", SIZE | NARROW | ALONE, EPOCHS, SCORED),
+    "tissue_stacked": Variant("the recipe: the same, with the slices before and after", SIZE | NARROW, EPOCHS, SCORED),
 }
 NETWORKS = {
     "unet_32": "U-Net 32",
@@ -162,7 +96,7 @@ LOSSES = {"batch_dice": "Dice", "batch_iou": "IoU", "sampled_bce": "cross-entrop
 CELLS = {
     f"{network}.{loss}": Variant(
         f"{NETWORKS[network]} | {LOSSES[loss]}",
-        SIZE | {"network_def": f"%configs/networks.json::{network}"},
+        SIZE | ALONE | {"network_def": f"%configs/networks.json::{network}"},
         {"loss": f"%configs/losses.json::{loss}", "copies": 4, "averaging_rate": 0.05},
     )
     for network, loss in product(NETWORKS, LOSSES)

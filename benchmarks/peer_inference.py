@@ -4,12 +4,13 @@
     python benchmarks/peer_inference.py --peer NNUNET/bin/python [--size 256 256 128] [--repeats 3]
 
 The image is a phantom. nnU-Net plans for it with its own planner (3d_fullres), and predicts with the network of its
-plan; the other rows have the bundle's network, as inference.py has. All weights are random: what is compared is time.
-Nobody averages over mirror images. They run in turns, each time in a new process that is bound to one core with one
-thread. The first turn, in which fast.json chooses, doesn't count; nnU-Net has one turn, as it takes minutes. The
-seconds are those of the processor, from loading the weights to the last file, without the imports. The operations are
-those of the network's convolutions and matrix products for the whole image, over all its windows, a multiplication and
-an addition counted as two. The table is left in demo/peer_inference as peer_inference.md and peer_inference.json.
+plan, at random weights; the other rows have the bundle's network, briefly trained, as inference.py has. What is
+compared is time. Nobody averages over mirror images. They run in turns, each time in a new process that is bound to one
+core with one thread. The first turn, in which fast.json chooses, doesn't count; nnU-Net has one turn, as it takes
+minutes. The seconds are those of the processor, from loading the weights to the last file, without the imports. The
+operations are those of the network's convolutions and matrix products for the whole image, over all its windows, a
+multiplication and an addition counted as two. The table is left in demo/peer_inference as peer_inference.md and
+peer_inference.json.
 """
 
 import argparse
@@ -114,14 +115,11 @@ def measure(given: argparse.Namespace, work: Path) -> list[dict]:
 
     from scripts.networks.improved_unet import ImprovedUNet
     from scripts.phantoms import generate
-    from scripts.training.weights_info import write_weights
 
     generate.generate(work / "data", patients=1, scans=1, size=tuple(given.size), seed=1)
     files = [next((work / "data").glob(f"semantic_{part}/*.nii.gz")) for part in ("MRs_anon", "labels_anon")]
-    (work / "models").mkdir()
-    network = ImprovedUNet()
-    write_weights(network.state_dict(), {"class_names": list(generate.CLASSES)}, work / "models" / "model.pt")
-    own = {"what": f"one of {inference.SIZE}", "operations": operations(network, inference.SIZE)}
+    inference.train_briefly(work / "models")
+    own = {"what": f"one of {inference.SIZE}", "operations": operations(ImprovedUNet(), inference.SIZE)}
     rows = {
         "the zoo's order of steps": own | {"call": (inference.zoo,)},
         "inference as shipped": own | {"call": (inference.shipped,)},
@@ -187,7 +185,7 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as work:
         rows = measure(given, Path(work))
-    leave(rows, f"{table(rows)}\n\nRandom weights. Research use only.\n", given.output / "peer_inference")
+    leave(rows, f"{table(rows)}\n\nResearch use only.\n", given.output / "peer_inference")
 
 
 if __name__ == "__main__":

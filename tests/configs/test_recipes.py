@@ -173,7 +173,7 @@ def test_export(trained):
     run.initialize()
     network = run.parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(folder / "out" / "model.pt", weights_only=True))
-    x = torch.rand(1, run.parser.get_parsed_content("in_channels"), *RECIPES[recipe][1]["spatial_size"])
+    x = torch.rand(1, run.parser.get_parsed_content("network_def::in_channels"), *RECIPES[recipe][1]["spatial_size"])
     assert torch.allclose(torch.jit.load(str(file)).eval()(x), network(x), atol=1e-4)
 
 
@@ -299,18 +299,18 @@ def test_all_slices_of_one_channel_where_three_are_wanted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "recipe, name",
+    "recipe, name, published",
     [
-        ("recipe_lgg_2d", "unet_32"),
-        ("recipe_cardiac_2d", "cardiac_unet_2"),
-        ("recipe_hipmri_2d", "unet_64"),
-        ("recipe_hipmri_residual_attention", "residual_attention_unet"),
+        ("recipe_lgg_2d", "unet_32", {"neighbours": 0, "norm": "batch"}),
+        ("recipe_cardiac_2d", "cardiac_unet_2", {}),
+        ("recipe_hipmri_2d", "unet_64", {}),
+        ("recipe_hipmri_residual_attention", "residual_attention_unet", {}),
     ],
 )
-def test_a_recipe_has_the_network_of_that_name(recipe, name):
+def test_a_recipe_has_the_network_of_that_name(recipe, name, published):
     networks = []
     for change in ({}, {"network_def": f"%configs/networks.json::{name}"}):
-        run = workflow("train", ["train.json", f"{recipe}.json"], base={"num_workers": 0}, **change)
+        run = workflow("train", ["train.json", f"{recipe}.json"], base={"num_workers": 0}, **published, **change)
         run.initialize()
         networks.append(str(run.parser.get_parsed_content("network_def")))
     assert networks[0] == networks[1]
