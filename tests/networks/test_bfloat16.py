@@ -33,9 +33,18 @@ def test_scores_are_near_and_gradients_reach_the_weights(inferer):
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in made.parameters())
 
 
-@pytest.mark.parametrize("flags, expected", [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
-def test_a_cpu_is_asked_what_it_can(flags, expected, monkeypatch):
+@pytest.mark.parametrize(
+    "flags, used, expected",
+    [
+        ({}, "AVX512", False),
+        ({"avx512_bf16": True}, "AVX512", True),
+        ({"amx_bf16": True}, "AVX512", True),
+        ({"avx512_bf16": True}, "AVX2", False),
+    ],
+)
+def test_a_cpu_is_asked_what_it_can_and_torch_what_it_uses(flags, used, expected, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: used)
     assert supports_bfloat16("cpu") is supports_bfloat16(torch.device("cpu")) is expected
 
 
