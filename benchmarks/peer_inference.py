@@ -7,10 +7,10 @@ The image is a phantom. nnU-Net plans for it with its own planner (3d_fullres), 
 plan, at random weights; the other rows have the bundle's network, briefly trained, as inference.py has. What is
 compared is time. Nobody averages over mirror images. They run in turns, each time in a new process that is bound to one
 core with one thread. The first turn, in which fast.json chooses, doesn't count; nnU-Net has one turn, as it takes
-minutes. The seconds are those of the processor, from loading the weights to the last file, without the imports. The
-operations are those of the network's convolutions and matrix products for the whole image, over all its windows, a
-multiplication and an addition counted as two. The table is left in demo/peer_inference as peer_inference.md and
-peer_inference.json.
+minutes. The seconds are those of the processor, from loading the weights to the last file, without the imports. Labels
+are compared in the foreground of either. The operations are those of the network's convolutions and matrix products for
+the whole image, over all its windows, a multiplication and an addition counted as two. The table is left in
+demo/peer_inference as peer_inference.md and peer_inference.json.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 DATASET = "Dataset004_Pelvis"
 MODEL = "nnUNetTrainer__nnUNetPlans__3d_fullres"
 CASE = "case"
+SHIPPED = "inference as shipped"
 
 
 def write_raw(raw: Path, image: Path, label: Path, classes: list[str]) -> None:
@@ -122,7 +123,7 @@ def measure(given: argparse.Namespace, work: Path) -> list[dict]:
     own = {"what": f"one of {inference.SIZE}", "operations": operations(ImprovedUNet(), inference.SIZE)}
     rows = {
         "the zoo's order of steps": own | {"call": (inference.zoo,)},
-        "inference as shipped": own | {"call": (inference.shipped,)},
+        SHIPPED: own | {"call": (inference.shipped,)},
         "with `configs/fast.json`": own | {"call": (inference.shipped, ["fast.json"])},
     }
     if given.peer:
@@ -138,9 +139,14 @@ def measure(given: argparse.Namespace, work: Path) -> list[dict]:
             elif repeat == given.repeats:  # once, as it takes minutes
                 seconds[name].append(ask_peer(given.peer, "predict", work)["seconds"])
     seconds = {name: taken[-given.repeats :] for name, taken in seconds.items()}
-    first = median(seconds["inference as shipped"])
+    first = median(seconds[SHIPPED])
+    places = {name: work / name.replace("/", "_") / "0" for name in rows}
+    same = {
+        name: inference.agreement(places[name], places[SHIPPED]) for name, place in places.items() if place.is_dir()
+    }
     return [
         {
+            "same": same.get(name),
             "name": name, "what": row["what"], "operations": row["operations"], "seconds": seconds[name],
             "factor": median(seconds[name]) / first, "processors": [common.processor()],
         }
@@ -151,14 +157,15 @@ def measure(given: argparse.Namespace, work: Path) -> list[dict]:
 def table(rows: list[dict]) -> str:
     """The results in Markdown."""
     lines = [
-        "| what | the network sees | 10^12 operations | s an image | times the shipped one | processor |",
-        "|---|---|---:|---:|---:|---|",
+        "| what | the network sees | 10^12 operations | s an image | times the shipped one | same labels | processor |",
+        "|---|---|---:|---:|---:|---:|---|",
     ]
     for row in rows:
+        same = "" if row["same"] is None else f"{100 * row['same']:.2f} %"
         shown = f"{median(row['seconds']):.1f} ({min(row['seconds']):.1f} to {max(row['seconds']):.1f})"
         lines.append(
             f"| {row['name']} | {row['what']} | {row['operations'] / 1e12:.2f} | {shown} | {row['factor']:.2f} "
-            f"| {row['processors'][0]} |"
+            f"| {same} | {row['processors'][0]} |"
         )
     return "\n".join(lines)
 
