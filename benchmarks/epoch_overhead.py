@@ -64,6 +64,27 @@ def without_data(network, optimizer, loss_function, schedule, loaders, post, cla
     return network, optimizer, loss_function, schedule, ready, post, classes
 
 
+def alternate(made: ConfigWorkflow, loops: dict[str, tuple]) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of the epochs of the shipped trainer, and of an epoch of each plain loop after every one of these."""
+    trainer = made.parser.get_parsed_content("train::trainer")
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in ("trainer", *loops)}
+    clock = {"began": now()}
+
+    def stop_the_clock_and_run_the_others() -> None:
+        times["trainer"].append(since(clock["began"]))
+        for name, parts in loops.items():
+            times[name].append(bare_epoch(*parts))
+        clock["began"] = now()
+
+    def attach_last() -> None:
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_the_clock_and_run_the_others)
+        clock["began"] = now()
+
+    trainer.add_event_handler(Events.STARTED, attach_last)
+    made.run()
+    return times
+
+
 def show(times: dict[str, list[tuple[float, float]]], ratios: dict[str, tuple[str, str]]) -> None:
     """Prints the medians of all epochs except the first and of the ratios of neighbouring epochs, with titles."""
     for i, kind in enumerate(("clock", "processor")):
@@ -85,24 +106,8 @@ def main() -> None:
     overrides = {"spatial_size": given.size, "features": given.features, "num_workers": 0, "show_progress": False}
     overrides |= {"epochs": given.repeats + 1, "validation_share": 0.01, "test_share": 0}
     with training(["train.json"], 2 * given.batches + 1, 1, tuple(given.size), **overrides) as made:
-        trainer = made.parser.get_parsed_content("train::trainer")
         fixed = bare_parts(made)
-        dummy = without_data(*fixed)
-        times: dict[str, list[tuple[float, float]]] = {"trainer": [], "bare": [], "dummy": []}
-        clock = {"began": now()}
-
-        def stop_the_clock_and_run_the_other() -> None:
-            times["trainer"].append(since(clock["began"]))
-            times["bare"].append(bare_epoch(*fixed))
-            times["dummy"].append(bare_epoch(*dummy))
-            clock["began"] = now()
-
-        def attach_last() -> None:
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_the_clock_and_run_the_other)
-            clock["began"] = now()
-
-        trainer.add_event_handler(Events.STARTED, attach_last)
-        made.run()
+        times = alternate(made, {"bare": fixed, "dummy": without_data(*fixed)})
     print(f"epoch of {given.batches} batches of 2 at {given.size}, {given.features} features, {given.repeats} repeats")
     show(times, {"trainer over bare loop": ("trainer", "bare"), "data over no data": ("bare", "dummy")})
 

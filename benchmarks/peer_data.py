@@ -94,41 +94,27 @@ def samples(given: argparse.Namespace) -> dict:
 def epochs(given: argparse.Namespace) -> dict:
     """Processor seconds of epochs of the shipped trainer and of a plain loop over a CacheDataset."""
     import common
-    from epoch_overhead import bare_epoch, bare_parts
-    from ignite.engine import Events
+    from epoch_overhead import alternate, bare_parts
     from monai.data import CacheDataset, DataLoader
     from monai.transforms import Compose
 
     size = [n // 2 for n in given.size]
     overrides = {"spatial_size": size, "features": 16, "num_workers": 0, "show_progress": False, "cache": "memory"}
     overrides |= {"epochs": given.repeats + 1, "validation_share": 0.01, "test_share": 0}
-    found: dict[str, list[float]] = {"ours": [], "peer": []}
     with common.training(["train.json"], 2 * given.batches + 1, 1, tuple(size), **overrides) as made:
         get = made.parser.get_parsed_content
-        trainer = get("train::trainer")
         network, optimizer, loss, schedule, _, post, classes = bare_parts(made)
-        steps = {"train": get("deterministic_chain") + get("random_chain")[:-1], "validate": get("deterministic_chain")}
+        steps = {"training": get("deterministic_chain") + get("random_chain")[:-1]}
+        steps["validation"] = get("deterministic_chain")
         loaders = [
-            DataLoader(CacheDataset(get("data")[split], Compose(steps[name]), progress=False), size, shuffle=size > 1)
-            for name, split, size in (("train", "training", get("batch_size")), ("validate", "validation", 1))
+            DataLoader(CacheDataset(get("data")[split], Compose(chain), progress=False), batch, shuffle=batch > 1)
+            for (split, chain), batch in zip(steps.items(), (get("batch_size"), 1))
         ]
-        parts = (network, optimizer, loss, schedule, loaders, post, classes)
-        clock = {"began": common.now()}
-
-        def stop_the_clock_and_run_the_other() -> None:
-            found["ours"].append(common.since(clock["began"])[1])
-            found["peer"].append(bare_epoch(*parts)[1])
-            clock["began"] = common.now()
-
-        def attach_last() -> None:
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, stop_the_clock_and_run_the_other)
-            clock["began"] = common.now()
-
-        trainer.add_event_handler(Events.STARTED, attach_last)
-        made.run()
+        times = alternate(made, {"peer": (network, optimizer, loss, schedule, loaders, post, classes)})
+    used = {name: [worked for _, worked in taken[1:]] for name, taken in times.items()}
     return {
         "what": f"an epoch of {given.batches} batches of 2 at {' x '.join(map(str, size))}",
-        "peer_name": "a loop over MONAI's CacheDataset", **{name: taken[1:] for name, taken in found.items()},
+        "peer_name": "a loop over MONAI's CacheDataset", "ours": used["trainer"], "peer": used["peer"],
     }  # fmt: skip
 
 
