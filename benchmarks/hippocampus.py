@@ -31,6 +31,7 @@ PUBLISHED = {  # case-mean Dice of other systems, trained on 208 cases where the
     "nnU-Net 3D, mean of five folds": (0.8975, 0.8807),
     "MONAI DynUNet, mean of these four folds": (0.8975, 0.8813),
 }
+SHAPING = ("features", "levels", "network_def")  # options that evaluation needs as well
 RECIPE = ["recipe_hippocampus"]
 PEER = "nnunet_v1_case_dice.json"
 ALONE = "--calibrate False"  # the training and no more; the weights are the same
@@ -78,7 +79,7 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
         return False
     if (folder / "run" / "metrics.json").is_file():
         return True
-    shapes = {name: value for name, value in given.options.items() if name in ("features", "levels", "network_def")}
+    shapes = {name: value for name, value in given.options.items() if name.split("::")[0] in SHAPING}
     evaluate = command(
         "evaluating", ["train", "evaluate", *RECIPE], folder, "run", shared | shapes, "--split validation"
     )

@@ -60,6 +60,15 @@ CLIPPED = {  # the fat of the skull is then as bright in every patient
         "b_max": 2.0, "clip": True, "channel_wise": True,
     }
 }  # fmt: skip
+VARIED = {  # in place of strong_2d.json's RandScaleIntensityd
+    "random_chain::8": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "RandScaleIntensityd", "keys": "image", "factors": 0.5, "channel_wise": True, "prob": 0.7},
+            {"_target_": "RandShiftIntensityd", "keys": "image", "offsets": 0.5, "channel_wise": True, "prob": 0.7},
+        ],
+    }
+}
 SCORED = {
     "mirrored": {"mirror_axes": [0]},
     "largest": {"keep_largest": True, "single_piece": ["tumour"]},
@@ -84,6 +93,12 @@ RECIPES = {  # the first one is what the others are compared with; the last one 
         SCORED,
     ),
     "tumour_tissue": Variant("the same, intensities by the tissue", SIZE | NARROW | ALONE, EPOCHS, SCORED),
+    "tissue_varied": Variant(
+        "the recipe, 24 epochs, each channel brighter or darker",
+        SIZE | NARROW,
+        EPOCHS | VARIED | {"epochs": 24},
+        SCORED,
+    ),
     "tissue_stacked": Variant("the recipe: the same, with the slices before and after", SIZE | NARROW, EPOCHS, SCORED),
 }
 NETWORKS = {
