@@ -4,6 +4,7 @@ import torch
 
 OLDER = ("DEFAULT", "AVX2")  # instructions that torch uses, without AVX-512
 
+
 def supports_bfloat16(device: torch.device | str) -> bool:
     """Whether a device has instructions for bfloat16, and uses them: recent GPUs, and CPUs with AVX-512 BF16 or AMX.
 
