@@ -131,7 +131,7 @@ def test_the_brain_tumours_are_as_they_were_measured():
     rows = json.loads((DOCS / "lgg_metrics.json").read_text())["rows"]
     recipe = [row for row in rows if not row["cell"]][-1]
     row = row_of("real MR of brain tumours")
-    assert recipe["what"].startswith("the recipe") and f"{recipe['patients']} patients in five folds" in row
+    assert recipe["what"].startswith("the recipe") and f"(LGG), {recipe['patients']} patients, " in row
     assert f"| {recipe['dice']['mean']:.2f} ([recipes]" in row
 
 
