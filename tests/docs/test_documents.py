@@ -151,6 +151,21 @@ def test_the_seconds_of_an_image_are_as_they_were_measured():
     assert f"| {fast:.1f} s, without `fast.json` {plain:.1f} s | {peer:.0f} s | - | {zoo:.1f} s |" in row
 
 
+def test_the_speed_of_the_readme_is_as_it_was_measured():
+    def rows(name: str) -> list[dict]:
+        return json.loads((DOCS / f"{name}_metrics.json").read_text())["rows"]
+
+    fastest = max(row["factor"] for row in rows("runtimes"))
+    (memory,) = [row["factor"] for row in rows("inference_memory") if row["way"] == "inference as shipped"]
+    light = min(row["faster"] for row in rows("step_variants") if row["way"] == "light")
+    (kept,) = [row["later"] for row in rows("caches") if row["way"] == "`--cache disk`"]
+    (shown,) = [row for row in rows("start") if row["what"] == "help of a command"]
+    said = row_of("on a processor: inference")
+    assert f"up to {fastest:.1f} times as fast" in said and f"in {memory:.1f} times the memory" in said
+    assert f"step {light:.1f} times as fast" in said and f"in {1000 * kept:.0f} ms a case" in said
+    assert f"help in {median(shown['seconds']):.1f} s" in said
+
+
 @pytest.mark.parametrize(
     ("page", "what", "said"),
     [
