@@ -18,11 +18,11 @@ sys.path.insert(0, str(BUNDLE))
 
 def processor() -> str:
     """The name of the processor, and whether it computes in bfloat16, or is held to older instructions."""
-    from scripts.networks.bfloat16 import supports_bfloat16
+    from scripts.core.hardware import OLDER, supports_bfloat16
 
     found = torch.cpu.get_capabilities()
     name = found.get("cpu_name", "unknown processor")
-    if found.get("avx512_f") and (used := torch.backends.cpu.get_cpu_capability()) in ("DEFAULT", "AVX2"):
+    if found.get("avx512_f") and (used := torch.backends.cpu.get_cpu_capability()) in OLDER:
         return f"{name}, held to {used}"
     return f"{name}, with{'' if supports_bfloat16('cpu') else 'out'} AVX-512 BF16"
 

@@ -79,11 +79,20 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
         return False
     if (folder / "run" / "metrics.json").is_file():
         return True
-    shapes = {name: value for name, value in given.options.items() if name.split("::")[0] in SHAPING}
     evaluate = command(
-        "evaluating", ["train", "evaluate", *RECIPE], folder, "run", shared | shapes, "--split validation"
+        "evaluating",
+        ["train", "evaluate", *RECIPE],
+        folder,
+        "run",
+        shared | shaping(given.options),
+        "--split validation",
     )
     return execute(f"{part}: score", evaluate, deadline)
+
+
+def shaping(options: dict) -> dict:
+    """Those of the options of a training that its evaluation needs as well."""
+    return {name: value for name, value in options.items() if name.split("::")[0] in SHAPING}
 
 
 def train_once(folder: Path, title: str, train: str, noted: str, deadline: float) -> bool:

@@ -99,7 +99,9 @@ RECIPES = {  # the first one is what the others are compared with; the last one 
         EPOCHS | VARIED | {"epochs": 24},
         SCORED,
     ),
-    "tissue_stacked": Variant("the recipe: the same, with the slices before and after", SIZE | NARROW, EPOCHS, SCORED),
+    "tissue_stacked": Variant(
+        "the recipe: intensities by the tissue, with the slices before and after", SIZE | NARROW, EPOCHS, SCORED
+    ),
 }
 NETWORKS = {
     "unet_32": "U-Net 32",

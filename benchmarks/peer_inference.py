@@ -130,20 +130,18 @@ def measure(given: argparse.Namespace, work: Path) -> list[dict]:
         write_raw(work / "raw" / DATASET, *files, list(generate.CLASSES))
         rows["nnU-Net 2.8.1 predict"] = ask_peer(given.peer, "plan", work)
     seconds: dict[str, list[float]] = {name: [] for name in rows}
+    places = {name: work / name.replace("/", "_") for name, row in rows.items() if "call" in row}
     for repeat in range(given.repeats + 1):
         for name, row in rows.items():
             if "call" in row:
                 call, *options = row["call"]
-                out = work / name.replace("/", "_") / str(repeat)
+                out = places[name] / str(repeat)
                 seconds[name].append(inference.alone(call, work / "data", work / "models", out, *options)[1])
             elif repeat == given.repeats:  # once, as it takes minutes
                 seconds[name].append(ask_peer(given.peer, "predict", work)["seconds"])
     seconds = {name: taken[-given.repeats :] for name, taken in seconds.items()}
     first = median(seconds[SHIPPED])
-    places = {name: work / name.replace("/", "_") / "0" for name in rows}
-    same = {
-        name: inference.agreement(places[name], places[SHIPPED]) for name, place in places.items() if place.is_dir()
-    }
+    same = {name: inference.agreement(place / "0", places[SHIPPED] / "0") for name, place in places.items()}
     return [
         {
             "same": same.get(name),

@@ -34,7 +34,7 @@ from pathlib import Path
 from shlex import quote
 
 import common  # puts the bundle on the path as well
-from hippocampus import CLASSES, RECIPE, command, datalist, train_once
+from hippocampus import CLASSES, RECIPE, command, datalist, shaping, train_once
 from peer_results import (
     DATASET,
     MARKS,
@@ -200,8 +200,7 @@ def score_ours(given: argparse.Namespace, count: int) -> None:
     folder.mkdir(exist_ok=True)
     shutil.copyfile(given.output / "datalist.json", folder / "datalist.json")
     members = [str(folder.parent / f"network_{number}" / "models" / "model.pt") for number in range(1, count + 1)]
-    options = {"dataset_dir": given.data, "members": members}
-    options |= {name: given.options[name] for name in given.options.keys() & {"features", "levels", "network_def"}}
+    options = {"dataset_dir": given.data, "members": members} | shaping(given.options)
     files = ["train", "evaluate", *RECIPE, "ensemble"]
     run(f"ours: score {count} networks", command("evaluating", files, folder, "run", options, "--split validation"))
 
