@@ -24,7 +24,7 @@ def said(folder, tmp_path) -> list[str]:
 @pytest.mark.parametrize("both", [False, True])
 def test_hands(tmp_path, both, codes):
     lines = said(write_set(tmp_path / "data", both_hands=both, codes=codes), tmp_path)
-    assert [line for line in lines if "the same hand" in line] == (lines[:1] if not both else [])
+    assert [line for line in lines if "mirror image of another" in line] == (lines[:1] if not both else [])
 
 
 def test_one_odd_case_in_ten_is_borne():
@@ -62,9 +62,9 @@ def test_training_says_it_in_one_line(tmp_path, caplog):
     data = {"training": cases, "validation": [], "test": [], "patients": {}}
     with caplog.at_level(logging.INFO):
         stop_on_errors(data, NAMES, str(tmp_path / "out"), workers=1, flip_probability=0)
-        assert "same hand" not in caplog.text  # nothing is mirrored
+        assert "mirror image of another" not in caplog.text  # nothing is mirrored
         stop_on_errors(data, NAMES, str(tmp_path / "out"), workers=1)
-    lines = [record.message for record in caplog.records if "same hand" in record.message]
+    lines = [record.message for record in caplog.records if "mirror image of another" in record.message]
     assert len(lines) == 1 and lines[0].endswith("scripts.plan makes settings for such data")
 
 

@@ -34,7 +34,7 @@ def test_the_patch_its_reasons_and_its_picture(tmp_path, quick, capsys):
     picture = imread(tmp_path / "plan.png")
     assert picture.shape[1] > 1000 and np.std(picture[..., :3]) > 0.1
     printed = capsys.readouterr().out
-    assert "flip_probability = 0: All cases show the same hand" in printed and "run training" in printed
+    assert "flip_probability = 0: No case is a mirror image of another" in printed and "run training" in printed
 
 
 def test_no_file_is_read_twice(tmp_path, quick, monkeypatch):

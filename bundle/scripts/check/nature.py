@@ -87,7 +87,7 @@ def describe(
         return []
     said = []
     if mirrored and any(has_one_hand(found) for found in hands(images, labels).values()):
-        said.append("all cases show the same hand, so mirror images suit them badly (flip_probability 0)")
+        said.append("no case is a mirror image of another, so mirror images suit them badly (flip_probability 0)")
     spacing = np.array([facts["spacing"] for facts in images])
     usual = np.median(spacing, axis=0)
     if usual.max() >= LONG * usual.min():

@@ -71,7 +71,7 @@ def draw_hands(axes, found: Fingerprint) -> None:
         axes.hist(values, bins=np.linspace(-0.5, 1.2, 35), alpha=0.6, color=colour(number + 1), label=name)
     axes.axvline(ONE_HAND, color="grey", ls="--", lw=1)
     axes.legend(fontsize=8)
-    answer = "one hand" if found.one_hand else "both hands, or symmetric"
+    answer = "no mirror images" if found.one_hand else "mirror images, or symmetric"
     axes.set_title(f"more like the others than like their mirror images:\n{answer}", fontsize=10)
 
 

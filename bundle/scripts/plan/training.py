@@ -45,7 +45,7 @@ def choose_augmentation(plan: Plan, found: Fingerprint, sides: np.ndarray) -> No
     measured = ", ".join(f"{float(np.median(values)):.2f} for {name}" for name, values in found.hands.items())
     measured = f"(a case is more like the others than like their mirror images by {measured})"
     if found.one_hand:
-        plan.choose("flip_probability", 0, f"All cases show the same hand {measured}.")
+        plan.choose("flip_probability", 0, f"No case is a mirror image of another {measured}.")
         plan.choose("mirror_axes", [])
     else:
         plan.choose("flip_probability", 0.5, f"Mirror images are as likely as the images {measured}.")
