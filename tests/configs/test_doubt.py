@@ -225,9 +225,11 @@ def test_doubt_of_a_picture_is_a_picture(tmp_path):
     made.initialize()
     (tmp_path / "models").mkdir()
     torch.save(made.parser.get_parsed_content("network_def").state_dict(), tmp_path / "models" / "model.pt")
-    run("infer", ["inference.json", "recipe_cardiac_2d.json"], base=tiny, dataset_dir=tmp_path / "hearts",
-        ckpt_dir=tmp_path / "models", output_dir=tmp_path / "maps", uncertainty=True)  # fmt: skip
+    given = {"dataset_dir": tmp_path / "hearts", "ckpt_dir": tmp_path / "models", "output_dir": tmp_path / "maps"}
+    run("infer", ["inference.json", "recipe_cardiac_2d.json"], base=tiny, **given, uncertainty=True)
     maps = sorted((tmp_path / "maps").glob("*_doubt.png"))
     assert maps and len(maps) == len(list((tmp_path / "maps").glob("*_seg.png")))
     with Image.open(maps[0]) as picture:
         assert picture.size == (64, 64) and picture.mode == "L" and 0 < np.asarray(picture).max() <= 100
+    run("infer", ["inference.json", "recipe_cardiac_2d.json"], base=tiny, **given)
+    assert not list((tmp_path / "maps").glob("*_doubt.png"))  # they were of other label maps

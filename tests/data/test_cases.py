@@ -23,6 +23,11 @@ def test_the_lists_of_a_datalist_bring_all_of_it(data):
     assert labelled_cases(data, "test") == [case("b")]
 
 
+def test_two_images_of_one_name_would_share_their_results(data):
+    data["test"] = Split([case("one/t2"), case("two/t2")], {})
+    assert "two/t2.nii.gz: the same name t2 as one/t2.nii.gz" in refusal(labelled_cases, data, "test")
+
+
 @pytest.mark.parametrize("which", ["training", "validation"])
 def test_one_foreign_list_makes_both_foreign(which, data):
     """The patients and the test cases of the datalist say nothing of cases that it does not hold."""

@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from monai.inferers import SimpleInferer
+from torch import nn
 
 from scripts.inference import fastest, openvino
 from scripts.inference.fastest import FastestInferer, measure
@@ -65,6 +66,22 @@ def test_without_openvino_nothing_is_timed(network, tmp_path, monkeypatch):
     monkeypatch.setattr(fastest, "measure", lambda *_: 1 / 0)
     assert torch.equal(FastestInferer(False, ckpt_dir=str(tmp_path))(X, network), network(X))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(openvino.is_missing(), reason="OpenVINO is not installed")
+def test_nothing_is_chosen_on_an_input_in_which_nothing_is_found(tmp_path, monkeypatch):
+    network = nn.Conv3d(1, 2, 1).eval()
+    with torch.no_grad():
+        network.weight[:, 0] = torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)
+        network.bias[:] = torch.tensor([0.5, 0.0])
+    infer = FastestInferer(False, ckpt_dir=str(tmp_path))
+    blind = {"PyTorch": network, "blind": lambda x: torch.cat([x * 0 + 1, x * 0], 1)}
+    monkeypatch.setattr(infer, "ways", lambda *_: blind)
+    empty, full = torch.zeros(1, 1, 4, 4, 4), torch.ones(1, 1, 4, 4, 4)
+    with torch.no_grad():
+        for x in (empty, full, empty):
+            assert torch.equal(infer(x, network), network(x))
+    assert set(json.loads((tmp_path / ".openvino" / "fastest.json").read_text()).values()) == {"PyTorch"}
 
 
 @pytest.mark.skipif(openvino.is_missing(), reason="OpenVINO is not installed")

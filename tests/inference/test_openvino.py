@@ -14,8 +14,10 @@ from conftest import BUNDLE, segment
 from helpers import refusal
 from monai.inferers import SlidingWindowInferer
 
+from scripts.doubt.lowest_level import LowestLevel
 from scripts.inference import openvino
 from scripts.inference.ensemble import Ensemble
+from scripts.inference.fastest import FastestInferer
 from scripts.inference.openvino import OpenVinoInferer, digest_of
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.networks.unet import UNet
@@ -87,7 +89,36 @@ def test_where_nothing_can_be_written_it_runs_all_the_same(network, tmp_path, ca
     caplog.set_level(logging.INFO)
     (tmp_path / "models").write_text("no folder")
     OpenVinoInferer(False, ckpt_dir=str(tmp_path / "models"))(torch.rand(1, 1, 16, 16, 8), network)
-    assert "so the next run converts the network again" in caplog.text
+    assert "the next run converts the network again" in caplog.text
+
+
+@installed
+def test_a_full_disk_costs_no_result_and_a_damaged_file_is_made_anew(network, tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    x = torch.rand(1, 1, 16, 16, 8)
+
+    def full(*_, **__):
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr("openvino.save_model", full)
+        expected = OpenVinoInferer(False, ckpt_dir=str(tmp_path))(x, network)
+    assert "not kept (RuntimeError: basic_ios" in caplog.text and not list(tmp_path.rglob("*.xml"))
+    OpenVinoInferer(False, ckpt_dir=str(tmp_path))(x, network)
+    (kept,) = tmp_path.rglob("*.bin")
+    kept.write_bytes(kept.read_bytes()[:100])
+    with torch.no_grad():
+        assert torch.equal(OpenVinoInferer(False, ckpt_dir=str(tmp_path))(x, network), expected)
+    assert "so it counts as missing" in caplog.text and kept.stat().st_size > 100
+
+
+@installed
+def test_those_who_watch_the_network_see_nothing_of_its_conversion(network, tmp_path):
+    x = torch.rand(1, 1, 16, 16, 8)
+    with LowestLevel(network) as level, torch.no_grad():
+        OpenVinoInferer(False, ckpt_dir=str(tmp_path))(x, network)
+        FastestInferer(True, ckpt_dir=str(tmp_path))(x, network)
+    assert level.features is None
 
 
 def test_features_that_are_dropped_are_dropped_by_pytorch(network, tmp_path, monkeypatch):
@@ -102,9 +133,11 @@ def test_the_digest_follows_structure_and_weights(network):
     assert digest_of(same) == digest_of(network)
     with torch.no_grad():
         next(same.parameters()).add_(1.0)
-    other = ImprovedUNet(features=4, levels=3, out_channels=3, dropout=0.5)
+    other = ImprovedUNet(features=4, levels=3, out_channels=3, dropout=0.5).eval()
     other.load_state_dict(network.state_dict())
-    assert len({digest_of(one) for one in (network, same, other)}) == 3
+    steeper = deepcopy(network)
+    steeper.slope = 0.2  # a setting that neither a layer nor a weight shows
+    assert len({digest_of(one) for one in (network, same, other, steeper)}) == 4
 
 
 def test_where_it_is_not_installed_one_line_says_so(monkeypatch):

@@ -92,6 +92,28 @@ def test_members_and_slices(tmp_path):
     assert torch.equal(found.argmax(1), slices(x, both).argmax(1))
 
 
+def test_ensembles_of_ensembles(tmp_path):
+    nested = Ensemble([Ensemble([Threshold(0.4), Threshold(0.6)]), Threshold(0.5)])
+    quantisation(tmp_path, nested).run()
+    x = cases(1, 0.0, 1.0, 0.5)[0]["image"][None]
+    taken = OpenVinoInferer(False, ckpt_dir=str(tmp_path), int8=True)
+    assert taken.has(nested, x) and torch.equal(taken(x, nested.eval()).argmax(1), nested(x).argmax(1))
+
+
+def test_a_class_that_no_case_has_is_left_out_of_the_mean(tmp_path):
+    quantised = quantisation(tmp_path)
+    quantised.class_names = [*NAMES, "never drawn"]
+    found, _ = quantised.dice([lambda x: Threshold()(torch.from_numpy(x))[None].detach().numpy()])
+    assert found == {"bright": 1.0}
+
+
+def test_a_network_that_can_not_be_written_is_not_called_kept(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    (tmp_path / ".openvino").write_text("no folder")
+    assert "the converted network is not kept" in refusal(quantisation(tmp_path).run)
+    assert "kept in" not in caplog.text
+
+
 def test_without_training_cases(tmp_path):
     quantised = quantisation(tmp_path)
     quantised.images = []

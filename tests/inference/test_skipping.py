@@ -15,7 +15,7 @@ from helpers import rows
 from monai.transforms import Compose, LoadImaged
 
 from scripts.core.errors import UserError, one_line_reason
-from scripts.data.layouts import find_images
+from scripts.data.layouts import case_name, find_images
 from scripts.inference.journal import Journal
 from scripts.inference.skipping import SkippingDataset
 
@@ -163,7 +163,8 @@ def test_the_network_fails_on_one_case(mixed, trained, monkeypatch):
 
 
 def test_evaluation_scores_the_others(phantoms, trained, tmp_path, caplog):
-    """One truth is incomplete and one image is not readable; a resumed run scores only the cases that were repaired."""
+    """One truth is incomplete and one image is not readable; a resumed run scores only the cases that were repaired, and
+    one whose truth was corrected."""
     listed = json.loads((trained / "datalist.json").read_text())
     content = {
         **listed,
@@ -186,11 +187,18 @@ def test_evaluation_scores_the_others(phantoms, trained, tmp_path, caplog):
     with pytest.raises(UserError, match="2 of 6 cases failed"):
         run("evaluate", EVALUATE, **given)
     assert len(json.loads((tmp_path / "out" / "metrics.json").read_text())["metric_per_case"]) == 4
+    before = {row["case"]: row["value"] for row in rows(tmp_path / "out" / "metrics.csv") if row["measure"] == "Dice"}
     bad[0].write_bytes((phantoms / content["test"][0]["label"]).read_bytes())
+    corrected = tmp_path / "data" / content["test"][1]["label"]
+    truth = nib.load(corrected)
+    nib.save(nib.Nifti1Image(np.roll(np.asarray(truth.dataobj), 5, 0), truth.affine, truth.header), corrected)
     caplog.clear()
     with pytest.raises(UserError, match="1 of 6 cases failed"), caplog.at_level(logging.INFO):
         run("evaluate", EVALUATE, **given, resume=True)
     assert len(json.loads((tmp_path / "out" / "metrics.json").read_text())["metric_per_case"]) == 5
+    after = {row["case"]: row["value"] for row in rows(tmp_path / "out" / "metrics.csv") if row["measure"] == "Dice"}
+    name = case_name(content["test"][1]["image"])
+    assert [case for case in before if before[case] != after[case]] == [name]
 
 
 def test_the_reason_is_the_bottom_of_it():

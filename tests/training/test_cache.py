@@ -1,6 +1,7 @@
 """Where prepared cases are kept: what is chosen; whether the cache on disk is right, shared, bounded, hard to break."""
 
 import errno
+import importlib
 import logging
 import os
 import shutil
@@ -30,6 +31,12 @@ from scripts.training.disk_cache import DiskCache, DiskCacheDataset
 
 KEYS = ["image", "label"]
 SHAPE = (16, 12, 10)
+OWN_STEP = """
+from monai.transforms import Transform
+class Double(Transform):
+    def __call__(self, case):
+        return case | {"image": case["image"] * 2}
+"""
 
 
 def choose(chain, data, splits=("training", "validation"), where="auto", rate=1.0, folder="unused", limit=1.0, **more):
@@ -188,6 +195,20 @@ def test_what_changes_a_case_makes_it_anew(cases, dataset, tmp_path):
     save_labels(tmp_path / "data" / "1_seg.nii.gz", np.ones(SHAPE))
     label, done = dataset(cases)
     assert label[1]["label"].min() == 1 and len(done) == 1
+
+
+def test_a_step_of_ones_own_makes_all_anew_where_its_code_changes(cases, dataset, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "own_step.py"
+    file.write_text(OWN_STEP)
+    step = importlib.import_module("own_step").Double()
+    counts = []
+    for factor in ("2", "2", "3"):
+        file.write_text(OWN_STEP.replace("2", factor))
+        made, done = dataset(cases, steps=[step])
+        list(made)
+        counts.append(len(done))
+    assert counts == [4, 0, 4]
 
 
 @pytest.mark.parametrize("harm", ["half", "empty", "foreign", "hostile"])

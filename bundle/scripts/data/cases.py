@@ -6,12 +6,13 @@ to a bundle. Everything in a run that asks for the cases is given what `cases_of
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from monai.data import CacheDataset
 
 from scripts.core.errors import UserError
-from scripts.data.layouts import scan_key
+from scripts.data.layouts import case_name, index_by_key, scan_key
 from scripts.data.splits import SPLITS, unshare_patients
 
 logger = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def labelled_cases(data: Mapping, split: str) -> Split:
             if others
             else "no case has a label; expected one or more in the datalist to compute scores; add labels to it"
         )
+    index_by_key((Path(case["image"]) for case in found), case_name)
     if len(found) < len(data[split]):
         logger.warning(
             f"{len(data[split]) - len(found)} of {len(data[split])} {split} cases have no label and are not scored"

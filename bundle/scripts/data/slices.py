@@ -217,16 +217,22 @@ def write_pictures(volume: np.ndarray, source: str | Path, folder: Path, case: s
     Returns:
         The name of the result in the folder, with * for the number if it is a stack.
     """
-    stacked = "*" in Path(source).name
     values = volume.astype(np.uint8)
     ending = Path(source).suffix
-    for depth, number in enumerate(slice_files(source)):
-        name = f"{case}_{number}_{word}{ending}" if stacked else f"{case}_{word}{ending}"
+    for depth, name in enumerate(picture_names(source, case, word)):
         with atomic_write(folder / name) as partial:
             Image.fromarray(values[..., depth].swapaxes(0, 1)).save(
                 partial, "png" if ending.lower() == ".png" else "tiff"
             )
-    return f"{case}_*_{word}{ending}" if stacked else f"{case}_{word}{ending}"
+    return f"{case}_*_{word}{ending}" if "*" in Path(source).name else f"{case}_{word}{ending}"
+
+
+def picture_names(source: str | Path, case: str, word: str) -> list[str]:
+    """The names of the files that `write_pictures` writes."""
+    ending = Path(source).suffix
+    if "*" not in Path(source).name:
+        return [f"{case}_{word}{ending}"]
+    return [f"{case}_{number}_{word}{ending}" for number in slice_files(source)]
 
 
 class SliceReader(NibabelReader):

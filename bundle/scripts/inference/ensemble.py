@@ -30,6 +30,13 @@ class Ensemble(nn.Module):
         return torch.stack([member(x) for member in self.members]).mean(0)
 
 
+def single_networks(network: nn.Module) -> list[nn.Module]:
+    """The networks of an ensemble, and of the ensembles in it; of another network itself."""
+    if not isinstance(network, Ensemble):
+        return [network]
+    return [single for member in network.members for single in single_networks(member)]
+
+
 def match_ensemble(network: nn.Module, weights_file: str | Sequence[str]) -> nn.Module:
     """The network that weights are for: the given one, or an ensemble of such networks where there are several.
 

@@ -13,9 +13,9 @@ import torch
 from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 
-from scripts.core.errors import one_line_reason
+from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
-from scripts.inference.openvino import FOLDER, OpenVinoInferer, digest_of, is_missing, load_openvino
+from scripts.inference.openvino import FOLDER, OpenVinoInferer, digest_of, is_missing, load_openvino, unwatched
 from scripts.networks.bfloat16 import HalfInferer
 
 logger = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 KEPT = "fastest.json"  # what was timed, in the folder of converted networks
 REPEATS = 2
 AGREEING = 0.99  # share of the foreground whose label must stay the same
+PLAIN = "PyTorch"
 INT8 = "OpenVINO in int8"  # its Dice was compared when it was made
 Scores = Callable[[torch.Tensor], torch.Tensor]
 
@@ -43,7 +44,9 @@ class FastestInferer(Inferer):
     def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = True, ckpt_dir: str = "models"):
         super().__init__()
         self.half, self.inferer, self.frozen, self.ckpt_dir = enabled, inferer or SimpleInferer(), frozen, ckpt_dir
+        self.file = Path(ckpt_dir) / FOLDER / KEPT
         self.plain = HalfInferer(enabled, self.inferer, frozen)
+        self.possible: dict[tuple, dict[str, Scores]] = {}
         self.chosen: dict[tuple, Scores] = {}
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
@@ -52,40 +55,54 @@ class FastestInferer(Inferer):
             return self.plain(inputs, network, *args, **kwargs)
 
         def fastest(x: torch.Tensor, *given, **named) -> torch.Tensor:
-            key = network, tuple(x.shape[1:])
-            if key not in self.chosen:
-                self.chosen[key] = self.choose(network, x[:1])
-            return self.chosen[key](x)
+            return self.way_for(x, network)(x)
 
         return self.inferer(inputs, fastest, *args, **kwargs)
 
-    def choose(self, network: nn.Module, example: torch.Tensor) -> Scores:
-        """The way that was timed before, or the one that is the fastest now."""
-        ways = self.ways(network, example)
-        file = Path(self.ckpt_dir) / FOLDER / KEPT
+    def way_for(self, x: torch.Tensor, network: nn.Module) -> Scores:
+        """The way that was chosen for inputs of this size, in this run or an earlier one, or that is chosen now. Where
+        the network finds nothing, no way can be told from another: these scores stand, and the next input decides."""
+        key = network, tuple(x.shape[1:])
+        if key in self.chosen:
+            return self.chosen[key]
+        if key not in self.possible:
+            self.possible[key] = self.ways(network, x[:1])
+        ways, known = self.possible[key], read_kept(self.file)
         case = " ".join(map(str, [
-            digest_of(network)[:16], "x".join(map(str, example.shape[1:])), f"{torch.get_num_threads()} threads",
+            digest_of(network)[:16], "x".join(map(str, x.shape[1:])), f"{torch.get_num_threads()} threads",
             f"torch {torch.__version__}", f"OpenVINO {load_openvino().__version__}", *sorted(ways),
         ]))  # fmt: skip
-        known = read_kept(file)
         if known.get(case) not in ways:
-            times = measure(ways, example)
-            known[case] = min(times, key=lambda name: times[name])
-            found = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
-            logger.info(f"the network runs with {known[case]}, the fastest way here ({found}), which is remembered")
-            try:
-                file.parent.mkdir(exist_ok=True)
-                write_json(known, file)
-            except OSError as error:
-                logger.info(f"{file}: not kept ({one_line_reason(error)})")
-        return ways[known[case]]
+            scores = ways[PLAIN](x)
+            seen = labels_of(scores).flatten(1).any(1)
+            if not seen.any():
+                return lambda _: scores
+            known[case] = self.choose(ways, x[seen][:1])
+            self.remember(known)
+        self.chosen[key] = self.possible.pop(key)[known[case]]
+        return self.chosen[key]
+
+    def choose(self, ways: dict[str, Scores], example: torch.Tensor) -> str:
+        times = measure(ways, example)
+        fastest = min(times, key=lambda name: times[name])
+        found = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in times.items())
+        logger.info(f"the network runs with {fastest}, the fastest way here ({found}), which is remembered")
+        return fastest
+
+    def remember(self, known: dict[str, str]) -> None:
+        try:
+            self.file.parent.mkdir(exist_ok=True)
+            write_json(known, self.file)
+        except (OSError, UserError) as error:
+            logger.info(f"{self.file}: not kept ({one_line_reason(error)})")
 
     def ways(self, network: nn.Module, example: torch.Tensor) -> dict[str, Scores]:
-        """By name; the first one is what the others are compared with."""
-        precise = OpenVinoInferer(False, ckpt_dir=self.ckpt_dir)
-        found: dict[str, Scores] = {"PyTorch": network, "OpenVINO": lambda x: precise.scores(x, network)}
+        """By name; the first one is what the others are compared with. None is seen by those who watch the network, so
+        that it does not matter which image it is chosen on."""
+        plain, precise = unwatched(network), OpenVinoInferer(False, ckpt_dir=self.ckpt_dir)
+        found: dict[str, Scores] = {PLAIN: plain, "OpenVINO": lambda x: precise.scores(x, network)}
         if self.half:
-            copy, rough = deepcopy(network), OpenVinoInferer(True, ckpt_dir=self.ckpt_dir)  # the copy's layout changes
+            copy, rough = deepcopy(plain), OpenVinoInferer(True, ckpt_dir=self.ckpt_dir)  # the copy's layout changes
             half = HalfInferer(True, frozen=self.frozen)
             found["PyTorch in bfloat16"] = lambda x: half(x, copy)
             found["OpenVINO in bfloat16"] = lambda x: rough.scores(x, network)
@@ -104,7 +121,7 @@ def measure(ways: dict[str, Scores], example: torch.Tensor) -> dict[str, float]:
             labels = labels_of(run(example))
             expected = labels if expected is None else expected
             either = (labels > 0) | (expected > 0)
-            agreeing = float((labels == expected)[either].float().mean()) if either.any() else 1.0
+            agreeing = float((labels == expected)[either].float().mean())
             if agreeing < AGREEING and name != INT8:
                 logger.info(f"{name}: not used, only {agreeing:.1%} of the foreground has the same label")
                 continue

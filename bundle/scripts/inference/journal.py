@@ -146,7 +146,7 @@ class Journal:
 
         Args:
             image: path of the image.
-            input_digest: sha256 of the image.
+            input_digest: sha256 of the image, and of the label where there is one.
             output: name of the result's file in the output folder.
             seconds: that it took.
             sealed: whether the result is valid only as long as its file does not change; others may be edited.

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +21,10 @@ from monai.inferers import Inferer, SimpleInferer
 from monai.utils import convert_to_dst_type
 from torch import nn
 
+from scripts.core.describe import settings_text
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.extras import require
-from scripts.inference.ensemble import Ensemble
+from scripts.inference.ensemble import Ensemble, single_networks
 
 logger = logging.getLogger(__name__)
 
@@ -82,17 +84,19 @@ class OpenVinoInferer(Inferer):
     def compile(self, network: nn.Module, example: torch.Tensor) -> Callable:
         """The network, ready to run on inputs of the size of the example."""
         size, file = size_of(example), self.file(network, example)
-        if file.is_file():
-            model = core().read_model(file)
-        elif self.int8:
+        model = read_kept(file)
+        if model is None and self.int8:
             raise UserError(
                 f"{file.parent}: no int8 network of these weights for inputs of {size}; make one with "
                 "configs/quantise.json, or leave out --int8"
             )
-        else:
+        if model is None:
             logger.info(f"converting the network for OpenVINO, once for inputs of {size} ...")
             model = convert(network, example)
-            keep(model, file)
+            try:
+                keep(model, file)
+            except UserError as error:
+                logger.info(f"{error}; the next run converts the network again")
         return compiled(model, self.half)
 
     def file(self, network: nn.Module, example: torch.Tensor) -> Path:
@@ -105,8 +109,7 @@ class OpenVinoInferer(Inferer):
 
     def has(self, network: nn.Module, example: torch.Tensor) -> bool:
         """Whether a network is kept already."""
-        members = network.members if isinstance(network, Ensemble) else [network]
-        return all(self.file(member, example).is_file() for member in members)
+        return all(self.file(member, example).is_file() for member in single_networks(network))
 
 
 def size_of(example: torch.Tensor) -> str:
@@ -147,8 +150,8 @@ def core():
 
 
 def digest_of(network: nn.Module) -> str:
-    """The sha256 of the network's structure and weights."""
-    found = hashlib.sha256(str(network).encode())
+    """The sha256 of the network's structure, its settings and weights."""
+    found = hashlib.sha256(f"{network}{settings_text(network)}".encode())
     for name, weights in network.state_dict().items():
         found.update(name.encode())
         found.update(weights.detach().cpu().contiguous().numpy().tobytes())
@@ -162,7 +165,7 @@ def convert(network: nn.Module, example: torch.Tensor):
 
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes become constants, as they are meant to
-        traced = torch.jit.trace(network, example.as_subclass(torch.Tensor), check_trace=False)
+        traced = torch.jit.trace(unwatched(network), example.as_subclass(torch.Tensor), check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced, example_input=example)  # has to live as long as the next line
     model = frontend.convert(frontend.load(decoder))
@@ -170,8 +173,20 @@ def convert(network: nn.Module, example: torch.Tensor):
     return model
 
 
+def unwatched(network: nn.Module) -> nn.Module:
+    """A copy of a network without the hooks of those who watch it, for calls that are no part of the result."""
+    copy = deepcopy(network)
+    for layer in copy.modules():
+        layer._forward_hooks.clear()
+    return copy
+
+
 def keep(model, file: Path) -> None:
-    """Writes a converted network, complete or not at all. Where that is not possible, the next run converts it anew."""
+    """Writes a converted network, complete or not at all.
+
+    Raises:
+        UserError: it can't be written.
+    """
     import openvino
 
     try:
@@ -181,5 +196,14 @@ def keep(model, file: Path) -> None:
             openvino.save_model(model, made, compress_to_fp16=False)
             made.with_suffix(".bin").replace(file.with_suffix(".bin"))
             made.replace(file)
-    except OSError as error:
-        logger.info(f"{file}: not kept ({one_line_reason(error)}), so the next run converts the network again")
+    except (OSError, RuntimeError) as error:  # OpenVINO's own errors are of the latter kind
+        raise UserError(f"{file}: the converted network is not kept ({one_line_reason(error)})") from error
+
+
+def read_kept(file: Path):
+    """A network that `keep` has written; None if it is not there or damaged."""
+    try:
+        return core().read_model(file) if file.is_file() else None
+    except RuntimeError as error:
+        logger.warning(f"{file}: not readable ({one_line_reason(error)}), so it counts as missing")
+        return None

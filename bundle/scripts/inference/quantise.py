@@ -17,7 +17,7 @@ from torch import nn
 
 from scripts.core.errors import UserError
 from scripts.core.extras import require
-from scripts.inference.ensemble import Ensemble
+from scripts.inference.ensemble import single_networks
 from scripts.inference.fastest import labels_of
 from scripts.inference.openvino import OpenVinoInferer, compiled, convert, keep, load_openvino, size_of
 
@@ -59,10 +59,10 @@ class Quantisation:
         """Makes it, tries it, and keeps it.
 
         Raises:
-            UserError: Dice falls by more than is allowed; nothing is kept.
+            UserError: Dice falls by more than is allowed, or it can't be written; nothing is kept.
         """
         self.network.eval()
-        members = self.network.members if isinstance(self.network, Ensemble) else [self.network]
+        members = single_networks(self.network)
         windows = self.windows()
         logger.info(f"int8: ranges from {len(windows)} inputs of {size_of(windows[0])}, {len(members)} network(s) ...")
         exact = [convert(member, windows[0]) for member in members]
@@ -127,8 +127,8 @@ class Quantisation:
             labels = labels_of(self.inferer(case["image"][None], scores).as_subclass(torch.Tensor))[:, None]
             truth = case["label"].as_subclass(torch.Tensor)[None]
             metric(one_hot(labels, count), one_hot(truth, count))
-        found = dict(zip(self.class_names[1:], metric.aggregate().tolist()))
-        return {name: value for name, value in found.items() if value == value}, spent  # less what no case has
+        values = metric.get_buffer().nanmean(0).tolist()  # NaN for a class that no case has
+        return {name: value for name, value in zip(self.class_names[1:], values) if value == value}, spent
 
 
 def mean_of(dice: dict[str, float]) -> float:

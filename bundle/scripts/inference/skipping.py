@@ -52,10 +52,10 @@ class SkippingDataset(Dataset):
         read: dict = {}
         try:
             refuse_what_reader_cannot(image, self.reader)
-            found = sha256_of_files(image)
+            label = self.data[index].get("label")
+            found = sha256_of_files([image, label] if label else image)
             if self.journal.is_done(image, found):
                 return {"source": image, "kept": True}
-            label = self.data[index].get("label")
             faults = find_faults(image, label, self.class_names, self.channels, read)
             if faults:
                 return {"source": image, "failed": faults[0]}

@@ -16,7 +16,7 @@ from scripts.core.errors import one_line_reason
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
-from scripts.data.slices import is_picture, is_sliced, write_label_pictures, write_pictures
+from scripts.data.slices import is_picture, is_sliced, picture_names, write_label_pictures, write_pictures
 from scripts.doubt.handler import PROBABILITY, Doubt
 from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
@@ -170,20 +170,21 @@ class SegmentationWriter(CaseHandler):
     def write_doubt(
         self, probability: np.ndarray | None, labels: np.ndarray, source: Path, shape: tuple, affine, header
     ) -> None:
-        """Writes how doubtful the labels are, in percent; without any looks it removes the file of an earlier run."""
+        """Writes how doubtful the labels are, in percent; without any looks it removes the files of an earlier run."""
         shown = self.shown_name(source)
-        file = self.dir / f"{shown}_doubt.nii.gz"
         if self.doubt is None or probability is None:
-            file.unlink(missing_ok=True)
+            names = picture_names(source, shown, "doubt") if is_picture(source) else [f"{shown}_doubt.nii.gz"]
+            for name in names:
+                (self.dir / name).unlink(missing_ok=True)
             return
         labels = labels.reshape(probability.shape[1:])
         doubt = doubt_of(probability, labels, self.doubt.temperature).reshape(shape)
         if is_picture(source):
             write_pictures(doubt, source, self.dir, shown, "doubt")
         else:
-            partial = self.dir / ".partial" / file.name
+            partial = self.dir / ".partial" / f"{shown}_doubt.nii.gz"
             self.write_volume(doubt, affine, header.copy(), partial, "doubt", shown != case_name(source))
-            os.replace(partial, file)
+            os.replace(partial, self.dir / partial.name)
 
     def write_volume(
         self, values: np.ndarray, affine: np.ndarray, header, file: Path, word: str, anonymous: bool

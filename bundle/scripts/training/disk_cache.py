@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 ENTRY, STAMPS = ".case", "stamps"
 EASED = 0.9  # what is left of a full folder after the oldest entries are deleted
-COUNTED_EVERY = 64  # entries written, after which the folder is measured again: other processes write there as well
+COUNTED_EVERY = 8  # entries written, after which the folder is measured again: other processes write there as well
 
 
 class DiskCache:
@@ -125,7 +126,8 @@ class DiskCacheDataset(CacheDataset):
         super().__init__(data, transform, cache_rate=0.0, progress=False)  # nothing in memory
         self._disk = cache
         self._first = first_random(transform)
-        self._chain = f"MONAI {monai.__version__}, {settings_text(transform.transforms[: self._first])}"
+        steps = transform.transforms[: self._first]
+        self._chain = f"MONAI {monai.__version__}, {source_of(steps)}, {settings_text(steps)}"
 
     def _transform(self, index: int) -> Any:
         case = self.data[index]
@@ -137,6 +139,13 @@ def first_random(chain: Compose) -> int:
     """The number of the first transform that is not the same each time, as MONAI's CacheDataset sees it."""
     found = chain.get_index_of_first(lambda it: isinstance(it, RandomizableTrait) or not isinstance(it, Transform))
     return len(chain.transforms) if found is None else found
+
+
+def source_of(steps: Sequence) -> str:
+    """The sha256 of the files in which the steps of a chain are written, less MONAI's: changed code prepares anew."""
+    names = sorted({type(step).__module__ for step in steps})
+    files = [getattr(sys.modules[name], "__file__", None) for name in names if not name.startswith("monai.")]
+    return digest(*(Path(file).read_text(encoding="utf-8") for file in files if file))
 
 
 def pack(case: Mapping[str, Any]) -> dict:
