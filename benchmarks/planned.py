@@ -2,12 +2,12 @@
 
     python benchmarks/planned.py SET DATA [--folds 1 2] [--minutes_each 60] [--minutes 150] [--output DIR]
 
-SET is one of promise12, hippocampus, hearts and pelvis; DATA is its folder. Nobody adjusts the plan: it is made
-by `python -m scripts.plan` for --minutes_each on this machine, with the threads that OMP_NUM_THREADS gives, and is kept
-for all folds. Cases of a fold train nothing and choose nothing: the last epoch is scored. For the hippocampus the folds
-are those of folds.json; the hearts have one, their validation pictures; other patients are dealt into five folds.
-What was stopped, or is out of its minutes, goes on when the same command is given again. The table of all sets is left
-in the output folder as planned.md and planned.json.
+SET is one of promise12, hippocampus, hearts and pelvis; DATA is its folder. Nobody adjusts the plan: it is made by
+`python -m scripts.plan` for --minutes_each on this machine, with the threads that OMP_NUM_THREADS gives, and is kept
+for all folds. Cases of a fold train nothing: the last epoch is scored. The plan looks at all label maps. For
+the hippocampus the folds are those of folds.json; the hearts have one, their validation pictures; other patients are
+dealt into five folds. What was stopped, or is out of its minutes, goes on when the same command is given again. The
+table of all sets is left in the output folder as planned.md and planned.json.
 """
 
 import argparse

@@ -76,7 +76,8 @@ def measure(given: argparse.Namespace) -> list[dict]:
 def table(rows: list[dict]) -> str:
     """The results in Markdown."""
     lines = [
-        "| weights | network by | threads | s an image, network alone | times as fast | same labels in the foreground | processor |",
+        "| weights | network by | threads | s an image, network alone | times as fast | same labels in the foreground "
+        "| processor |",
         "|---|---|---:|---:|---:|---:|---|",
     ]
     for row in rows:

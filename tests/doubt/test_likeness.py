@@ -8,8 +8,9 @@ import torch
 from monai.data import MetaTensor
 from torch import nn
 
-from scripts.doubt.likeness import FEWEST, Fingerprint, facts_of, fingerprint_of
+from scripts.doubt.likeness import FEWEST, Fingerprint, cloud_of, facts_of, fingerprint_of
 from scripts.doubt.lowest_level import LowestLevel
+from scripts.doubt.model import parts_of
 from scripts.inference.ensemble import Ensemble
 
 SHAPE = (16, 18, 12)
@@ -44,6 +45,20 @@ def test_further_images_of_the_kind_are_like_the_training_data():
     known = fingerprint()
     marked = [known.unlike(facts_of(image(seed, (1.1, 1.2, 2.0)), depth(seed))) for seed in range(100, 160)]
     assert sum(map(bool, marked)) <= 3, marked
+
+
+def test_scans_of_a_patient_do_not_speak_for_other_patients():
+    """Rows that differ from patient to patient, and hardly from scan to scan."""
+    rng = np.random.default_rng(0)
+    people = rng.normal(size=(40, 20))
+    rows = [person + 0.05 * rng.normal(size=20) for person in people for _ in range(5)]
+    known, new = np.array(rows[:50]), rows[50::5]
+    alone = cloud_of(known, np.arange(50) % 10)
+    together = cloud_of(known, parts_of([str(number // 5) for number in range(50)]))
+    marked = [sum(cloud.share(row) > 1 for row in new) for cloud in (alone, together)]
+    assert marked[0] > 20 and marked[1] <= 2
+    facts = facts_of(image(1))
+    assert fingerprint_of([facts | {"patient": "one"}] * 20) is None
 
 
 @pytest.mark.parametrize("facts, said", [

@@ -58,6 +58,11 @@ def test_pieces_are_loose():
     assert take(labels, [sure(labels)], NAMES)[1]["organ"]["loose"] == pytest.approx(2 / 66)
 
 
+def test_a_class_that_fills_the_grid_has_no_border():
+    full = torch.ones(4, 4, 4, dtype=torch.long)
+    assert take(full, [sure(full, 0.8)], NAMES)[1]["organ"]["border"] == 0
+
+
 def test_slices_have_signs_too():
     assert rim(box()[:, :, 3] > 0).sum() == 6 * 6 - 2 * 2 == 32
     assert rim(box() > 0).sum() == 6**3 - 2**3

@@ -163,8 +163,8 @@ def test_the_network_fails_on_one_case(mixed, trained, monkeypatch):
 
 
 def test_evaluation_scores_the_others(phantoms, trained, tmp_path, caplog):
-    """One truth is incomplete and one image is not readable; a resumed run scores only the cases that were repaired, and
-    one whose truth was corrected."""
+    """One truth is incomplete and one image is not readable; a resumed run scores only what was repaired, and the case
+    whose truth was corrected."""
     listed = json.loads((trained / "datalist.json").read_text())
     content = {
         **listed,

@@ -1,6 +1,7 @@
 """The settings that a plan chooses, by what the data are like and by the time and memory that are given."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from plan_samples import write_set
 
 from scripts.check.dataset import check_listed
 from scripts.plan.chains import name_of
-from scripts.plan.choices import ENOUGH_STEPS, MOST_STEPS, make_plan
+from scripts.plan.choices import ENOUGH_STEPS, MOST_STEPS, cached_gib, make_plan, prepared_shape, windows
 from scripts.plan.fingerprint import Fingerprint, fingerprint
 from scripts.plan.settings import Plan
 from scripts.plan.timing import Cost, affordable
@@ -62,7 +63,7 @@ def test_small_images_keep_their_voxels_and_one_hand_has_no_mirror_images(small)
     assert settings["folds"] == 5 and "12 patients" in plan.reasons["folds"]
 
 
-@pytest.mark.parametrize("patients, folds, tested", [(59, 5, 0.0), (60, None, None), (201, None, 0.1)])
+@pytest.mark.parametrize("patients, folds, tested", [(3, 3, 0.0), (59, 5, 0.0), (60, None, None), (201, None, 0.1)])
 def test_few_patients_are_divided_into_folds(small, patients, folds, tested):
     """The shares of train.json are left as they are where neither few nor many are there."""
     settings = plan_for(replace(small, patients=patients)).settings
@@ -133,6 +134,26 @@ def test_memory_is_kept_to(symmetric):
     assert plan.settings["cache"] == "disk" and "were given" in plan.reasons["cache"]
 
 
+def test_a_size_that_runs_out_of_memory_is_left_for_a_smaller_one(symmetric):
+    data, endless = changed(symmetric, (256, 256, 64), (1, 1, 1)), Cost(math.inf, math.inf, math.inf)
+    settings = plan_for(data, cost=lambda patch: FAST if np.prod(patch["spatial_size"]) < 5e5 else endless).settings
+    assert np.prod(settings["spatial_size"]) < 5e5
+    assert "fits into the memory of this machine" in refusal(plan_for, data, cost=lambda patch: endless)
+
+
+def test_windows_of_an_image_count_in_time_and_memory(symmetric):
+    """Images of 120 mm at 0.5 mm, a tiny class: an image is many windows."""
+    few = {"counts": {"0": 10**7, "1": 400}}
+    data = changed(symmetric, (400, 400, 300), (0.5, 0.5, 0.5), **few)
+    plan = plan_for(data)
+    shape, size = prepared_shape(plan, data), np.array(plan.settings["window_size"])
+    assert windows(plan, data) == np.prod(np.ceil(2 * (shape - size) / size) + 1) > 8
+    assert cached_gib(plan, data) == pytest.approx(len(data.images) * np.prod(shape) * 5 / 2**30)
+    slow = plan_for(data, cost=lambda patch: Cost(step=0.5, scoring=0.5, gib=0.1))
+    quick = plan_for(data, cost=lambda patch: Cost(step=0.5, scoring=0.0, gib=0.1))
+    assert slow.steps < quick.steps
+
+
 def test_without_labels_there_is_no_plan(small):
     data = Fingerprint(small.images, [], small.class_names, small.patients, sliced=False)
     assert "a plan looks at labelled cases" in refusal(plan_for, data)
@@ -156,5 +177,6 @@ def test_the_chains_can_be_built_on_every_configuration(symmetric, base, shape):
 def test_affordable_epochs():
     cost = Cost(step=1.0, scoring=0.5, gib=0)
     assert affordable(cost, minutes=60, training=100, validation=0, share=1.0) == 36
-    assert affordable(cost, minutes=60, training=100, validation=100, share=1.0) == 32
+    assert affordable(cost, minutes=60, training=100, validation=40, share=1.0) == 28  # less 20 + 20 times 20 s
+    assert affordable(cost, minutes=60, training=400, validation=40, share=1.0) == 7  # each of which is validated
     assert affordable(cost, minutes=0.01, training=100, validation=0) == 1

@@ -1,6 +1,9 @@
 """`python -m scripts.plan`, and a training, an evaluation and an inference with what it has written."""
 
 import json
+import math
+import os
+import signal
 import subprocess
 import sys
 
@@ -9,7 +12,7 @@ import pytest
 from conftest import BUNDLE
 from helpers import refusal, rows
 from matplotlib.image import imread
-from plan_samples import write_set
+from plan_samples import NAMES, write_set
 
 from scripts.check import cache
 from scripts.plan import timing
@@ -19,7 +22,7 @@ from scripts.plan.command import main
 @pytest.fixture
 def quick(monkeypatch):
     """A clock that does nothing but tell."""
-    monkeypatch.setattr("scripts.plan.command.measure", lambda patch: timing.Cost(0.001, 0.001, 0.1))
+    monkeypatch.setattr("scripts.plan.command.measure_apart", lambda patch: timing.Cost(0.001, 0.001, 0.1))
 
 
 def test_the_patch_its_reasons_and_its_picture(tmp_path, quick, capsys):
@@ -53,9 +56,44 @@ def test_wrong_use_is_one_line(tmp_path, quick):
     assert "ends in .json" in refusal(main, folder, "plan.yaml")
     (tmp_path / "data/dataset.json").unlink()
     assert "the labels have the values 0 to 1, and nothing names them" in refusal(main, folder, file, output_dir=out)
+    names = {"0": "background", "1": "organ", "2": "never drawn"}
+    (tmp_path / "data/dataset.json").write_text(json.dumps({"labels": names}))
+    main(folder, file, output_dir=out)  # the folder names it, so it is a class that no case has
     (tmp_path / "data/imagesTr/case_00.nii.gz").write_bytes(b"")
     names = ["background", "organ"]
     assert "empty file" in refusal(main, folder, file, class_names=names, output_dir=out)
+
+
+def test_a_list_has_its_own_split(tmp_path, quick, capsys):
+    folder, listed = write_set(tmp_path / "data"), tmp_path / "list.json"
+    cases = [
+        {"image": f"imagesTr/case_{n:02}.nii.gz", "label": f"labelsTr/case_{n:02}.nii.gz", "patient": str(n)}
+        for n in range(12)
+    ]
+    listed.write_text(json.dumps({"training": cases[:8], "validation": cases[8:], "class_names": NAMES}))
+    given = {"datalist": str(listed), "output_dir": str(tmp_path / "out"), "workers": 1}
+    main(str(folder), str(tmp_path / "plan.json"), **given)
+    assert not {"folds", "fold", "test_share"} & set(json.loads((tmp_path / "plan.json").read_text()))
+    assert f"--dataset_dir {folder} --datalist {listed}" in capsys.readouterr().out
+
+
+@pytest.mark.programs
+def test_the_memory_of_a_step_does_not_depend_on_what_was_tried_before():
+    patch = {"spatial_size": [64, 64, 32], "features": 8, "class_names": ["background", "organ"]}
+    large, small, again = (
+        timing.measure_apart(patch | {"spatial_size": size}).gib for size in ([64, 64, 32], [32, 32, 32], [64, 64, 32])
+    )
+    assert 0 < small < large and again == pytest.approx(large, rel=0.3)
+
+
+def killed(patch):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.programs
+def test_a_step_that_is_killed_costs_more_than_there_is(monkeypatch):
+    monkeypatch.setattr(timing, "measure", killed)
+    assert timing.measure_apart({}).gib == math.inf
 
 
 def test_a_step_is_timed(tmp_path):

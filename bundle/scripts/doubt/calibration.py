@@ -19,7 +19,7 @@ from scripts.core.files import read_json, write_json
 from scripts.core.processes import is_main_process
 from scripts.data.digests import sha256_of_files
 from scripts.doubt import reliability
-from scripts.doubt.likeness import DEPTH, Fingerprint, facts_of, fingerprint_of
+from scripts.doubt.likeness import DEPTH, PATIENT, Fingerprint, facts_of, fingerprint_of
 from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.model import FEWEST, ClassModel, Example, Expected, fit
 from scripts.training.weights_info import NETWORKS, read_info
@@ -87,9 +87,10 @@ def digest(weights: str | Sequence[str]) -> str:
     return found[0] if len(found) == 1 else hashlib.sha256("\n".join(found).encode()).hexdigest()
 
 
-def file_beside(weights: str | Path) -> Path:
-    """`model_doubt.json` for `model.pt`."""
-    return Path(weights).with_name(f"{Path(weights).stem}_doubt.json")
+def file_beside(weights: str | Sequence[str]) -> Path:
+    """`model_doubt.json` for `model.pt`; for several files `ensemble_doubt.json` beside the first one."""
+    files = [Path(file) for file in ensure_tuple(weights)]
+    return files[0].with_name(f"{files[0].stem if len(files) == 1 else 'ensemble'}_doubt.json")
 
 
 def read(weights: str | Sequence[str]) -> Calibration | None:
@@ -98,7 +99,7 @@ def read(weights: str | Sequence[str]) -> Calibration | None:
     Raises:
         UserError: the file is no calibration.
     """
-    file = file_beside(ensure_tuple(weights)[0])
+    file = file_beside(weights)
     if not file.is_file():
         return None
     try:
@@ -117,7 +118,7 @@ def find(weights: str | Sequence[str], looks: str | None = None) -> Calibration 
         looks: what the looks at an image differ in; None where only the fingerprint is asked for, of which nothing is
             said if it is missing.
     """
-    file, found = file_beside(ensure_tuple(weights)[0]), read(weights)
+    file, found = file_beside(weights), read(weights)
     if found is None:
         if looks:
             logger.info(
@@ -141,6 +142,7 @@ class Learning:
         folder: of its results.
         weights: file, or files, of the network's weights.
         images: the training images as the network is given them, for the fingerprint.
+        patients: by the path of the image.
         network: with these weights.
         inferer: makes the scores of an image.
         device: that the network runs on.
@@ -151,12 +153,18 @@ class Learning:
         folder: str,
         weights: str | Sequence[str],
         images: Dataset,
+        patients: Mapping[str, str],
         network: nn.Module,
         inferer: Inferer,
         device: torch.device,
     ):
-        self.folder, self.weights, self.images = Path(folder), weights, images
+        self.folder, self.weights, self.images, self.patients = Path(folder), weights, images, patients
         self.network, self.inferer, self.device = network, inferer, device
+
+    def begin(self) -> None:
+        """Before the evaluation: deletes the results of an earlier one, so that they can't be taken for its own."""
+        if is_main_process():
+            (self.folder / "metrics.json").unlink(missing_ok=True)
 
     def run(self) -> None:
         if is_main_process():
@@ -171,7 +179,8 @@ class Learning:
                 image = self.images[number]["image"]
                 with eval_mode(self.network), level:
                     self.inferer(image.as_tensor()[None].to(self.device), self.network)
-                yield facts_of(image, level.features)
+                patient = self.patients.get(self.images.data[number]["image"], str(number))
+                yield facts_of(image, level.features) | {PATIENT: hashlib.sha256(patient.encode()).hexdigest()[:16]}
             except Exception as error:
                 logger.warning(f"left out of the fingerprint: {one_line_reason(error)}")
 
@@ -236,8 +245,10 @@ def fit_class(cases: Sequence[dict], name: str, value: str) -> ClassModel | None
     """The models of a class, from the cases that have it in their label map; a false alarm has the Dice 0."""
     sound, worse = [], []
     for case in cases:
-        if name in case["signs"]:
-            found = case["metrics"][value]
+        found = case["metrics"][value]
+        if (
+            name in case["signs"] and found["predicted_ml"]
+        ):  # few voxels of the network's grid may not be one of the image
             dice = 0.0 if case["status"][value] == "false alarm" else found["Dice"]
             ratio = (found["truth_ml"] or 0.0) / found["predicted_ml"]
             sound.append(Example(case["signs"][name], dice, case["patient"], ratio))
@@ -249,7 +260,7 @@ def fit_class(cases: Sequence[dict], name: str, value: str) -> ClassModel | None
 
 def write(found: Calibration, weights: str | Sequence[str]) -> Path:
     """Writes the file beside the weights, and says what is in it."""
-    file = file_beside(ensure_tuple(weights)[0])
+    file = file_beside(weights)
     write_json(found.to_dict(), file)
     for name, (before, after) in found.errors.items():
         model = found.classes.get(name)

@@ -16,15 +16,17 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import io_orientation
 from torch.nn import functional as F
 
+from scripts.doubt.model import parts_of
+
 AXES = "RAS"
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)  # of the intensities
 SIDE = 6  # voxels of the coarse picture along each axis
 MOST_DIRECTIONS = 8
-PARTS = 10
 BEYOND = 1.15  # times the largest distance of a training image that a model without it has
 WIDER = 1.25  # times the sizes that the training data have
 FEWEST = 10  # images
 DEPTH = "depth"
+PATIENT = "patient"  # a digest of it
 SAID = {  # what is unlike, where a distance says so
     "intensities": "its intensities are spread in another way than in the training data, as in another kind of scan",
     "picture": "what it shows at large is unlike the training data, as of another part of the body or turned",
@@ -143,19 +145,24 @@ def numbers(row: np.ndarray | torch.Tensor) -> list[float]:
 
 
 def fingerprint_of(images: Sequence[Mapping[str, Sequence[float]]]) -> Fingerprint | None:
-    """The fingerprint of training images, from the facts of each; None where they are too few."""
-    if len(images) < FEWEST:
+    """The fingerprint of training images, from the facts of each; None where they are too few, or of one patient."""
+    parts = parts_of([str(image.get(PATIENT, number)) for number, image in enumerate(images)])
+    if len(images) < FEWEST or not parts.any():
         return None
-    tables = {name: np.array([image[name] for image in images]) for name in images[0]}
+    tables = {name: np.array([image[name] for image in images]) for name in images[0] if name != PATIENT}
     voxels, field = (Span(tables[name].min(0).tolist(), tables[name].max(0).tolist()) for name in ("voxels", "field"))
-    clouds = {name: cloud_of(table) for name, table in tables.items() if name in SAID}
+    clouds = {name: cloud_of(table, parts) for name, table in tables.items() if name in SAID}
     return Fingerprint(len(images), voxels, field, clouds)
 
 
-def cloud_of(rows: np.ndarray) -> Cloud:
-    """Where rows lie. The limit follows from the rows that a part of the fits has not seen."""
-    part = np.arange(len(rows)) % min(PARTS, len(rows))
-    seen = [(fit(rows[part != number]), rows[part == number]) for number in np.unique(part)]
+def cloud_of(rows: np.ndarray, parts: np.ndarray) -> Cloud:
+    """Where rows lie. The limit follows from the rows that a part of the fits has not seen.
+
+    Args:
+        rows: of one fact, a row for each image.
+        parts: the part of each image; those of a patient are in the same part.
+    """
+    seen = [(fit(rows[parts != number]), rows[parts == number]) for number in np.unique(parts)]
     errors = [residual(row, *found) for found, own in seen for row in own]
     rest = max(float(np.sqrt(np.mean(np.square(errors)))), 1e-4)
     limit = max(distance(row, *found, rest) for found, own in seen for row in own)

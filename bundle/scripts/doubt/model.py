@@ -22,6 +22,7 @@ KNOT = 0.1  # quantile of the sound cases, below which a sign has a slope of its
 SOUND_WEIGHT = 10.0  # of a case as it is; one that was made worse has 1
 PENALTIES = (0.1, 1.0, 10.0, 100.0)  # of the ridge regression, tried on patients that are left out
 SOFT = 0.005  # keeps odds of 0 and 1 finite
+FARTHEST = 4.0  # standard deviations of a sign
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Line:
     error: float
 
     def __call__(self, signs: np.ndarray) -> np.ndarray:
-        return apply((self.centre, self.scale, self.slopes, self.start), split(signs, self.knots))
+        line = self.centre, self.scale, self.slopes, self.start
+        return apply(line, split(signs, self.knots), bound_of(self.knots))
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def fit_line(rows: np.ndarray, values: np.ndarray, examples: Sequence[Example], 
         for part in np.unique(parts):
             inside = parts != part
             line = ridge(numbers[inside], values[inside], weights[inside], penalty, rising)
-            left_out[~inside] = apply(line, numbers[~inside])
+            left_out[~inside] = apply(line, numbers[~inside], bound_of(knots))
         errors = np.abs(values - left_out)[:sound]
         score = float(np.average(errors, weights=share))
         if best is None or score < best[0]:
@@ -196,9 +198,14 @@ def ridge(
     return centre, scale, slopes, start
 
 
-def apply(line: tuple, rows: np.ndarray) -> np.ndarray:
+def apply(line: tuple, rows: np.ndarray, bound: float = math.inf) -> np.ndarray:
     centre, scale, slopes, start = line
-    return start + (rows - centre) / scale @ slopes
+    return start + np.clip((rows - centre) / scale, -bound, bound) @ slopes
+
+
+def bound_of(knots: Sequence[float]) -> float:
+    """How far a sign counts, in standard deviations: a line that has seen sound cases alone says nothing of others."""
+    return math.inf if len(knots) else FARTHEST
 
 
 def quantile(errors: np.ndarray, weights: np.ndarray) -> float:

@@ -57,7 +57,7 @@ def take(
             "agreement": float(np.mean(dices[value])),
             "least": min(dices[value]),
             "spread": float(np.std(volumes[value])),
-            "border": float(entropy[rim(mask)].mean()),
+            "border": float(entropy[edge].mean()) if (edge := rim(mask)).any() else 0.0,
             "loose": 1 - pieces[str(value)],
             "growth": math.log(max(everywhere, 0.5) / size),
         }

@@ -11,7 +11,7 @@ from scripts.plan import chains
 from scripts.plan.fingerprint import Fingerprint
 from scripts.plan.grid import choose_grid
 from scripts.plan.settings import Plan
-from scripts.plan.timing import Cost, affordable
+from scripts.plan.timing import VALIDATIONS, Cost, affordable
 from scripts.plan.training import choose_augmentation, choose_pieces, choose_training
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 ENOUGH_STEPS = 4000  # the hippocampus has 4680
 MOST_STEPS = 12000
 SIZES = ((1.0, 16), (0.7, 16), (0.5, 16), (0.35, 16), (0.5, 8), (0.3, 8))  # share of the finest grid, and the width
-BYTES_A_VOXEL = 5  # of a cached image and its label
+BYTES_A_VALUE = 4  # of a cached image; its label has 1
+OVERLAP = 0.5  # of windows, in `plain_inferer`
 
 
 def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callable[[Mapping], Cost]) -> Plan:
@@ -49,6 +50,8 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
         logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
         if plan.steps >= ENOUGH_STEPS and needed_gib(plan, found) <= memory:
             break
+    if not np.isfinite(plan.cost.gib):
+        raise UserError(f"no step of {shown} and width {width} fits into the memory of this machine; free some of it")
     choose_memory(plan, found, memory)
     return plan
 
@@ -82,11 +85,12 @@ def choose_length(plan: Plan, found: Fingerprint, minutes: float) -> None:
     """Chooses the number of epochs, and how often they are validated."""
     training, validation = split_sizes(plan, found)
     steps = max(1, training // plan.settings["batch_size"])
-    epochs = min(affordable(plan.cost, minutes, steps, validation), max(1, round(MOST_STEPS / steps)))
+    scored = validation * windows(plan, found)
+    epochs = min(affordable(plan.cost, minutes, steps, scored), max(1, round(MOST_STEPS / steps)))
     plan.steps = epochs * steps
     reason = f"{plan.steps} steps of {plan.cost.step:.2f} s on this machine"
     plan.choose("epochs", epochs, f"{reason}, for {minutes:g} minutes; about {training} cases train.")
-    plan.choose("val_interval", max(1, round(epochs / 20)))
+    plan.choose("val_interval", max(1, round(epochs / VALIDATIONS)))
 
 
 def split_sizes(plan: Plan, found: Fingerprint) -> tuple[int, int]:
@@ -99,8 +103,26 @@ def split_sizes(plan: Plan, found: Fingerprint) -> tuple[int, int]:
 
 def cached_gib(plan: Plan, found: Fingerprint) -> float:
     """Memory of all images, if they stay there."""
-    size = plan.settings.get("window_size", plan.settings["spatial_size"])
-    return len(found.images) * float(np.prod(size)) * BYTES_A_VOXEL / 2**30
+    voxels = float(np.prod(prepared_shape(plan, found)))
+    return len(found.images) * voxels * (BYTES_A_VALUE * found.channels + 1) / 2**30
+
+
+def prepared_shape(plan: Plan, found: Fingerprint) -> np.ndarray:
+    """Voxels along each axis of the median image after the chain, before random parts are taken."""
+    settings = plan.settings
+    if "voxel_size" in settings:
+        extent = found.shape * found.spacing * np.array(settings.get("kept_share", 1.0))
+        return np.maximum(np.ceil(extent / settings["voxel_size"]), settings["window_size"])
+    if "window_size" in settings:
+        return np.maximum(found.shape, settings["window_size"])
+    return np.array(settings["spatial_size"])
+
+
+def windows(plan: Plan, found: Fingerprint) -> int:
+    """How many windows an image is segmented in."""
+    size = np.array(plan.settings.get("window_size", plan.settings["spatial_size"]))
+    further = (prepared_shape(plan, found) - size) / (OVERLAP * size)
+    return int(np.prod(1 + np.ceil(further)))
 
 
 def needed_gib(plan: Plan, found: Fingerprint) -> float:

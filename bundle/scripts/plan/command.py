@@ -6,12 +6,12 @@ from pathlib import Path
 
 from scripts.check.dataset import check_listed
 from scripts.core.errors import UserError
-from scripts.core.memory import keep_freed
+from scripts.plan.chains import shipped
 from scripts.plan.choices import make_plan
 from scripts.plan.fingerprint import fingerprint
 from scripts.plan.patch import patch_of, write_patch
 from scripts.plan.picture import draw
-from scripts.plan.timing import measure
+from scripts.plan.timing import measure_apart
 
 
 def main(
@@ -44,21 +44,21 @@ def main(
     if Path(output).suffix != ".json":
         raise UserError(f"output is {output!r}: expected a name that ends in .json; give another --output")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    keep_freed()
     found, names = check_listed(dataset_dir, datalist, class_names, output_dir, int(workers), pieces=True)
     if found.errors:
         more = (
             f" (and {len(found.errors) - 1} more; python -m scripts.check lists them)" if len(found.errors) > 1 else ""
         )
         raise UserError(found.errors[0] + more)
-    data = fingerprint(found, names)
+    data = fingerprint(found, names, listed=datalist is not None)
     values = [int(value) for facts in data.labels for value in facts["counts"] or {}]
-    if not class_names and max(values, default=0) + 1 < len(names):
+    usual = not class_names and names == shipped("train")["class_names"]
+    if usual and max(values, default=0) + 1 < len(names):
         raise UserError(
             f"class_names: the labels have the values 0 to {max(values, default=0)}, and nothing names them; expected "
             "their names, say --class_names \"['background','NAME']\""
         )
-    plan = make_plan(data, minutes, memory, measure)
+    plan = make_plan(data, minutes, memory, measure_apart)
     about = (
         f"A patch on train, evaluate and inference, made by scripts.plan for {len(data.labels)} labelled cases of "
         f"{data.patients} patients and {minutes:g} minutes. Every line may be changed."
@@ -71,4 +71,5 @@ def main(
         print(f"{name} = {value if len(str(value)) < 60 else '...'}: {reason}")
     print(f"written: {output}, {picture}")
     files = f"\"['configs/train.json','{output}']\""
-    print(f"next: python -m monai.bundle run training --config_file {files} --dataset_dir {dataset_dir}")
+    data_options = f"--dataset_dir {dataset_dir}" + (f" --datalist {datalist}" if datalist else "")
+    print(f"next: python -m monai.bundle run training --config_file {files} {data_options}")

@@ -1,10 +1,14 @@
 """What a step of a training costs on this machine: some are done, with the network and the loss of the plan."""
 
+import logging
 import math
+import multiprocessing
 import resource
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from statistics import median
 
@@ -13,8 +17,13 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from monai.utils import set_determinism
 
+from scripts.core.memory import keep_freed
 from scripts.core.paths import CONFIGS
 
+logger = logging.getLogger(__name__)
+
+VALIDATIONS = 20  # of a training, at most
+LOOKS = 20  # at each validation case in the end, from which the training learns how good results are
 STEPS = 3  # that are timed, after one that isn't
 SAMPLES = 8  # images that are augmented for the clock: each step of the chain is done by chance
 
@@ -34,12 +43,24 @@ class Cost:
     gib: float
 
 
+def measure_apart(patch: Mapping) -> Cost:
+    """Times a plan in a process of its own, whose memory no other plan has used before. Where the system ends it, as it
+    does when memory runs out, no time and no memory are enough."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, dict(patch)).result()
+        except BrokenProcessPool:
+            logger.info("the process that tried a step was ended, so there is not enough memory for it")
+            return Cost(math.inf, math.inf, math.inf)
+
+
 def measure(patch: Mapping) -> Cost:
-    """Times a plan.
+    """Times a plan. The memory that it finds is right where no other was timed in this process.
 
     Args:
         patch: the plan, as a patch on train.json.
     """
+    keep_freed()
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "train.json"))
     parser.update(dict(patch))
@@ -100,8 +121,12 @@ def affordable(cost: Cost, minutes: float, training: int, validation: int, share
         cost: of a step.
         minutes: that the training may take.
         training: steps of an epoch.
-        validation: cases that are scored once in twenty epochs or less often.
+        validation: windows of images that are scored in VALIDATIONS of the epochs, and looked at in the end.
         share: of the minutes; the rest is for reading, writing and chance.
     """
-    epoch = training * cost.step + validation * cost.scoring / 5
-    return max(1, math.floor(share * 60 * minutes / epoch))
+    scoring = validation * cost.scoring
+    left = share * 60 * minutes - LOOKS * scoring
+    epochs = left / (training * cost.step + scoring)
+    if epochs > VALIDATIONS:
+        epochs = (left - VALIDATIONS * scoring) / (training * cost.step)
+    return max(1, math.floor(epochs)) if math.isfinite(epochs) else 1

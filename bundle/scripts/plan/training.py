@@ -9,6 +9,7 @@ from scripts.plan.settings import Plan, numbers
 ROTATION_OF_PICTURES = 0.5  # radians; of volumes that of strong.json
 RARE = 0.005  # share of the voxels below which parts of images are chosen by class
 FEW_CASES = 100  # with fewer, images are changed more often and more
+FOLDS = 5
 FEW, MANY = 60, 200  # patients: fewer want folds, of more a tenth is enough to validate
 
 
@@ -23,9 +24,14 @@ def choose_training(plan: Plan, found: Fingerprint) -> None:
     plan.choose("batch_size", 8 if pictures else 1, "Pictures are small." if pictures else single)
     plan.choose("keep_last", True, "The weights are averaged, so no epoch has to be chosen.")
     plan.choose("num_workers", 0, "Images stay in memory once they are read.")
-    if found.patients < FEW:
-        reason = f"{found.patients} patients are too few to set some aside. Train --fold 0 to 4, and score each on the "
-        plan.choose("folds", 5, reason + "patients that it has not seen (--split validation).")
+    if found.listed:  # the datalist has the split
+        pass
+    elif found.patients < FEW:
+        folds = max(2, min(FOLDS, found.patients))
+        reason = (
+            f"{found.patients} patients are too few to set some aside. Train --fold 0 to {folds - 1}, and score each "
+        )
+        plan.choose("folds", folds, reason + "on the patients that it has not seen (--split validation).")
         plan.choose("fold", 0)
         plan.choose("test_share", 0.0)
     elif found.patients > MANY:
