@@ -1,6 +1,7 @@
 """The command lines: their help, and an error that ends one of them."""
 
 import inspect
+import os
 import runpy
 import subprocess
 import sys
@@ -84,6 +85,10 @@ def test_a_mistake_is_one_line_and_another_error_is_not_hidden(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["command", "other"])
     with pytest.raises(ValueError, match="x is 1"):
         run_command(fail)
+    monkeypatch.setattr(sys, "argv", ["command", __file__])
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda folder: os.makedirs(folder))
+    assert caught.value.code.startswith(f"{__file__}: File exists; name another")
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def test_another_shape(tmp_path):
             "004 week 0",
         ),
         (["hippocampus_001.nii.gz", "hippocampus_001_seg.nii", "hippocampus_001_0000.nii.gz"], "hippocampus_001"),
+        (["hippocampus_001.nii.gz", "hippocampus_001_0000_seg.nii.gz"], "hippocampus_001"),
         (["a_week.nii"], "a_week"),
     ],
 )

@@ -1,5 +1,6 @@
 """The command `python -m scripts.dicom`: label maps out to DICOM, and DICOM of any program in to label maps."""
 
+import re
 import sys
 
 import nibabel as nib
@@ -12,7 +13,7 @@ pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 from helpers import refusal, save_labels
 from pydicom.dataset import Dataset, FileMetaDataset
 from segment_samples import CLASSES, make_case
-from series_samples import SHAPE, make_series, same_place
+from series_samples import SHAPE, edit, make_series, same_place
 
 from scripts.core.commands import run_command
 from scripts.data.anonymise import patient_code
@@ -74,11 +75,35 @@ def test_codes_instead_of_names_and_back(tmp_path, case):
     series, out, back = str(tmp_path / "series"), tmp_path / "out", tmp_path / "back"
     export(file, series, out, "dicom_seg", anonymise="secret")
     (made,) = out.iterdir()
-    assert made.name == f"{patient_code('PAT 01', 'secret')}_seg.dcm"
+    assert re.fullmatch(f"{patient_code('PAT 01', 'secret')}-[0-9a-f]{{4}}_seg.dcm", made.name)
     assert "no series in" in refusal(import_structures, made, series, back)
     assert "no series in" in refusal(import_structures, made, series, back, anonymise="another")
     import_structures(made, series, back, anonymise="secret")
     assert same_place(labels, affine, *imported(back))
+
+
+def test_two_series_and_two_patients_have_codes_of_their_own(tmp_path):
+    """Also where the number of a patient is not fit for the name of a file, or missing."""
+    out = tmp_path / "out"
+    numbers = ["850101/1234", "790303/1234", "850101/1234", None]
+    for number, patient in enumerate(numbers):
+        folder = tmp_path / f"series_{number}"
+        facts = {"PatientID": patient or "", "PatientName": "DOE^JOHN", "StudyDate": f"2026030{number + 1}"}
+        _, _, labels, affine = make_case(folder, SeriesNumber=number + 1, **facts)
+        file = save_labels(tmp_path / f"case_{number}_seg.nii.gz", labels, affine)
+        export(file, str(folder), out, "dicom_seg", anonymise="secret")
+    found = [pydicom.dcmread(file, stop_before_pixels=True).PatientID for file in sorted(out.iterdir())]
+    assert len(found) == 4 and len(set(found)) == 3
+
+
+@pytest.mark.parametrize("columns", [14, 15, 17, 19])
+def test_a_seg_whose_frames_begin_within_a_byte(tmp_path, columns):
+    random = np.random.default_rng(columns).integers(0, 3, (columns, 17, 9)).astype(np.uint8)
+    _, _, labels, affine = make_case(tmp_path / "series", labels=random)
+    file = save_labels(tmp_path / "case_seg.nii.gz", labels, affine)
+    export(file, str(tmp_path / "series"), tmp_path / "out", "dicom_seg")
+    import_structures(tmp_path / "out", str(tmp_path / "series"), tmp_path / "back")
+    assert same_place(labels, affine, *imported(tmp_path / "back"))
 
 
 def test_a_class_without_a_code_is_named(tmp_path, capsys, case):
@@ -169,6 +194,9 @@ def test_contours_of_other_programs(tmp_path, capsys, case):
     import_structures(file, str(tmp_path / "series"), tmp_path / "back", names={"blase": "bladder"})
     said = capsys.readouterr().out
     assert "no class: GTV" in said and "rectum: 2 contour(s) lie on no slice of the series" in said
+    assert (
+        "rectum: 2 slices between its first and its last one have no contour" in said and said.count("no contour") == 1
+    )
     found, placed = imported(tmp_path / "back")
     frames = stack.to_frames(found, placed)
     expected = np.zeros_like(frames)
@@ -242,6 +270,24 @@ def test_a_seg_on_another_grid_is_refused(tmp_path, case):
     content.save_as(made)
     message = refusal(import_structures, made, str(tmp_path / "series"), tmp_path / "back")
     assert "mm off the voxels of" in message and "resample the SEG" in message
+
+
+def test_a_seg_of_larger_pixels_is_refused(tmp_path, case):
+    export(case[0], tmp_path / "series", tmp_path / "out", "dicom_seg")
+    (made,) = (tmp_path / "out").iterdir()
+    content = pydicom.dcmread(made)
+    measures = content.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.PixelSpacing = [2 * float(value) for value in measures.PixelSpacing]
+    content.save_as(made)
+    message = refusal(import_structures, made, str(tmp_path / "series"), tmp_path / "back")
+    assert "its pixels are as large as [2 2] voxels" in message and "resample the SEG" in message
+
+
+def test_a_series_without_a_thickness_of_its_slices(tmp_path, case):
+    for file in (tmp_path / "series").iterdir():
+        edit(file, SliceThickness=None)
+    export(case[0], tmp_path / "series", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 2
 
 
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, case):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -64,10 +65,16 @@ def test_files_are_written_anew_or_where_they_are_missing(series, tmp_path):
     files = sorted(tmp_path.glob("case_*"))
     assert [file.name for file in files] == ["case_image.nii.gz", "case_rtstruct.dcm", "case_seg.dcm"]
     before = [file.read_bytes() for file in files]
+    result = tmp_path / "map.nii.gz"
+    result.touch()
+    os.utime(result, ns=(0, files[0].stat().st_mtime_ns))
     files[1].write_bytes(b"edited")
     files[2].unlink()
-    formats.write(path, labels, affine, CLASSES, tmp_path / "case", only_missing=True)
+    formats.write(path, labels, affine, CLASSES, tmp_path / "case", made_from=result)
     assert files[1].read_bytes() == b"edited" and files[2].read_bytes() == before[2]
+    os.utime(result, ns=(0, 2 * files[0].stat().st_mtime_ns))  # the label map was corrected since
+    formats.write(path, labels, affine, CLASSES, tmp_path / "case", made_from=result)
+    assert files[1].read_bytes() == before[1]
     formats.write(path, labels, affine, CLASSES, tmp_path / "case")
     assert [file.read_bytes() for file in files] == before
 

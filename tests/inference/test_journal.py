@@ -100,7 +100,13 @@ def test_codes_and_no_paths(tmp_path, weights, caplog):
         "home/Case_005_Week1_LFOV.nii.gz", "home/Case_005_Week1_LFOV.nii.gz: found 3, unlike Case_005.nii.gz"
     )
     text = (tmp_path / "out" / "run.json").read_text() + caplog.text
+    journal.record_failure(
+        "/data/Mustermann Max/Otto 2/scan.nii.gz",
+        "/data/Mustermann Max/Otto 2/scan.nii.gz: found 4, expected 5 as MUSTERMANN_MAX_1.tif has",
+    )
+    text = (tmp_path / "out" / "run.json").read_text() + caplog.text
     assert "Case_0" not in text and "home" not in text and "-W0" in text and "found 3" in text
+    assert "found 4" in text and not any(name in text.lower() for name in ("mustermann", "max", "otto"))
 
 
 class Thing:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import run, workflow
-from helpers import rows
+from helpers import refusal, rows
 from monai.transforms import Compose, LoadImaged
 
 from scripts.core.errors import UserError, one_line_reason
@@ -199,6 +199,18 @@ def test_evaluation_scores_the_others(phantoms, trained, tmp_path, caplog):
     after = {row["case"]: row["value"] for row in rows(tmp_path / "out" / "metrics.csv") if row["measure"] == "Dice"}
     name = case_name(content["test"][1]["image"])
     assert [case for case in before if before[case] != after[case]] == [name]
+
+
+def test_two_scans_of_one_code_are_refused(tmp_path):
+    """The result of one would take the place of that of the other."""
+    data = [{"image": str(tmp_path / f"Case_004_Week0_{field}.nii.gz")} for field in ("LFOV", "SFOV")]
+    for word, refused in (("secret", True), (None, False)):
+        journal = Journal(str(tmp_path), "", anonymise=word)
+        if refused:
+            message = refusal(SkippingDataset, data, Compose([]), journal, ["background"])
+            assert "SFOV.nii.gz: has the same code as" in message and "leave out --anonymise" in message
+        else:
+            assert len(SkippingDataset(data, Compose([]), journal, ["background"])) == 2
 
 
 def test_the_reason_is_the_bottom_of_it():

@@ -18,6 +18,12 @@ def volume(file: Path) -> Path:
     return file
 
 
+def slice_file(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((2, 2), np.uint8), np.eye(4)), file)
+    return file
+
+
 def picture(file: Path) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(file)
@@ -30,10 +36,15 @@ def names(found: list[dict]) -> list[str]:
 
 @pytest.mark.parametrize("write, images, label", [
     (volume, ("imagesTr/a.nii.gz", "imagesTr/b.nii.gz"), "labelsTr/a.nii.gz"),
+    (volume, ("imagesTr/a_0000.nii.gz", "imagesTr/b_0000.nii.gz"), "labelsTr/a.nii.gz"),
+    (volume, ("imagesTr/a.nii.gz", "imagesTs/b.nii.gz"), "labelsTr/a.nii.gz"),
     (volume, ("a.nii.gz", "b.nii.gz"), "labels/final/a.nii.gz"),
     (volume, ("semantic_MRs/Case_001_Week0_LFOV.nii.gz", "semantic_MRs/Case_002_Week0_LFOV.nii.gz"),
      "semantic_labels/Case_001_Week0_SEMANTIC_LFOV.nii.gz"),
     (picture, ("image/cmr1.png", "image/cmr2.png"), "mask/cmr1_mask.png"),
+    (slice_file, ("keras_slices_train/case_1_week_0_slice_0.nii.gz",
+                  "keras_slices_train/case_2_week_0_slice_0.nii.gz"),
+     "keras_slices_seg_train/seg_1_week_0_slice_0.nii.gz"),
     (picture, ("TCGA_1/TCGA_1_7.tif", "TCGA_2/TCGA_2_7.tif"), "TCGA_1/TCGA_1_7_mask.tif"),
 ])  # fmt: skip
 def test_scans_with_a_label_are_told_from_those_without(write, images, label, tmp_path):
@@ -41,7 +52,7 @@ def test_scans_with_a_label_are_told_from_those_without(write, images, label, tm
         write(tmp_path / name)
     found = find_scans(str(tmp_path))
     assert len(found["labelled"]) == len(found["unlabelled"]) == 1
-    assert names(found["labelled"])[0][:6] == Path(images[0]).name[:6]
+    assert names(found["labelled"])[0][:7] == Path(images[0]).name[:7]
 
 
 def test_a_datalist_says_it_itself(tmp_path):
@@ -51,6 +62,13 @@ def test_a_datalist_says_it_itself(tmp_path):
     (tmp_path / "list.json").write_text(json.dumps(listed))
     found = find_scans(str(tmp_path / "list.json"))
     assert names(found["labelled"]) == ["a.nii.gz"] and names(found["unlabelled"]) == ["b.nii.gz"]
+
+
+def test_two_scans_of_one_name_would_share_what_is_known_of_them(tmp_path):
+    for name in ("one/t2.nii.gz", "two/t2.nii.gz"):
+        volume(tmp_path / name)
+    (tmp_path / "list.json").write_text(json.dumps({"test": [{"image": "one/t2.nii.gz"}, {"image": "two/t2.nii.gz"}]}))
+    assert "the same name t2" in refusal(find_scans, str(tmp_path / "list.json"))
 
 
 def test_where_every_scan_has_a_label_there_is_nothing_to_choose(tmp_path):

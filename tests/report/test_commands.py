@@ -59,6 +59,22 @@ def test_everything_is_written(folders, capsys):
     assert page.count("data:image/jpeg") >= 4 * 4 and "data:image/svg+xml" in page
 
 
+def test_maps_of_doubt_and_label_maps_are_no_predictions_and_no_images(folders):
+    for patient, week in WEEKS:
+        name = f"Case_{patient:03d}_Week{week}_LFOV"
+        save_labels(folders / "pred" / f"{name}_doubt.nii.gz", np.full((16, 14, 12), 37), AFFINE)
+        save_labels(folders / "images" / f"{name}_seg.nii.gz", truth_of(patient), AFFINE)
+    written = evaluate(folders, images=str(folders / "images"))
+    assert written["problems"] == [] and len(written["metric_per_case"]) == len(WEEKS)
+    plain = (folders / "out" / "report.html").read_text()
+    for file in (folders / "images").glob("*_seg.nii.gz"):
+        file.unlink()
+    evaluate(folders, images=str(folders / "images"))
+    assert plain.count("data:image/jpeg") == (folders / "out" / "report.html").read_text().count("data:image/jpeg") > 0
+    save_labels(folders / "images" / "Case_004_Week0_SFOV.nii.gz", truth_of(4), AFFINE)
+    assert "1 file(s) left out" in refusal(evaluate, folders, images=str(folders / "images"))
+
+
 def test_readers_of_nnunet_find_their_keys(folders):
     """The layout of nnU-Net's summary.json: labels as text, counts as whole numbers, means over the cases."""
     written = evaluate(folders)

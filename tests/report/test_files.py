@@ -51,6 +51,10 @@ def test_what_is_not_defined_is_empty_in_the_table_and_nan_in_json(tmp_path):
     assert absent["status"] == {"1": "absent", "2": "absent"}
     assert written["mean"]["1"]["Dice"] == pytest.approx(np.mean([0, 2 / 3]))
     assert written["mean"]["1"]["hd95_mm"] == pytest.approx(1)
+    for value, name in enumerate(NAMES[1:], start=1):
+        for measure in ("truth_ml", "predicted_ml", "difference_ml"):
+            known = written["classes"][name]["measures"][measure]["mean"]
+            assert written["mean"][str(value)][measure] == pytest.approx(known)
 
 
 def test_means_leave_out_what_is_not_defined():
@@ -65,17 +69,23 @@ def test_the_rules_and_limits_say_what_was_done():
 
 def test_codes_hide_names_paths_and_problems(tmp_path):
     origin = [["Data list", "home/smith/list.json"], ["Truth", "home/smith"], ["Split", "test"]]
-    report = build(RECORDS, NAMES, origin, problems=["home/smith.nii: bad"], anonymise="word")
+    report = build(RECORDS, NAMES, origin, problems=["home/smith.nii: bad", "home/miller.nii: bad"], anonymise="word")
     write(report, tmp_path)
+    assert "2 files left out" in (tmp_path / "report.md").read_text()
     assert report.about == [["Data list", "not shown"], ["Truth", "not shown"], ["Split", "test"]]
     for file in tmp_path.iterdir():
         text = file.read_text()
         assert "smith" not in text and "Case_0" not in text, file.name
-    assert "1 file(s)" in report.problems[0]
+    assert "2 file(s)" in report.problems[0]
 
 
 def test_two_cases_of_one_code_are_refused():
     assert "two cases have the same code" in refusal(build, [*RECORDS, RECORDS[0]], NAMES, [], anonymise=True)
+
+
+def test_before_the_first_epoch_there_is_no_curve(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,train_loss,val_mean_dice\n0,,0.5\n")
+    assert "Training" not in write(build(RECORDS, NAMES, [], history=tmp_path / "history.csv"), tmp_path).read_text()
 
 
 def test_history(tmp_path):

@@ -240,6 +240,25 @@ def test_surface_measures_as_monai_has_them(spacing):
         assert [found[name][key] for name in BLOB_NAMES[1:]] == pytest.approx(values[0].tolist(), abs=1e-5)
 
 
+@pytest.mark.parametrize("flat", [0, 1, 2])
+def test_a_single_slice_is_measured_as_monai_measures_pictures(flat):
+    """Two discs, five pixels apart; the third axis of the file has one voxel, of any size."""
+    rows, columns = np.meshgrid(np.arange(64), np.arange(64), indexing="ij")
+    discs = [((rows - 32) ** 2 + (columns - 30 - shift) ** 2 < 400).astype(np.uint8) for shift in (0, 5)]
+    hot = [one_hot(torch.from_numpy(disc.astype(np.int64))[None, None], 2) for disc in discs[::-1]]
+    monai = {
+        "hd95_mm": compute_hausdorff_distance(*hot, percentile=95, spacing=(1.5, 0.8)),
+        "mean_surface_distance_mm": compute_average_surface_distance(*hot, symmetric=True, spacing=(1.5, 0.8)),
+        "surface_dice": compute_surface_dice(*hot, [2.0], spacing=(1.5, 0.8), use_subvoxels=True),
+    }
+    spacing = list(np.insert([1.5, 0.8], flat, 7.0))
+    found = measure_classes(*(np.expand_dims(disc, flat) for disc in discs), spacing, NAMES)["bladder"]
+    assert {key: found[key] for key in SURFACE} == pytest.approx({key: monai[key].item() for key in SURFACE}, abs=1e-5)
+    assert found["truth_ml"] == pytest.approx(discs[0].sum() * 1.5 * 0.8 * 7 / 1000)
+    nothing = measure_classes(*(np.zeros((8, 8, 1), np.uint8) for _ in range(2)), spacing, NAMES)
+    assert nothing["bladder"]["status"] == "absent"
+
+
 def of(truth, prediction, spacing=SPACING, **options) -> dict:
     return measure_classes(truth, prediction, spacing, BLOB_NAMES, **options)
 

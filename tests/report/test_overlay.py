@@ -144,6 +144,11 @@ def test_what_a_picture_says(tmp_path):
     assert min(imread(tmp_path / "a.png").shape[:2]) > 300
 
 
+def test_names_with_dollars_are_no_formulas(tmp_path):
+    overlay(volume().astype(np.float32), {"x$1_$2": volume()}, np.eye(4), NAMES, tmp_path / "a.png", "a$_$b")
+    assert (tmp_path / "a.png").is_file()
+
+
 @pytest.mark.parametrize("value", [0, 7])
 def test_a_flat_image_can_be_drawn(value):
     figure = overlay(np.full(SHAPE, value, np.float32), {"a": volume()}, np.eye(4), NAMES)

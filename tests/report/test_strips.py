@@ -74,6 +74,15 @@ def test_a_class_is_shown_in_the_plane_where_it_covers_most_millimetres():
     assert strip(None, truth, truth, deep, 1)["plane"] in ("sagittal", "coronal")
 
 
+@pytest.mark.parametrize("value", [None, 1])
+def test_a_single_slice_is_shown_from_its_front(value):
+    """Although its voxels are ten times as thick, so that it covers more millimetres from the side."""
+    labels = np.zeros((40, 30, 1), np.uint8)
+    labels[5:20, 5:20] = 1
+    made = strip(labels.astype(np.float32), None, labels, np.diag([1.0, 1.0, 10.0, 1.0]), value)
+    assert (made["axis"], made["slice"]) == (2, 0)
+
+
 def test_a_class_is_shown_where_most_of_it_is_wrong():
     truth = np.zeros(SHAPE, np.uint8)
     truth[20:30, 20:30, 10:20] = 1

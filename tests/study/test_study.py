@@ -84,6 +84,7 @@ def begin(phantoms, tmp_path, monkeypatch):
         ({"output_dir": ["a", "b"]}, "is a path"),
         ({"datalist": ["a"]}, "is a path"),
         ({"test_share": [0.1]}, "decides the splits"),
+        ({"by_slice": [True, False]}, "decides the splits"),
     ],
 )
 def test_what_is_no_space(space, words):
@@ -425,6 +426,15 @@ def made(space, count, failed=()):
 
 def share(picture, colour):
     return (abs(picture[..., :3] - to_rgb(colour)).max(axis=2) < 0.05).sum()
+
+
+def test_a_drawn_value_lies_at_its_place_on_the_list(tmp_path):
+    """Three steps of 0.1 are 0.30000000000000004, on the list 0.3."""
+    rows, knobs = made({"dropout": {"low": 0.1, "high": 0.5, "step": 0.1}}, 4)
+    for row, value in zip(rows, (0.1, 0.1 + 0.1, 0.1 + 0.2, 0.5)):
+        row["dropout"] = value
+    chart.draw_chart(rows, knobs, tmp_path / "study.png", "s")
+    assert (tmp_path / "study.png").is_file()
 
 
 def test_the_picture_shows_what_failed(tmp_path):

@@ -40,7 +40,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
     "picture_interval": "decides which pictures TensorBoard shows",
     **dict.fromkeys(("cache", "cache_rate", "cache_dir", "cache_limit", "kept"), "kept cases are the same cases"),
     "cache_workers": "the order of the cases doesn't depend on it",
-    "num_workers": "every worker draws from a stream that belongs to the seed, the epoch and the case",
+    "num_workers": "by default it follows from the cores of the machine; the guide says that the random numbers are others",
     "device": "a run may move to another machine; what follows from it, such as amp, is compared",
     "dataset_dir": "a data set may move; the cases are compared by their paths within it",
     "datalist": "the cases in it are compared",

@@ -1,6 +1,7 @@
 """A run's checkpoints: complete or not there, renamed and not overwritten, refused where they belong to another run."""
 
 import logging
+import math
 import os
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 from checkpoint_samples import INFO, NAMES, RANGES, flip, names, network, same
 from helpers import refusal
 from ignite.engine import Engine, Events
+from monai.optimizers import WarmupCosineSchedule
 
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.training import checkpoints as module
@@ -85,7 +87,7 @@ class Run:
         info = {"class_names": NAMES, "trained_on": "phantoms", "ranges": RANGES}
         best = BestModel(folder, self.network, self.evaluator, "dice", info, keep_last)
         identity = {"parts": {"network_def": self.network, "optimizer": self.optimizer}, "knobs": {}, "cases": {}}
-        checkpoints = Checkpoints(
+        self.checkpoints = Checkpoints(
             folder,
             self.network,
             {"optimizer": self.optimizer, "lr_scheduler": self.scheduler, "note": self.note},
@@ -93,7 +95,7 @@ class Run:
             RunIdentity(**{**identity, **options}),
             resume,
         )
-        checkpoints.attach(self.trainer)
+        self.checkpoints.attach(self.trainer)
 
     def step(self):
         epoch = self.trainer.state.epoch
@@ -287,6 +289,37 @@ def test_lost_weights_of_the_best_epoch_are_said_and_replaced(harm, tmp_path, ca
     Run(tmp_path, [0.9, 0.4, 0.3], resume=True).go(3)
     assert any("the weights of epoch 1, the best so far, are lost" in message for message in caplog.messages)
     assert read_weights(tmp_path / "model.pt").info["score"] == 0.3
+
+
+def test_a_better_epoch_that_was_kept_before_the_stop_stays_the_best(tmp_path):
+    """The run ends between model.pt and last.pt; the repeated epoch is worse, as on another machine it may be."""
+    Run(tmp_path, [0.5]).go(1)
+    older = (tmp_path / "last.pt").read_bytes()
+    Run(tmp_path, [0.5, 0.6], resume=True).go(2)
+    (tmp_path / "last.pt").write_bytes(older)
+    (tmp_path / "last.previous.pt").unlink()
+    Run(tmp_path, [0.5, 0.49, 0.55], resume=True).go(3)
+    kept = read_weights(tmp_path / "model.pt").info
+    assert (kept["epoch"], kept["score"]) == (2, 0.6)
+
+
+def test_a_lengthened_training_has_the_rates_of_its_new_schedule(tmp_path):
+    def rate(scheduled: int, epochs: int, **options) -> float:
+        made = Run(tmp_path, [0.5] * 8, **options)
+        made.scheduler = WarmupCosineSchedule(made.optimizer, 0, scheduled)
+        made.checkpoints.parts["lr_scheduler"] = made.scheduler
+        made.go(epochs)
+        return made.optimizer.param_groups[0]["lr"]
+
+    assert rate(4, 4) == pytest.approx(0)
+    assert rate(8, 6, resume=True, allow_changes=True) == pytest.approx(0.1 * (1 + math.cos(math.pi * 6 / 8)) / 2)
+
+
+def test_what_was_learned_of_weights_keeps_their_name(tmp_path):
+    Run(tmp_path, [0.5]).go(1)
+    (tmp_path / "model_doubt.json").write_text("{}")
+    Run(tmp_path, [0.5]).go(1)
+    assert (tmp_path / "model.1_doubt.json").is_file() and not (tmp_path / "model_doubt.json").exists()
 
 
 # checkpoints of an older version

@@ -150,6 +150,17 @@ def test_an_organ_at_the_border_says_so_and_does_not_count(tmp_path):
     assert patient.scans[1].organs["prostate"].whole
 
 
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_an_organ_near_the_border_says_so_where_a_part_of_its_surface_is_left_out(first):
+    """The scan begins one to three voxels below the organ, whose surface is then compared with its own."""
+    labels, affine = np.zeros((40, 40, 40), np.uint8), np.diag([2.0, 2.0, 2.0, 1.0])
+    labels[12:28, 12:28, 12:28] = 3
+    whole = structures(labels, affine)["bladder"]
+    cropped = structures(labels[:, :, 12 - first :], affine)["bladder"]
+    assert len(cropped.surface.points) < len(whole.surface.points) or not cropped.cut
+    assert cropped.cut == (first <= 2)
+
+
 @pytest.mark.parametrize("week, words", [(0, "not found in the first scan"), (1, "not found in this scan")])
 def test_a_missing_organ_says_so(week, words, tmp_path):
     scenes = {f"Case_004_Week{number}": {"radii": {"bladder": 0 if number == week else 18}} for number in (0, 1)}

@@ -68,7 +68,7 @@ def collect_facts(
     def look(path: str) -> tuple[dict, list[int] | None]:
         try:
             now = image_stamp(path, listed)  # before reading: a file that changes meanwhile is read again next time
-        except (OSError, ValueError):
+        except (OSError, ValueError, UserError):  # the last one of a series that is no stack any more
             return inspect(path), None
         known = remembered.get(path, {})
         facts = known.get("facts", {})

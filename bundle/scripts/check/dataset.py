@@ -216,7 +216,8 @@ def check_listed(
     else:
         root = Path(dataset_dir)
         pairs = [{key: str(root / v) if key in PATHS else v for key, v in e.items()} for e in find_pairs(root)]
-        content = {"training": pairs, "class_names": dataset_classes(root)}
+        labelled, others = [pair for pair in pairs if "label" in pair], [pair for pair in pairs if "label" not in pair]
+        content = {"training": labelled, "test": others, "class_names": dataset_classes(root)}
     names = check_class_names(
         class_names or content.get("class_names") or read_json(CONFIGS / "train.json")["class_names"]
     )

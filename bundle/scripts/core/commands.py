@@ -40,6 +40,8 @@ def run_command(component: str | Callable | Mapping[str, str], serialize: str | 
         fire.Fire(described if is_help else each(component, load), command=arguments, **options)
     except Exception as error:
         found = find_user_error(error)
+        if found is None and isinstance(error, OSError) and error.filename:
+            sys.exit(f"{error.filename}: {error.strerror}; name another file or folder, or make this one usable")
         if found is None:
             raise
         sys.exit(str(found))

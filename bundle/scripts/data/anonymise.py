@@ -15,7 +15,7 @@ def patient_code(patient: str, word: str = "") -> str:
     Without a word, regular names such as HipMRI's can be recovered by trying all of them. With a word they can't, as
     long as nobody else knows it.
     """
-    name = label_key(patient)  # as image, truth and prediction share it
+    name = label_key(patient.replace("/", "|"))  # as image, truth and prediction share it; no name is a path
     return "P" + hashlib.blake2s(name.encode(), key=hashlib.sha256(word.encode()).digest()).hexdigest()[:8]
 
 

@@ -17,6 +17,9 @@ from scripts.series.index import is_series
 from scripts.series.reader import read_series
 from scripts.series.stack import GRID_TOLERANCE_MM
 
+MAPS = ("_seg", "_pred", "_label")  # ends of names of label maps
+DOUBT = "_doubt"
+
 
 def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Reads a label map.
@@ -129,14 +132,21 @@ def label_key(path: str | Path) -> str:
     patient, week = scan_key(path)
     if week is not None:
         return f"{patient} week {week}"
-    return re.sub(r"(_seg|_pred|_label|_0000)$", "", case_name(path), flags=re.IGNORECASE)
+    return re.sub(rf"({'|'.join(MAPS)}|_0000)+$", "", case_name(path), flags=re.IGNORECASE)
 
 
-def files_by_key(folder: str | Path, knob: str) -> tuple[dict[str, Path], list[str]]:
-    """Returns the files of a folder by key, and a line for every file that has the key of another file."""
+def files_by_key(folder: str | Path, knob: str, others: Sequence[str] = (DOUBT,)) -> tuple[dict[str, Path], list[str]]:
+    """Returns the files of a folder by key, and a line for every file that has the key of another file.
+
+    Args:
+        folder: of NIfTI files.
+        knob: that named it, for the message.
+        others: ends of names of files that are something else.
+    """
     found: dict[str, Path] = {}
     problems = []
-    for path in nifti_files([existing_folder(folder, knob)]):
+    files = nifti_files([existing_folder(folder, knob)])
+    for path in (path for path in files if not case_name(path).lower().endswith(tuple(others))):
         other = found.setdefault(label_key(path), path)
         if other is not path:
             problems.append(f"{path}: the same case as {other.name}; expected one file for each case, move one away")

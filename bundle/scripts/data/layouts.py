@@ -4,6 +4,7 @@ The datalist, the data check and inference use it.
 """
 
 import logging
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -142,7 +143,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
 
 def is_result_or_label(path: Path, root: Path) -> bool:
     """Whether a file is an earlier result, or lies in a folder of labels, such as that of MONAI Label's server."""
-    return case_name(path).endswith("_seg") or LABELS in path.relative_to(root).parts[:-1]
+    return case_name(path).endswith(("_seg", "_doubt")) or LABELS in path.relative_to(root).parts[:-1]
 
 
 def dataset_description(dataset_dir: str | Path) -> str:
@@ -229,6 +230,11 @@ def decathlon_key(path: Path) -> str:
     return name[:-5]
 
 
+def is_inside(file: Path, folder: Path) -> bool:
+    """Whether a path is one of a folder by its name; links may lead elsewhere."""
+    return Path(os.path.normpath(file)).is_relative_to(os.path.normpath(folder))
+
+
 def decathlon_pairs(root: Path) -> list[tuple[Path, Path]] | None:
     """Returns the pairs that a dataset.json lists, or None if it lists none."""
     path = root / "dataset.json"
@@ -237,8 +243,11 @@ def decathlon_pairs(root: Path) -> list[tuple[Path, Path]] | None:
         return None
     pairs = []
     for entry in training:
-        if not isinstance(entry, dict) or not {"image", "label"} <= entry.keys():
-            raise UserError(f"{path}: found {entry!r} under training, expected an object with image and label; fix it")
+        files = [entry.get(key) for key in ("image", "label")] if isinstance(entry, dict) else [None]
+        if not all(isinstance(file, str) and is_inside(root / file, root) for file in files):
+            raise UserError(
+                f"{path}: found {entry!r} under training, expected image and label, each a file in this folder; fix it"
+            )
         pairs.append((root / entry["image"], root / entry["label"]))
     for file in (file for pair in pairs for file in pair):
         if not file.is_file():

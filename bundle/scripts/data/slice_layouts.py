@@ -60,7 +60,7 @@ def is_label(path: Path) -> bool:
     name = path.name.lower()
     return (
         name.startswith((".", "seg_"))
-        or re.search(r"(_mask|_seg|_overlay)\.", name) is not None
+        or re.search(r"(_mask|_seg|_doubt|_overlay)\.", name) is not None
         or path.parent.name in ("mask", "masks")
     )
 

@@ -19,6 +19,7 @@ from scripts.data.anonymise import patient_code, secret_word
 from scripts.data.label_maps import read_labels
 from scripts.data.layouts import case_name
 from scripts.dicom.about import About, about_bundle
+from scripts.dicom.identity import patient_of
 from scripts.dicom.segmentation import write_segmentation
 from scripts.dicom.structures import write_structures
 from scripts.run.knobs import check_class_names
@@ -87,7 +88,8 @@ def export(
         raise UserError(f"{labels}: every voxel is background, expected a class; DICOM has no empty segmentation")
     case = re.sub("_seg$", "", case_name(labels))
     if word is not None:
-        case = patient_code(str(stack.headers[0].get("PatientID", "")), word)
+        series_code = patient_code(str(stack.headers[0].get("SeriesInstanceUID", "")), word)[1:5]
+        case = f"{patient_code(patient_of(stack.headers[0]), word)}-{series_code}"  # a patient may have several
     for line in unknown_classes(frames, names, about):
         print(line)
     for format in chosen:

@@ -62,6 +62,8 @@ def headers_of(stack: Stack, about: About) -> list[Any]:
             if not header.get("FrameOfReferenceUID"):
                 header.FrameOfReferenceUID = about.uid("frame of reference", header.SeriesInstanceUID)
     for header, original, those in zip(made, originals, numbers.values()):
+        if "SliceThickness" not in header:
+            header.SliceThickness = None
         if "NumberOfFrames" in header:
             keep_frames(header, original, those)
         else:  # a stack may differ by noise in the last digit, which highdicom refuses
@@ -73,6 +75,11 @@ def images_of(headers: list[Any], stack: Stack) -> list[tuple[Any, int]]:
     """For every slice the header and the number of the frame in the original file."""
     places = {index: place for place, index in enumerate(dict.fromkeys(index for index, _ in stack.frames))}
     return [(headers[places[index]], number) for index, number in stack.frames]
+
+
+def places_of(stack: Stack) -> list[str]:
+    """What tells one stack of a series from another, as of another echo: the image and the frame of every slice."""
+    return [f"{stack.headers[index].get('SOPInstanceUID', '')} {number}" for index, number in stack.frames]
 
 
 def whole(header: Any) -> Any:
@@ -131,12 +138,17 @@ def without_names(header: Any, about: About) -> Any:
     for name in ASKED:
         if name not in made:
             setattr(made, name, "")
-    made.PatientID = patient_code(str(header.get("PatientID") or header.get("PatientName") or ""), word)
+    made.PatientID = patient_code(patient_of(header), word)
     made.PatientName = f"{made.PatientID}^"  # a family name alone
     made.PatientIdentityRemoved = "YES"
     made.DeidentificationMethod = "Names, numbers, dates and UIDs replaced or removed"
     made.SpecificCharacterSet = "ISO_IR 192"
     return made
+
+
+def patient_of(header: Any) -> str:
+    """The number of a patient, or the name where there is none."""
+    return str(header.get("PatientID") or header.get("PatientName") or "")
 
 
 def keep_frames(header: Any, original: Any, numbers: list[int]) -> None:

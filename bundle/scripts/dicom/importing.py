@@ -192,6 +192,12 @@ def write_labels(
         for one in file.structures
         if one.number in masks and masks[one.number].beside
     ]
+    lines += [
+        f"{file.path}: {one.name}: {masks[one.number].gaps} slices between its first and its last one have no contour, "
+        "and are empty in the label map; draw them, or read the file with another series"
+        for one in file.structures
+        if one.number in masks and masks[one.number].gaps
+    ]
     return lines
 
 

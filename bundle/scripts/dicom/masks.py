@@ -1,5 +1,6 @@
 """Puts the structures of SEG and RTSTRUCT objects on the grid of a series."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,10 +26,12 @@ class Mask:
     Attributes:
         voxels: indexed [slice, row, column].
         beside: contours, or voxels of a SEG, that lie on no slice of the series or outside of it.
+        gaps: slices between its first and its last one that have no contour.
     """
 
     voxels: np.ndarray
     beside: int = 0
+    gaps: int = 0
 
 
 @without_warnings()
@@ -59,8 +62,6 @@ def read_masks(file: StructureFile, stack: Stack, numbers: set[int]) -> dict[int
 
 def draw_segments(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> None:
     """Draws the frames of a SEG, one after the other."""
-    from pydicom.pixels import iter_pixels
-
     content = file.content
     rows, columns, count = int(content.Rows), int(content.Columns), int(content.get("NumberOfFrames") or 1)
     if max(rows, columns) > LARGEST_AXIS or rows * columns * count > MOST_PIXELS:
@@ -72,7 +73,7 @@ def draw_segments(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> 
     check_coded_size(content)
     labelmap = content.SegmentationType == "LABELMAP"
     half = int(content.get("MaximumFractionalValue") or 1) / 2 if content.SegmentationType == "FRACTIONAL" else 0.5
-    for group, pixels in zip(groups, iter_pixels(content, raw=True)):
+    for group, pixels in zip(groups, frames_of(content, (rows, columns), count)):
         step, origin = place_of_frame(file, group, shared, (rows, columns), stack)
         if labelmap:
             found = {int(number): pixels == number for number in np.unique(pixels)}
@@ -86,6 +87,20 @@ def draw_segments(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> 
             masks[number].beside += int(np.count_nonzero(~inside))
             at = places[inside]
             masks[number].voxels[at[:, 2], at[:, 1], at[:, 0]] = True
+
+
+def frames_of(content: Any, size: tuple[int, int], count: int) -> Iterator[np.ndarray]:
+    """The pixels of every frame. Those of one bit are unpacked here: pydicom 3.0 reads a byte too few where a frame
+    begins within one."""
+    from pydicom.pixels import iter_pixels
+
+    if content.BitsAllocated != 1 or content.file_meta.TransferSyntaxUID.is_compressed:
+        yield from iter_pixels(content, raw=True)
+        return
+    pixels, packed = size[0] * size[1], np.frombuffer(content.PixelData, np.uint8)
+    for start in range(0, count * pixels, pixels):
+        bits = np.unpackbits(packed[start // 8 : -(-(start + pixels) // 8)], bitorder="little")
+        yield bits[start % 8 : start % 8 + pixels].reshape(size)
 
 
 def group_item(group: Any, shared: Any, sequence: str) -> Any:
@@ -113,6 +128,11 @@ def place_of_frame(
     if not (np.isfinite(exact).all() and np.abs(first).max() < 1e6):
         raise ValueError("a frame lies at no place")
     step, origin = np.rint(exact).astype(int), np.rint(first).astype(int)
+    if (np.abs(step).sum(axis=0) != 1).any():
+        raise UserError(
+            f"{file.path}: its pixels are as large as {np.abs(step).sum(axis=0)} voxels of {stack.name}, expected one; "
+            "resample the SEG to the grid of the series"
+        )
     ends = np.array([[0, 0], [size[1] - 1, 0], [0, size[0] - 1], [size[1] - 1, size[0] - 1]])
     off = stack.affine[:3, :3] @ ((exact - step) @ ends.T + (first - origin)[:, None])
     furthest = float(np.abs(off).max())
@@ -145,6 +165,7 @@ def draw_regions(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> N
             mask.beside += not within
         for place, outlines in on_slice.items():
             mask.voxels[place] = joined(outlines, mask.voxels.shape[1:], exclusive)
+        mask.gaps = max(on_slice) - min(on_slice) + 1 - len(on_slice) if on_slice else 0
 
 
 def contour_points(contour: Any, stack: Stack) -> np.ndarray:

@@ -11,7 +11,7 @@ from scripts.core.extras import require
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, RESEARCH_ONLY, About, digest, shown_name
-from scripts.dicom.identity import headers_of, set_moment, without_warnings
+from scripts.dicom.identity import headers_of, places_of, set_moment, without_warnings
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9101
@@ -60,7 +60,7 @@ def write_segmentation(
     kind = "LABELMAP" if labelmap else "BINARY"
     names = list(class_names)
     codes = [repr(about.segment(names[value])) for value in present]
-    parts = [kind, headers[0].SeriesInstanceUID, *names, *codes, digest(frames)]
+    parts = [kind, headers[0].SeriesInstanceUID, *names, *codes, digest(frames), *places_of(stack)]
     made = hd.seg.Segmentation(
         headers,
         numbers[frames],

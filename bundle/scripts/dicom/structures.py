@@ -12,7 +12,7 @@ from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest, shown_name
 from scripts.dicom.contours import outlines
-from scripts.dicom.identity import content_moment, headers_of, images_of, set_moment, without_warnings
+from scripts.dicom.identity import content_moment, headers_of, images_of, places_of, set_moment, without_warnings
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9102
@@ -60,7 +60,7 @@ def write_structures(
         return []
     headers = headers_of(stack, about)
     codes = [repr(about.segment(names[value])) for value in values]
-    parts = ["RTSTRUCT", headers[0].SeriesInstanceUID, *names, *codes, digest(frames)]
+    parts = ["RTSTRUCT", headers[0].SeriesInstanceUID, *names, *codes, digest(frames), *places_of(stack)]
     made = new_object(headers[0], about, parts)
     references = [reference(header, number) for header, number in images_of(headers, stack)]
     made.ReferencedFrameOfReferenceSequence = [frame_of_reference(headers, references)]

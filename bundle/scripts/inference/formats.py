@@ -72,7 +72,7 @@ class OutputFormats:
         affine: np.ndarray,
         class_names: Sequence[str],
         start: Path,
-        only_missing: bool = False,
+        made_from: Path | None = None,
     ) -> None:
         """Writes the files of a case.
 
@@ -82,10 +82,10 @@ class OutputFormats:
             affine: of the label map.
             class_names: names of the values 0, 1, ...
             start: what the paths of the files begin with.
-            only_missing: leaves files that exist as they are.
+            made_from: file of the label map, where an earlier run has made it; files that are newer stay as they are.
         """
         files = {name: start.with_name(start.name + ENDINGS.get(name, "_image.nii.gz")) for name in self.names}
-        files = {name: file for name, file in files.items() if not (only_missing and file.exists())}
+        files = {name: file for name, file in files.items() if not (made_from and is_newer(file, made_from))}
         if not files:
             return
         for file in files.values():  # of an earlier run: they would show other labels
@@ -97,6 +97,10 @@ class OutputFormats:
                 write_image(source, file)
             elif not WRITERS[name](frames, stack, class_names, file, self.about):
                 logger.warning(f"{file.name}: not written, as the label map has no class")
+
+
+def is_newer(file: Path, other: Path) -> bool:
+    return file.is_file() and file.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def write_image(source: str | Path, file: Path) -> None:

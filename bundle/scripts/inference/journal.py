@@ -164,7 +164,9 @@ class Journal:
     def record_failure(self, image: str, reason: str) -> None:
         """Records and logs that a case has failed."""
         if self.word is not None:  # a path may contain a patient's name
-            named = ("/", ".nii", ".series")
+            for known in (image, *map(str, Path(image).parents), Path(image).name, case_name(image)):
+                reason = reason.replace(known, "(a file)") if len(known) > 1 else reason
+            named = ("/", ".nii", ".series", ".png", ".tif", ".dcm")
             reason = " ".join("(a file)" if any(n in part for n in named) else part for part in reason.split())
         shown = self.public_name(image)
         logger.warning(f"{reason if reason.startswith(shown) else f'{shown}: {reason}'}; skipped")

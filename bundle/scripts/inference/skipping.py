@@ -11,7 +11,7 @@ from monai.data import Dataset
 from monai.transforms import LoadImaged
 
 from scripts.check.dataset import find_faults
-from scripts.core.errors import one_line_reason
+from scripts.core.errors import UserError, one_line_reason
 from scripts.data.digests import sha256_of_files
 from scripts.data.readers import VolumeReader
 from scripts.data.slices import refuse_what_reader_cannot
@@ -44,6 +44,8 @@ class SkippingDataset(Dataset):
         super().__init__(data, transform)
         self.journal, self.class_names, self.channels = journal, class_names, channels
         self.reader = reader
+        if journal.word is not None:
+            refuse_equal_codes([str(case["image"]) for case in data], journal)
         loaders = [step._loader for step in transform.transforms if isinstance(step, LoadImaged)]
         self.readers = [part for loader in loaders for part in loader.readers if isinstance(part, VolumeReader)]
 
@@ -64,6 +66,17 @@ class SkippingDataset(Dataset):
             return {**super().__getitem__(index), "source": image, "digest": found}
         except Exception as error:
             return {"source": image, "failed": one_line_reason(error)}
+
+
+def refuse_equal_codes(images: Sequence[str], journal: Journal) -> None:
+    """Refuses two images of one code: the result of one would replace that of the other."""
+    found: dict[str, str] = {}
+    for image in images:
+        if (other := found.setdefault(journal.public_name(image), image)) != image:
+            raise UserError(
+                f"{image}: has the same code as {other}, {journal.public_name(image)}; expected one scan for each week "
+                "of a patient; move one away, or leave out --anonymise"
+            )
 
 
 class SkippingIteration:

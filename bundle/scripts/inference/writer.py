@@ -16,7 +16,7 @@ from scripts.core.errors import one_line_reason
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
-from scripts.data.slices import is_picture, is_sliced, picture_names, write_label_pictures, write_pictures
+from scripts.data.slices import is_picture, is_sliced, picture_names, scan_exists, write_label_pictures, write_pictures
 from scripts.doubt.handler import PROBABILITY, Doubt
 from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
@@ -109,7 +109,7 @@ class SegmentationWriter(CaseHandler):
         labels, affine = read_labels(result, self.class_names)
         start = self.dir / self.shown_name(Path(source))
         self.pages.renew(Path(source), labels, affine, start.name, result)
-        self.formats.write(source, labels, affine, self.class_names, start, only_missing=True)
+        self.formats.write(source, labels, affine, self.class_names, start, made_from=result)
         record = self.measure(source, labels, affine, None)
         self.note_kept(source, with_said(record, self.journal.earlier_facts(source)))
 
@@ -194,7 +194,8 @@ class SegmentationWriter(CaseHandler):
         header["descrip"] = description
         header["cal_min"], header["cal_max"] = 0, highest or len(self.class_names) - 1
         if anonymous:  # these fields may also hold a name
-            header["db_name"], header["aux_file"], header["intent_name"] = b"", b"", b""
+            for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):  # NIfTI-2 has not all of them
+                header[field] = b""
             header.extensions.clear()
         nib.save(nib.Nifti1Image(values, affine, header), file)
 
@@ -279,8 +280,9 @@ class SegmentationWriter(CaseHandler):
             image = images[record.case]
             output = self.journal.cases[self.journal.public_name(image)]["output"]
             labels, affine = read_labels(self.dir / output, self.class_names)
-            doubt = self.dir / f"{record.case}_doubt.nii.gz"
-            known = np.asarray(nib.load(doubt).dataobj) if doubt.is_file() else None
+            start, _, end = output.rpartition("_seg")
+            doubt = self.dir / f"{start}_doubt{end}"
+            known = read_volume(doubt)[0] if scan_exists(doubt) else None
             value = self.class_names.index(name) if name else None
             return strip(read_volume(image)[0], None, labels, affine, value, known)
 

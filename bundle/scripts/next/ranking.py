@@ -9,7 +9,7 @@ from ignite.engine import Engine
 from monai.data import Dataset, MetaTensor
 from torch import nn
 
-from scripts.core.errors import one_line_reason
+from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import atomic_write, read_json, write_json
 from scripts.data.layouts import case_name
 from scripts.doubt.handler import Doubt
@@ -121,16 +121,27 @@ class Ranking(CaseHandler):
 
 
 def rank_by_images(ranking: Ranking, images: Dataset) -> None:
-    """Ranks without a network, where there are no weights yet: the scans that are most unlike each other."""
-    found = {source: {"facts": facts} for source, facts in facts_in(images, most=len(images))}
-    ranking.rank(list(found), list(found.values()))
+    """Ranks without a network, where there are no weights yet: the scans that are most unlike each other.
+
+    Raises:
+        UserError: some scans can't be read. The others are in the table.
+    """
+    failed: list[str] = []
+    found = {source: {"facts": facts} for source, facts in facts_in(images, len(images), failed)}
+    if found:
+        ranking.rank(list(found), list(found.values()))
+    if failed:
+        rest = "the others are in the table; fix or remove these" if found else "fix them, or name another folder"
+        raise UserError(f"{len(failed)} of {len(images)} scans can't be read (see the lines above); {rest}")
 
 
-def facts_in(images: Dataset, most: int = MOST) -> Iterator[tuple[str, dict]]:
-    """Path and facts of every image, or of so many at most; one that can't be read is left out."""
+def facts_in(images: Dataset, most: int = MOST, failed: list[str] | None = None) -> Iterator[tuple[str, dict]]:
+    """Path and facts of every image, or of so many at most; one that can't be read is left out, and noted in failed."""
     for number in range(0, len(images), max(1, math.ceil(len(images) / most))):
         source = str(images.data[number]["image"])
         try:
             yield source, facts_of(images[number]["image"])
         except Exception as error:
             logger.warning(f"{source}: left out: {one_line_reason(error)}")
+            if failed is not None:
+                failed.append(source)

@@ -15,13 +15,16 @@ from scripts.core.files import atomic_write, read_json, write_json
 from scripts.data import datalist
 from scripts.data.anonymise import case_code
 from scripts.data.label_maps import (
+    DOUBT,
+    MAPS,
+    files_by_key,
     label_key,
     pair_truth_and_prediction,
     read_labels,
     read_volume,
     refuse_other_grid,
 )
-from scripts.data.layouts import nifti_files, scan_key
+from scripts.data.layouts import scan_key
 from scripts.report import comparison, page, provenance, viewer
 from scripts.report.files import build, write
 from scripts.report.schema import CaseRecord
@@ -61,7 +64,8 @@ def evaluate(
     class_names = knobs.check_class_names(class_names)
     knobs.check({"tolerance_mm": tolerance_mm})
     pairs, problems = pair_truth_and_prediction(truth, prediction)
-    image_of = {label_key(path): path for path in nifti_files([Path(images)])} if images else {}
+    image_of, more = files_by_key(images, "images", (*MAPS, DOUBT)) if images else ({}, [])
+    problems += more
     patient_of = patients_of(datalist_file) if datalist_file else {}
     keys = [label_key(true) for true, _ in pairs]
     jobs = [ScoringJob(*both, image_of.get(key), patient_of.get(key)) for key, both in zip(keys, pairs)]

@@ -15,7 +15,7 @@ from scripts.report.gallery import add_pictures
 from scripts.report.measures import COUNTS, MEASURES, RULES
 from scripts.report.records import anonymous
 from scripts.report.schema import CaseRecord, Motion, Report
-from scripts.report.summary import summarise
+from scripts.report.summary import COUNTED, summarise
 
 PRIVATE = ("Input", "Data list", "Truth", "Prediction")  # paths, which may hold names
 LIMITS = (
@@ -60,7 +60,7 @@ def build(
         looks: what the looks at an image differed in, or "" where only one was taken.
         temperature: of the probabilities of the looks.
     """
-    word = secret_word(anonymise)
+    word, hidden = secret_word(anonymise), 0
     given = {record.case: record for record in records}
     if word is not None:
         coded = [anonymous(record, word) for record in records]
@@ -69,6 +69,7 @@ def build(
             raise UserError("anonymise: two cases have the same code; choose another word, --anonymise WORD")
         records = coded
         origin = [[label, "not shown" if label in PRIVATE else text] for label, text in origin]
+        hidden = len(problems)
         problems = [f"{len(problems)} file(s); their names were printed when this was made"] if problems else []
     records = sorted(records, key=lambda record: record.case)
     rules = [*RULES, f"Surface Dice: the share of both surfaces that is within {tolerance_mm:g} mm of the other one."]
@@ -82,6 +83,7 @@ def build(
         cases=records,
         summary=summarise(records, class_names),
         problems=list(problems),
+        hidden=hidden,
         rules=rules if has_truth else [],
         limits=[*limits, f"Trained on: {trained_on}."] if trained_on else limits,
         history=read_history(history),
@@ -98,7 +100,8 @@ def read_history(file: str | Path | None) -> list[dict] | None:
     if file is None or not Path(file).is_file():
         return None
     with Path(file).open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream)) or None
+        rows = list(csv.DictReader(stream))
+    return rows if any(row["train_loss"] for row in rows) else None  # before the first epoch there is nothing to show
 
 
 def write(report: Report, output_dir: str | Path) -> Path:
@@ -132,7 +135,9 @@ def metrics(report: Report) -> dict:
     names, cases = report.class_names[1:], report.cases
     numbers = [m for m in (*MEASURES, *COUNTS) if any(m in case.measures[name] for case in cases for name in names)]
     mean = {
-        str(value): {m: average([case.measures[name].get(m) for case in cases]) for m in numbers}
+        str(value): {
+            m: average([case.measures[name].get(m) for case in cases if counts(case, name, m)]) for m in numbers
+        }
         for value, name in enumerate(names, start=1)
     }
     summary = report.summary
@@ -164,6 +169,11 @@ def case_metrics(case: CaseRecord, names: Sequence[str], numbers: Sequence[str])
         "status": {value: found["status"] for value, found in results.items()},
         "metrics": {value: {m: found[m] for m in numbers if m in found} for value, found in results.items()},
     }
+
+
+def counts(case: CaseRecord, name: str, number: str) -> bool:
+    """Whether a number of a class of a case is averaged; the counts of voxels always are, as in nnU-Net's file."""
+    return number in COUNTS or case.status(name) in COUNTED
 
 
 def average(values: Sequence[float | None]) -> float:

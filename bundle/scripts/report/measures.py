@@ -203,10 +203,14 @@ def measure_classes(
     table = np.bincount(pairs, minlength=count * count).reshape(count, count)  # by true and by predicted value
     spacing = tuple(map(float, spacing))
     voxel_ml = float(np.prod(spacing)) / 1000 if voxel_ml is None else voxel_ml
+    if truth.shape.count(1) == 1:  # a single slice has an outline; as a volume it would be nothing but surface
+        flat = truth.shape.index(1)
+        truth, prediction = truth.squeeze(flat), prediction.squeeze(flat)
+        spacing = spacing[:flat] + spacing[flat + 1 :]
     boxes = [find_objects(labels, max_label=count - 1) for labels in (truth, prediction)]
     found = {}
     for value, name in enumerate(class_names[1:], start=1):
-        box = enclosing_box([boxes_of_one[value - 1] for boxes_of_one in boxes])
+        box = enclosing_box([boxes_of_one[value - 1] for boxes_of_one in boxes], truth.ndim)
         masks = truth[box] == value, prediction[box] == value
         pair = ClassPair(*masks, spacing, voxel_ml, float(tolerance_mm), count_voxels(table, value))
         numbers = {measure.name: measure.of(pair) for measure in MEASURES.values()}
@@ -221,11 +225,11 @@ def count_voxels(table: np.ndarray, value: int) -> dict[str, int]:
     return dict(zip(COUNTS, (both, predicted - both, true - both, neither, predicted, true)))
 
 
-def enclosing_box(boxes: Sequence[tuple[slice, ...] | None]) -> tuple[slice, ...]:
+def enclosing_box(boxes: Sequence[tuple[slice, ...] | None], axes: int) -> tuple[slice, ...]:
     """The smallest box that holds all boxes that are there; an empty one where there is none."""
     known = [box for box in boxes if box is not None]
     if not known:
-        return (slice(0, 0),) * 3
+        return (slice(0, 0),) * axes
     return tuple(slice(min(p.start for p in parts), max(p.stop for p in parts)) for parts in zip(*known))
 
 

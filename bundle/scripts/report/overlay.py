@@ -55,7 +55,7 @@ def overlay(
             if labels is not None:
                 shown = blend(shown, cut(labels, axis, where[axis]))
             row[column].imshow(shown, aspect=ratio, interpolation="nearest")
-            row[column].set_title(f"{name}, {PLANES[axis]}", fontsize=10)
+            row[column].set_title(f"{name}, {PLANES[axis]}", fontsize=10, parse_math=False)
             mark_sides(row[column], PLANES[axis])
     names = list(enumerate(class_names))[1:]
     figure.legend(
@@ -64,7 +64,7 @@ def overlay(
         ncols=min(5, len(names)),
         frameon=False,
     )
-    figure.suptitle(f"{title}\nresearch use only".strip(), fontsize=10)
+    figure.suptitle(f"{title}\nresearch use only".strip(), fontsize=10, parse_math=False)
     FigureCanvasAgg(figure)
     if file is not None:
         with atomic_write(file) as partial:

@@ -26,7 +26,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     scans = ("Scans", str(len(cases)), f"of {patients} patient{'s' * (patients != 1)}")
     if not report.has_truth:
         warned = sum(bool(record.warnings) for record in cases)
-        left_out = ("Files left out", str(len(report.problems)), "could not be used")
+        left_out = ("Files left out", str(report.left_out), "could not be used")
         return [scans, ("Scans with warnings", str(warned), "of the plausibility checks"), left_out]
     stats = report.summary.foreground
     mean, ci = (stats.mean, stats.ci) if stats else (math.nan, None)
@@ -48,10 +48,10 @@ def summary(report: Report) -> Section:
 
 
 def left_out_box(report: Report) -> Box | None:
-    count = len(report.problems)
+    count = report.left_out
     if not count:
         return None
-    more = [Link(f"All {count} of them", "problems")] if count > SHOWN else []
+    more = [Link(f"All {count} of them", "problems")] if len(report.problems) > SHOWN else []
     return Box(f"{count} file{'s' * (count > 1)} left out", [Items(report.problems[:SHOWN]), *more], "problem")
 
 

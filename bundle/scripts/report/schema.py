@@ -227,7 +227,8 @@ class Report:
         tolerance_mm: of the surface Dice.
         cases: records of all cases, in the order of the page.
         summary: their statistics.
-        problems: a line for every file that was left out.
+        problems: a line for every file that was left out, or one for all where names are not shown.
+        hidden: number of files that one line stands for; 0 where each has its own.
         rules: sentences on how measures are counted.
         limits: sentences on what the report can't say.
         history: rows of the training's `history.csv`, or None.
@@ -246,6 +247,7 @@ class Report:
     cases: list[CaseRecord]
     summary: Summary
     problems: list[str] = field(default_factory=list)
+    hidden: int = 0
     rules: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     history: list[dict] | None = None
@@ -254,3 +256,8 @@ class Report:
     looks: str = ""
     temperature: float = 1.0
     reliability: dict | None = None
+
+    @property
+    def left_out(self) -> int:
+        """How many files were left out."""
+        return self.hidden or len(self.problems)

@@ -3,6 +3,7 @@ class and what is around it."""
 
 import base64
 import io
+from collections.abc import Sequence
 
 import nibabel as nib
 import numpy as np
@@ -99,7 +100,7 @@ class Scan:
             return 2, self.prediction.shape[2] // 2
         areas = self.areas(value)
         millimetres = np.prod(self.spacing) / self.spacing  # mm^2 of a voxel's face across each axis
-        axis = max(AXIAL_FIRST, key=lambda i: areas[i].max() * millimetres[i])
+        axis = max(self.planes(), key=lambda i: areas[i].max() * millimetres[i])
         if self.truth is None and self.doubt is not None:
             return axis, int(np.argmax(self.doubt_of(value).sum(tuple(i for i in range(3) if i != axis))))
         if self.truth is None:
@@ -112,11 +113,15 @@ class Scan:
     def most_informative(self) -> tuple[int, int]:
         """The slice that shows most of all classes, as `overlay.most_informative_slices`, in the best plane."""
         best = (-1.0, 2, self.prediction.shape[2] // 2)
-        for axis in AXIAL_FIRST:
+        for axis in self.planes():
             shares = sum((self.areas(value)[axis] / self.areas(value)[axis].max() for value in self.boxes), np.zeros(1))
             if shares.max() > best[0] + 1e-9 and self.boxes:
                 best = (float(shares.max()), axis, int(np.argmax(shares)))
         return best[1:]
+
+    def planes(self) -> Sequence[int]:
+        """The axes across which a slice may be shown: of a single slice the one across it."""
+        return [axis for axis in AXIAL_FIRST if self.prediction.shape[axis] == 1] or AXIAL_FIRST
 
     def doubt_of(self, value: int) -> np.ndarray:
         """The doubt where the class is and two voxels around it."""

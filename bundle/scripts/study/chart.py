@@ -88,6 +88,13 @@ def has_few_values(knob: Knob) -> bool:
     return knob.values is not None or (knob.walkable and len(knob.grid()) <= FEW)
 
 
+def is_same(value: object, other: object) -> bool:
+    """Whether two values are one; a search draws 0.30000000000000004 where the list has 0.3."""
+    if is_number(value) and is_number(other):
+        return math.isclose(float(value), float(other), rel_tol=1e-9, abs_tol=1e-12)
+    return value == other
+
+
 def place_on_list(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> dict[int, float]:
     """Returns the position of each run. Runs of the same value are side by side, in the order of their numbers."""
     values = list(knob.grid())
@@ -96,9 +103,9 @@ def place_on_list(axis, knob: Knob, scored: list[dict], failed: list[dict]) -> d
     at: dict[int, float] = {}
     for place, value in enumerate(values):
         for rows in (scored, failed):
-            own = [row for row in rows if row[knob.name] == value]
+            own = [row for row in rows if is_same(row[knob.name], value)]
             at |= {row["number"]: place + 0.6 * ((i + 0.5) / len(own) - 0.5) for i, row in enumerate(own)}
-        scores = [row["score"] for row in scored if row[knob.name] == value]
+        scores = [row["score"] for row in scored if is_same(row[knob.name], value)]
         if scores:
             mean = sum(scores) / len(scores)
             axis.plot([place - 0.36, place + 0.36], [mean, mean], zorder=1.5, gid="mean", **MEAN)

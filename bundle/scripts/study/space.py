@@ -18,7 +18,9 @@ OPTIONS = {"low", "high", "step", "log"}  # of a range
 MOST_POINTS = 10_000  # a larger grid is probably a mistake
 FIXED = {  # ids that a space can't vary, and the reason
     **dict.fromkeys(("output_dir", "ckpt_dir", "log_dir", "datalist", "dataset_dir", "bundle_root"), "is a path"),
-    **dict.fromkeys(("validation_share", "test_share", "folds"), "decides the splits, which all runs share"),
+    **dict.fromkeys(
+        ("validation_share", "test_share", "folds", "by_slice"), "decides the splits, which all runs share"
+    ),
     **dict.fromkeys(("resume", "resume_changed"), "is set by the study"),
     **dict.fromkeys(("class_names", "device", "main_process"), "is the same for all runs"),
 }

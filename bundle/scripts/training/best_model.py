@@ -83,13 +83,18 @@ class BestModel:
             write_weights(unwrapped(self.network).state_dict(), self.info, self.file)
 
     def reset_best_if_lost(self) -> None:
-        """For a resumed run: if the best weights so far are lost, the next validated epoch becomes the best."""
+        """For a resumed run: if the best weights so far are lost, the next validated epoch becomes the best. If those
+        that are kept are of a later epoch than the checkpoint, since the run was stopped between the two, they are the
+        best."""
         for file in (self.file, info_file(self.file)):
             clean_up_after_kill(file)
-        if self.none_yet:
+        if self.none_yet and not self.file.is_file():
             return
         try:
-            read_weights(self.file)
+            kept = read_weights(self.file).info
+            epoch, score = kept.get("epoch"), kept.get("score")
+            if not self.keep_last and epoch is not None and score is not None and epoch > self.best["epoch"]:
+                self.best = {"epoch": epoch, "score": score}
         except UserError as error:
             logger.warning(
                 f"the weights of epoch {self.best['epoch']}, the best so far, are lost; the best epoch from here on "

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
-from scripts.core.processes import is_main_process
+from scripts.core.processes import is_main_process, refuse_separate_folders
 from scripts.training.best_model import BestModel
 from scripts.training.checkpoint_files import (
     clean_up_after_kill,
@@ -21,6 +22,7 @@ from scripts.training.weights import compare_classes, info_in, load_strictly, un
 logger = logging.getLogger(__name__)
 
 LAST, PREVIOUS = "last.pt", "last.previous.pt"
+COUNTERS = ("last_epoch", "_step_count", "_last_lr")  # of a schedule
 
 
 class Checkpoints:
@@ -62,6 +64,7 @@ class Checkpoints:
         trainer.add_event_handler(Events.COMPLETED, self.finish)
 
     def begin(self, trainer: Engine) -> None:
+        refuse_separate_folders(self.dir)
         files = [self.dir / name for name in (LAST, PREVIOUS)]
         found = [file for file in files if file.is_file()]
         if self.resume and found:
@@ -84,7 +87,10 @@ class Checkpoints:
         self.identity.compare(saved, file)
         load_strictly(self.network, saved["model"], file)
         for name, part in self.parts.items():
-            part.load_state_dict(saved[name])
+            state = saved[name]
+            if isinstance(part, LambdaLR):  # where it stands; its shape is that of the present settings
+                state = part.state_dict() | {key: state[key] for key in COUNTERS}
+            part.load_state_dict(state)
         if saved["scaler"] and trainer.scaler is not None:
             trainer.scaler.load_state_dict(saved["scaler"])
         self.best_model.load_state_dict(saved["best"])

@@ -75,7 +75,7 @@ class RunIdentity:
                 f"{file}: belongs to a run with other settings or data: {listed}. Give the former values, or "
                 "--resume_changed True to resume with the new ones, or leave out --resume to start anew"
             )
-        logger.warning(f"resumed with changes: {listed}; the optimizer and the schedule keep their former rates")
+        logger.warning(f"resumed with changes: {listed}; the optimizer keeps its state, the schedule its place")
 
     def changes(self, before: Mapping) -> list[Change]:
         """Everything that is not as it was: knobs and cases by name, then objects that no changed knob explains."""

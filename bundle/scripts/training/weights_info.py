@@ -171,6 +171,9 @@ def rename_previous_weights(file: Path) -> None:
         entry = {"file": kept.name, "sha256": sha256(file.read_bytes())}
         write_json({**known, NETWORKS: [entry]}, info_file(kept))
         replace_file(file, kept)
+        doubt = file.with_name(f"{file.stem}_doubt.json")  # what was learned of these weights
+        if doubt.is_file():
+            replace_file(doubt, kept.with_name(f"{kept.stem}_doubt.json"))
         logger.info(f"{file} of an earlier run is kept as {kept.name}")
     for name in (info_file(file), old_digest(file)):
         name.unlink(missing_ok=True)

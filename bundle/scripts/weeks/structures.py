@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from scripts.weeks.surfaces import Surface, surface_of
+from scripts.weeks.surfaces import RIM, Surface, surface_of
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's right, front and head to DICOM's left, back and head
 MARGIN = 5  # voxels around a structure, enough for the smoothing
@@ -43,7 +43,7 @@ def find_structures(labels: np.ndarray, affine: np.ndarray, values: Sequence[int
 
 
 def structure_of(labels: np.ndarray, value: int, box: tuple[slice, ...], to_lps: np.ndarray) -> Structure:
-    cut = any(part.start == 0 or part.stop == size for part, size in zip(box, labels.shape, strict=True))
+    cut = any(part.start <= RIM or part.stop >= size - RIM for part, size in zip(box, labels.shape, strict=True))
     wide = tuple(slice(max(0, part.start - MARGIN), part.stop + MARGIN) for part in box)
     mask = labels[wide] == value
     start = np.array([part.start for part in wide])
