@@ -2,8 +2,8 @@
 
     python .ci/package.py --weights FILE [--patch bundle/configs/demo.json] [--images DIR]
 
-With `--patch`, knobs of that file that train.json and inference.json share are written into the packaged
-configurations: the package stands as its weights were trained.
+With `--patch`, the packaged train.json and inference.json have what they share with that file as it stands there, and
+what that refers to: the package stands as its weights were trained. A patch on training alone leaves inference.json.
 
 Everything in bundle/ travels, except what runs leave there: outputs, data, and checkpoints of a training. Of models/
 travel the weights that a recipe names as shipped: the JSON file, the files that it lists and what was learned of them,
@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,10 +58,31 @@ def contents(bundle: Path = BUNDLE) -> list[Path]:
     return sorted(relative for relative in files if travels(relative, shipped))
 
 
+def referred(value: object) -> set[str]:
+    """The ids at the top level that a part of a configuration refers to."""
+    if isinstance(value, dict):
+        return set().union(*(referred(part) for key, part in value.items() if not key.startswith("_desc_")))
+    if isinstance(value, list):
+        return set().union(*map(referred, value))
+    return set(re.findall(r"@([A-Za-z_]\w*)", value)) if isinstance(value, str) else set()
+
+
 def with_knobs(name: str, content: dict, knobs: dict) -> dict:
-    """A configuration, or the metadata, as the patch changes it."""
-    if name in ("train.json", "inference.json"):
-        content |= {key: value for key, value in knobs.items() if key in content and not key.startswith("_")}
+    """A configuration, or the metadata, as the patch changes it.
+
+    Raises:
+        UserError: it would refer to something that is not there.
+    """
+    given = {key: value for key, value in knobs.items() if not key.startswith("_")}
+    words = str(knobs.get("_desc_", "")).partition(":")[0]
+    for_inference = "inference" in words or not words.startswith("A patch on")
+    if name == "train.json" or (name == "inference.json" and for_inference):
+        wanted = {key for key in given if key.partition("::")[0] in content}
+        while more := {key for key in given if key in set().union(*(referred(given[k]) for k in wanted))} - wanted:
+            wanted |= more
+        content |= {key: given[key] for key in given if key in wanted}
+    if name in ("train.json", "inference.json") and (missing := referred(content) - content.keys()):
+        raise UserError(f"--patch: {name} would refer to {', '.join(sorted(missing))}, which it does not have")
     if name == "metadata.json" and "spatial_size" in knobs:
         for side in content["network_data_format"].values():
             next(iter(side.values()))["spatial_shape"] = knobs["spatial_size"]
@@ -127,6 +149,8 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="folder of images; the trial segments the first of them")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "dist")
     given = parser.parse_args()
+    if given.patch and not given.patch.is_file():
+        sys.exit(f"{given.patch}: no such file; name the patch that the training was given, or leave out --patch")
     if not given.weights.is_file():
         sys.exit(f"{given.weights}: no weights there; train first, or name a checkpoint with --weights")
     file = package_file(given.output_dir)

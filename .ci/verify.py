@@ -180,9 +180,10 @@ def loading(root: Path) -> None:
 
 
 def inference(root: Path, images: Path) -> None:
-    image = next((path for path in sorted(images.rglob("*.nii.gz")) if "MR" in path.parent.name), None)
+    found = (path for path in sorted(images.rglob("*.nii.gz")) if "label" not in path.parent.name.lower())
+    image = next((path for path in found if not path.name.endswith(("_seg.nii.gz", "_doubt.nii.gz"))), None)
     if image is None:
-        raise FileNotFoundError(f"{images}: found no *.nii.gz in a folder with MR in its name; make demo makes some")
+        raise FileNotFoundError(f"{images}: found no *.nii.gz beside label maps; expected images; make demo makes some")
     command = [*PYTHON, "monai.bundle", "run", "inference", "--config_file", "configs/inference.json"]
     command += ["--dataset_dir", str(image)]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)

@@ -82,7 +82,7 @@ def main() -> None:
             }
             rounds.append(found)
     row = {"set": given.name, "looks": looks.looks if looks else "", "processor": common.processor()}
-    row["seconds"] = median(found["without"] for found in rounds) / given.cases
+    row["seconds"] = median(found["without"] for found in rounds) / len(list(images.iterdir()))
     row |= {way: [found[way] / found["without"] for found in rounds] for way in list(WAYS)[1:]}
     rows.append(row)
     leave(rows, f"{table(rows)}\n\nOne thread. Research use only.\n", given.output / "doubt_costs")

@@ -6,9 +6,10 @@
 A pool of cases begins without labels. In each of five rounds eight of them are labelled, and a network is trained from
 scratch on all that are labelled by then; its Dice is taken on cases that are not in the pool. The choice of a round is
 that of `scripts.next` with the weights of the round before (the first round has none), or it is random. Both are done
-with the same seeds of the training; each seed has a random draw of its own. All trainings have the same number of
-steps. A quarter of the phantoms is of another site. What was stopped, or is out of its minutes, goes on when the same
-command is given again. The tables are left in demo/label_next as label_next.md and label_next.json. Research use only.
+with the same seeds of the training; each seed has a random draw of its own. All trainings have about the same number of
+steps: that of whole epochs. A quarter of the phantoms is of another site. What was stopped, or is out of its minutes,
+goes on when the same command is given again. The tables are left in demo/label_next as label_next.md and
+label_next.json. Research use only.
 """
 
 import argparse

@@ -3,8 +3,8 @@
     python benchmarks/networks.py [--steps 150] [--size 64] [--seed 0] [NAME ...]
 
 The task is to segment synthetic hearts of 64x64 pixels in four classes: 160 for training, 54 others for the scores.
-Every network trains for the same number of steps on the same batches with the same schedule (networks without
-normalisation have a lower learning rate). So the table compares short trainings, not long ones. The name of a loss runs
+Every network trains for the same number of steps on the same batches with the same schedule (alexnet_fcn has a lower
+learning rate). So the table compares short trainings, not long ones. The name of a loss runs
 it with `unet_32`. Each row is saved in demo/networks.json, so an interrupted run can continue; `--table` prints the
 rows as they are in the document.
 """

@@ -67,8 +67,9 @@ def plan_peer(work: Path) -> dict:
         (folder / f"{name}.json").write_text(json.dumps(content))
     plan = plans["configurations"]["3d_fullres"]
     fingerprint = json.loads((found / "dataset_fingerprint.json").read_text())
-    scale = zip(fingerprint["shapes_after_crop"][0], fingerprint["spacings"][0], plan["spacing"])
-    shape = [round(count * old / new) for count, old, new in scale]
+    order = plans["transpose_forward"]  # from the axes of the file to those of the plan
+    counts, sizes = ([fingerprint[key][0][axis] for axis in order] for key in ("shapes_after_crop", "spacings"))
+    shape = [round(count * old / new) for count, old, new in zip(counts, sizes, plan["spacing"])]
     patch = plan["patch_size"]
     shape = [max(pair) for pair in zip(shape, patch)]
     steps = compute_steps_for_sliding_window(shape, patch, 0.5)

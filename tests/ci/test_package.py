@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from conftest import BUNDLE, CONFIGS, ROOT, read
-from helpers import stubs
+from helpers import refusal, stubs
+from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError
 
@@ -122,6 +123,29 @@ def test_knobs_of_the_patch_are_written_in(collected, weights):
     assert json.loads((collected / "configs" / "evaluate.json").read_text()) == read("evaluate.json")
     for file in CONFIGS.glob("*.json"):
         assert (collected / "configs" / file.name).read_text().splitlines()[1].startswith('    "')
+
+
+@pytest.mark.parametrize("patch", sorted(file.stem for file in CONFIGS.glob("recipe_*.json")))
+def test_a_recipe_is_written_in_with_all_that_it_refers_to(patch, package):
+    """Each configuration can then be built by itself."""
+    knobs = read(f"{patch}.json")
+    for name in ("train.json", "inference.json"):
+        made = ConfigParser(package.with_knobs(name, read(name), knobs))
+        if name == "train.json":
+            made["train::dataloader"] = [0]
+        assert sum(1 for _ in made.get_parsed_content("network_def").parameters()) > 0
+        assert made.get_parsed_content("deterministic_chain")
+    assert "random_chain" not in package.with_knobs("inference.json", read("inference.json"), knobs)
+
+
+@pytest.mark.parametrize("patch", ["strong.json", "strong_2d.json", "finetune.json"])
+def test_a_patch_on_training_leaves_inference_as_it_is(patch, package):
+    assert package.with_knobs("inference.json", read("inference.json"), read(patch)) == read("inference.json")
+
+
+def test_a_patch_that_lacks_what_it_refers_to_is_refused(package):
+    message = refusal(package.with_knobs, "train.json", read("train.json"), {"epochs": "$@nowhere + 1"})
+    assert "train.json would refer to nowhere, which it does not have" in message
 
 
 def test_the_same_content_gives_the_same_bytes(package, collected, tmp_path):

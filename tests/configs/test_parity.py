@@ -6,7 +6,7 @@ import re
 import sys
 
 import pytest
-from conftest import BUNDLE, EVALUATE, read, workflow
+from conftest import BUNDLE, CONFIGS, EVALUATE, read, workflow
 from monai.bundle import ConfigParser
 
 from scripts.core.extras import EXTRAS
@@ -37,6 +37,14 @@ def test_their_schedules_differ_in_the_last_rate_alone():
     """It was measured for volumes that it should not fall to 0, and not for slices."""
     end = {"end_lr": "$0.5 * @learning_rate"}
     assert read("strong.json")["lr_scheduler"] == read("strong_2d.json")["lr_scheduler"] | end
+
+
+@pytest.mark.parametrize("recipe", ["recipe_promise12", "strong"])
+def test_several_processes_validate_the_average_as_well(recipe):
+    """With the patch for several processes as the last file, as the guide has it."""
+    made = ConfigParser()
+    made.read_config([str(CONFIGS / f"{name}.json") for name in ("train", recipe, "multi_gpu_train")])
+    assert made["averaged"] == "$@averaging.ema_model"
 
 
 @pytest.mark.parametrize("key", ["imports", "device", "initialize"])

@@ -40,7 +40,7 @@ MAY_CHANGE = {  # id: why a resumed run may have another value
     "picture_interval": "decides which pictures TensorBoard shows",
     **dict.fromkeys(("cache", "cache_rate", "cache_dir", "cache_limit", "kept"), "kept cases are the same cases"),
     "cache_workers": "the order of the cases doesn't depend on it",
-    "num_workers": "by default it follows from the cores of the machine; the guide says that the random numbers are others",
+    "num_workers": "by default it follows from the cores of the machine; the guide says what it changes",
     "device": "a run may move to another machine; what follows from it, such as amp, is compared",
     "dataset_dir": "a data set may move; the cases are compared by their paths within it",
     "datalist": "the cases in it are compared",
@@ -130,6 +130,7 @@ CHANGED = {  # id: another value, where a rule below does not give one
 UNUSED = {  # by a configuration alone: they are for the random chains of patches
     "train.json": ("overhang", "early_changes"),
     "recipe_cardiac_2d.json": ("slices_per_scan", "drawn_slices"),
+    "recipe_hipmri_2d.json": ("flip_probability", "rotate_range"),
 }
 DEEP = {  # other ids that the command line can change, and a word of the message
     "loss::lambda_ce": (5, "loss::lambda_ce was 0.2, is 5"),

@@ -32,8 +32,8 @@ class UNet(PooledEncoderNetwork):
         norm: normalisation, likewise; None for none.
         bias: whether the blocks' convolutions have a bias.
         dropout: share of the values dropped after each of the blocks' convolutions, in [0, 1).
-        shortcut: add a 1x1 convolution of a block's input before its last activation; in the decoder, of the output of
-            the transposed convolution.
+        shortcut: add a block's input before its last activation, through a 1x1 convolution where the widths differ; in
+            the decoder, the output of the transposed convolution itself.
     """
 
     def __init__(

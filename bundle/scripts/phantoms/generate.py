@@ -117,7 +117,7 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     Returns:
         Pairs of image path and label path; the label is None if the layout does not publish it.
     """
-    kind = _find_layout(layout)
+    kind, output_dir = _find_layout(str(layout)), str(output_dir)
     size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
     _check_arguments(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
     _check_counts({"seed": (seed, 0), "first_patient": (first_patient, 0)})
@@ -187,8 +187,9 @@ def _check_arguments(output_dir, size, kind, counts):
     if not (isinstance(size, tuple | list) and len(size) == axes and all(_is_int(n) and 16 <= n <= 512 for n in size)):
         words, usual = {2: "two", 3: "three"}[axes], ",".join(map(str, kind.size))
         raise UserError(f'size: found {size!r}, expected {words} whole numbers from 16 to 512: try --size "({usual})"')
-    if Path(output_dir).exists() and not Path(output_dir).is_dir():
-        raise UserError(f"output_dir: {output_dir} is a file, expected a folder or a new name: choose another one")
+    for folder in (Path(output_dir), *Path(output_dir).parents):
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"output_dir: {folder} is a file, expected a folder or a new name: choose another one")
 
 
 def _checked_slices(slices, layout, size):

@@ -145,8 +145,7 @@ def _paint_heart(sheet, p, build, beat, flow):
     sheet.paint(heart - crest, "fat", texture=0.1 * flow)
     sheet.paint(right - 2.5, "myocardium")
     sheet.paint(right, "right_blood", RIGHT, texture=0.22 * flow)
-    sheet.label[outside < 0] = 0  # the septum belongs to the left ventricle
-    sheet.paint(outside, "myocardium", MYOCARDIUM, texture=0.08 * flow)
+    sheet.paint(outside, "myocardium", MYOCARDIUM, texture=0.08 * flow)  # the septum belongs to the left ventricle
     sheet.paint(inside, "blood", LEFT, texture=0.12 * flow)
     for side, (degrees, distance, radius) in zip((-1, 1), build.papillary, strict=True):
         angle = build.turn + np.pi + side * np.radians(degrees)

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -88,7 +89,7 @@ def has_few_values(knob: Knob) -> bool:
     return knob.values is not None or (knob.walkable and len(knob.grid()) <= FEW)
 
 
-def is_same(value: object, other: object) -> bool:
+def is_same(value: Any, other: Any) -> bool:
     """Whether two values are one; a search draws 0.30000000000000004 where the list has 0.3."""
     if is_number(value) and is_number(other):
         return math.isclose(float(value), float(other), rel_tol=1e-9, abs_tol=1e-12)
