@@ -27,6 +27,7 @@ TABLES = {  # name of the script that measures, where its results are, the docum
     "lgg": (DEMO / "lgg" / "lgg.json", DOCS / "recipes.md"),
     "hippocampus": (DEMO / "hippocampus" / "hippocampus.json", DOCS / "hippocampus.md"),
     "hippocampus_decisions": (DEMO / "hippocampus" / "hippocampus_decisions.json", DOCS / "hippocampus.md"),
+    "peer_nnunet": (DEMO / "peer_nnunet" / "peer_nnunet.json", DOCS / "hippocampus.md"),
     "strong_steps": (DEMO / "strong_steps" / "strong_steps.json", DOCS / "hippocampus.md"),
     "planned": (DEMO / "planned" / "planned.json", DOCS / "how-to" / "plan.md"),
     "doubt": (DEMO / "doubt" / "doubt.json", DOCS / "how-to" / "doubt.md"),
@@ -111,6 +112,8 @@ def renew_tables() -> None:
     for name, (results, _) in TABLES.items():
         if results.is_file():
             shutil.copyfile(results, DOCS / f"{name}_metrics.json")
+        if results.with_suffix(".png").is_file():
+            shutil.copyfile(results.with_suffix(".png"), DOCS / f"{name}.png")
     for name, made in tables().items():
         file = TABLES[name][1]
         start, _, rest = file.read_text().partition(f"<!-- {name} -->\n")

@@ -59,6 +59,7 @@ def test_scans_of_a_patient_do_not_speak_for_other_patients():
     assert marked[0] > 20 and marked[1] <= 2
     facts = facts_of(image(1))
     assert fingerprint_of([facts | {"patient": "one"}] * 20) is None
+    assert fingerprint_of([facts | {"patient": "a"}] * 11 + [facts | {"patient": "b"}]) is None
 
 
 @pytest.mark.parametrize("facts, said", [

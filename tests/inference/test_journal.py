@@ -104,7 +104,11 @@ def test_codes_and_no_paths(tmp_path, weights, caplog):
         "/data/Mustermann Max/Otto 2/scan.nii.gz",
         "/data/Mustermann Max/Otto 2/scan.nii.gz: found 4, expected 5 as MUSTERMANN_MAX_1.tif has",
     )
+    journal.record_failure(
+        "/images/p1.nii.gz", "/truth/Mary Jane Doe/p1_seg.nii.gz: found the value 9, expected 0 to 3"
+    )
     text = (tmp_path / "out" / "run.json").read_text() + caplog.text
+    assert "found the value 9" in text and "Jane" not in text
     assert "Case_0" not in text and "home" not in text and "-W0" in text and "found 3" in text
     assert "found 4" in text and not any(name in text.lower() for name in ("mustermann", "max", "otto"))
 

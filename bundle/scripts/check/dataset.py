@@ -240,7 +240,7 @@ def main(
 
     Args:
         dataset_dir: folder of the data set, in a layout that `scripts.data.layouts` knows.
-        datalist: a JSON file whose splits and patients are checked; without one, all cases count as one split.
+        datalist: a JSON file whose splits and patients are checked; without one, cases with a label count as one split.
         class_names: names of the values 0, 1, ...; by default those of the datalist, of the folder or of train.json.
         output_dir: folder of `check.json`.
         workers: number of threads; 0 for one per core.

@@ -147,7 +147,7 @@ def numbers(row: np.ndarray | torch.Tensor) -> list[float]:
 def fingerprint_of(images: Sequence[Mapping[str, Sequence[float]]]) -> Fingerprint | None:
     """The fingerprint of training images, from the facts of each; None where they are too few, or of one patient."""
     parts = parts_of([str(image.get(PATIENT, number)) for number, image in enumerate(images)])
-    if len(images) < FEWEST or not parts.any():
+    if len(images) < FEWEST or len(images) - np.bincount(parts).max() < 2:  # the others have to be two or more
         return None
     tables = {name: np.array([image[name] for image in images]) for name in images[0] if name != PATIENT}
     voxels, field = (Span(tables[name].min(0).tolist(), tables[name].max(0).tolist()) for name in ("voxels", "field"))

@@ -46,7 +46,7 @@ class FastestInferer(Inferer):
         self.half, self.inferer, self.frozen, self.ckpt_dir = enabled, inferer or SimpleInferer(), frozen, ckpt_dir
         self.file = Path(ckpt_dir) / FOLDER / KEPT
         self.plain = HalfInferer(enabled, self.inferer, frozen)
-        self.possible: dict[tuple, dict[str, Scores]] = {}
+        self.possible: dict[tuple, tuple[dict[str, Scores], str]] = {}  # until one is chosen, with the name of the case
         self.chosen: dict[tuple, Scores] = {}
 
     def __call__(self, inputs: torch.Tensor, network: nn.Module, *args, **kwargs) -> torch.Tensor:
@@ -66,12 +66,12 @@ class FastestInferer(Inferer):
         if key in self.chosen:
             return self.chosen[key]
         if key not in self.possible:
-            self.possible[key] = self.ways(network, x[:1])
-        ways, known = self.possible[key], read_kept(self.file)
-        case = " ".join(map(str, [
-            digest_of(network)[:16], "x".join(map(str, x.shape[1:])), f"{torch.get_num_threads()} threads",
-            f"torch {torch.__version__}", f"OpenVINO {load_openvino().__version__}", *sorted(ways),
-        ]))  # fmt: skip
+            ways = self.ways(network, x[:1])
+            self.possible[key] = ways, " ".join(map(str, [
+                digest_of(network)[:16], "x".join(map(str, x.shape[1:])), f"{torch.get_num_threads()} threads",
+                f"torch {torch.__version__}", f"OpenVINO {load_openvino().__version__}", *sorted(ways),
+            ]))  # fmt: skip
+        (ways, case), known = self.possible[key], read_kept(self.file)
         if known.get(case) not in ways:
             scores = ways[PLAIN](x)
             seen = labels_of(scores).flatten(1).any(1)
@@ -79,7 +79,8 @@ class FastestInferer(Inferer):
                 return lambda _: scores
             known[case] = self.choose(ways, x[seen][:1])
             self.remember(known)
-        self.chosen[key] = self.possible.pop(key)[known[case]]
+        del self.possible[key]
+        self.chosen[key] = ways[known[case]]
         return self.chosen[key]
 
     def choose(self, ways: dict[str, Scores], example: torch.Tensor) -> str:

@@ -166,6 +166,8 @@ class Journal:
         if self.word is not None:  # a path may contain a patient's name
             for known in (image, *map(str, Path(image).parents), Path(image).name, case_name(image)):
                 reason = reason.replace(known, "(a file)") if len(known) > 1 else reason
+            place, mark, rest = reason.partition(": ")
+            reason = f"(a file): {rest}" if mark and "/" in place else reason
             named = ("/", ".nii", ".series", ".png", ".tif", ".dcm")
             reason = " ".join("(a file)" if any(n in part for n in named) else part for part in reason.split())
         shown = self.public_name(image)

@@ -1,12 +1,12 @@
 """Which images of a source have a label, and which do not."""
 
+import re
 from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.data.datalist import read_datalist
 from scripts.data.layouts import (
     case_name,
-    decathlon_key,
     find_images,
     folders_named,
     index_by_key,
@@ -59,7 +59,9 @@ def entries_of(root: Path, series: str | int | None) -> list[dict]:
             "image": str(path),
             "label": mask_of(path)
             if is_sliced(path)
-            else known.get(decathlon_key(path)) or known.get(case_name(path)) or by_scan.get(scan_key(path)),
+            else known.get(case_name(path))
+            or known.get(re.sub(r"_0000$", "", case_name(path)))  # nnU-Net's number of the channel
+            or by_scan.get(scan_key(path)),
         }
         for path in decathlon or find_images(root, series)
     ]

@@ -2,6 +2,7 @@
 minutes and the memory that were given."""
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -90,7 +91,7 @@ def choose_length(plan: Plan, found: Fingerprint, minutes: float) -> None:
     plan.steps = epochs * steps
     reason = f"{plan.steps} steps of {plan.cost.step:.2f} s on this machine"
     plan.choose("epochs", epochs, f"{reason}, for {minutes:g} minutes; about {training} cases train.")
-    plan.choose("val_interval", max(1, round(epochs / VALIDATIONS)))
+    plan.choose("val_interval", math.ceil(epochs / VALIDATIONS))
 
 
 def split_sizes(plan: Plan, found: Fingerprint) -> tuple[int, int]:

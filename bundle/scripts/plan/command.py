@@ -6,6 +6,8 @@ from pathlib import Path
 
 from scripts.check.dataset import check_listed
 from scripts.core.errors import UserError
+from scripts.data.datalist import read_datalist
+from scripts.data.splits import SPLITS
 from scripts.plan.chains import shipped
 from scripts.plan.choices import make_plan
 from scripts.plan.fingerprint import fingerprint
@@ -50,7 +52,7 @@ def main(
             f" (and {len(found.errors) - 1} more; python -m scripts.check lists them)" if len(found.errors) > 1 else ""
         )
         raise UserError(found.errors[0] + more)
-    data = fingerprint(found, names, listed=datalist is not None)
+    data = fingerprint(found, names, listed=split_of(datalist, dataset_dir))
     values = [int(value) for facts in data.labels for value in facts["counts"] or {}]
     usual = not class_names and names == shipped("train")["class_names"]
     if usual and max(values, default=0) + 1 < len(names):
@@ -73,3 +75,11 @@ def main(
     files = f"\"['configs/train.json','{output}']\""
     data_options = f"--dataset_dir {dataset_dir}" + (f" --datalist {datalist}" if datalist else "")
     print(f"next: python -m monai.bundle run training --config_file {files} {data_options}")
+
+
+def split_of(datalist: str | None, dataset_dir: str) -> str:
+    """What a datalist says of who trains, see `Fingerprint`."""
+    if datalist is None:
+        return ""
+    content = read_datalist(datalist, dataset_dir)
+    return "folds" if any("fold" in entry for split in SPLITS for entry in content.get(split, [])) else "split"

@@ -25,7 +25,7 @@ class Fingerprint:
         class_names: names of the values 0, 1, ...
         patients: their number.
         sliced: whether the images are stacks of pictures, which have a reader of their own.
-        listed: whether a datalist says which cases train.
+        listed: whether a datalist says which cases train: "" for no, "folds" if it has folds, else "split".
     """
 
     images: Sequence[Mapping]
@@ -33,7 +33,7 @@ class Fingerprint:
     class_names: Sequence[str]
     patients: int
     sliced: bool
-    listed: bool = False
+    listed: str = ""
 
     @cached_property
     def shapes(self) -> np.ndarray:
@@ -102,7 +102,7 @@ class Fingerprint:
         return {name: float(np.mean(one)) for name, one in found.items() if one}
 
 
-def fingerprint(found: Findings, class_names: Sequence[str], listed: bool = False) -> Fingerprint:
+def fingerprint(found: Findings, class_names: Sequence[str], listed: str = "") -> Fingerprint:
     """The fingerprint of the cases of a check; those with errors are left out."""
     sound = [case for case in found.cases if "error" not in found.files[case.image]]
     labels = dict.fromkeys(case.label for case in sound if case.label and "error" not in found.files[case.label])

@@ -1,15 +1,18 @@
 """What a step of a training costs on this machine: some are done, with the network and the loss of the plan."""
 
+import json
 import logging
 import math
-import multiprocessing
+import os
+import re
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -17,6 +20,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from monai.utils import set_determinism
 
+from scripts.core.errors import OUT_OF_MEMORY, UserError
 from scripts.core.memory import keep_freed
 from scripts.core.paths import CONFIGS
 
@@ -44,14 +48,27 @@ class Cost:
 
 
 def measure_apart(patch: Mapping) -> Cost:
-    """Times a plan in a process of its own, whose memory no other plan has used before. Where the system ends it, as it
-    does when memory runs out, no time and no memory are enough."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        try:
-            return pool.submit(measure, dict(patch)).result()
-        except BrokenProcessPool:
-            logger.info("the process that tried a step was ended, so there is not enough memory for it")
-            return Cost(math.inf, math.inf, math.inf)
+    """Times a plan in a process of its own, whose memory no other plan has used before. Where memory runs out in it, no
+    time and no memory are enough.
+
+    Raises:
+        UserError: the process has failed for another reason.
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", __name__],
+        input=json.dumps(dict(patch)),
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if not done.returncode:
+        return Cost(**json.loads(done.stdout.splitlines()[-1]))
+    errors = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    if done.returncode < 0 or any(words in line for line in errors for words in (*OUT_OF_MEMORY, "allocate memory")):
+        logger.info(f"memory ran out in a step, or its process was ended: {(errors or ['no reason is known'])[-1]}")
+        return Cost(math.inf, math.inf, math.inf)
+    raise UserError(f"a step of the plan can't be tried: {(errors or [f'exit status {done.returncode}'])[-1]}")
 
 
 def measure(patch: Mapping) -> Cost:
@@ -110,6 +127,9 @@ def peak_gib(device: torch.device) -> float:
     """The most memory that was in use so far, in GiB."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    with suppress(OSError, StopIteration):  # Linux; what getrusage says begins with the peak of the parent process
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
@@ -130,3 +150,7 @@ def affordable(cost: Cost, minutes: float, training: int, validation: int, share
     if epochs > VALIDATIONS:
         epochs = (left - VALIDATIONS * scoring) / (training * cost.step)
     return max(1, math.floor(epochs)) if math.isfinite(epochs) else 1
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(measure(json.load(sys.stdin)))))
