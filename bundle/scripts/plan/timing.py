@@ -64,7 +64,8 @@ def measure_apart(patch: Mapping) -> Cost:
     )
     if not done.returncode:
         return Cost(**json.loads(done.stdout.splitlines()[-1]))
-    errors = [line for line in done.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception)\b", line)]  # the cause first
+    lines = done.stderr.splitlines()
+    errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]  # the cause first
     if done.returncode < 0 or any(words in line for line in errors for words in (*OUT_OF_MEMORY, "allocate memory")):
         logger.info(f"memory ran out in a step, or its process was ended: {(errors or ['no reason is known'])[0]}")
         return Cost(math.inf, math.inf, math.inf)
