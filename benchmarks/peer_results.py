@@ -130,7 +130,7 @@ def draw(results: dict, file: Path) -> None:
     label = "nnU-Net as published, 208 training cases"
     axis.axhline(published, color="grey", linewidth=0.8, linestyle="--", label=label)
     values = [published, *(value for kind in (*TESTED, "ours") for _, value in curves(results)[kind])]
-    axis.set_ylim(min(values) - 0.02, max(values) + 0.01)
+    axis.set_ylim(min(values) - 0.02, max(values) + 0.1 * (max(values) - min(values)))
     axis.set_xlim(0, results["rows"][-1]["minutes"] * 1.02)
     axis.set(xlabel="minutes of training on one CPU core", ylabel="mean Dice, front and back of the hippocampus")
     cases = results["rows"][0]["peer"]["mirrored"]["cases"]

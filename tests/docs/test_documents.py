@@ -110,6 +110,12 @@ def test_the_readme_has_the_hippocampus_as_it_was_measured(monkeypatch):
     assert said in " ".join(README.read_text().split())
 
 
+def test_the_readme_has_nnunet_at_equal_time_as_it_was_measured():
+    last = json.loads((DOCS / "peer_nnunet_metrics.json").read_text())["rows"][-1]
+    ours, peer = (found["mean"] for found in (last["ours"], last["peer"]["mirrored"]))
+    assert last["minutes"] == 120 and f"| {ours:.3f} | {peer:.3f} |" in row_of("the same, mean Dice of")
+
+
 def test_figures_of_the_readme_stand_in_the_guide():
     benchmarks = (DOCS / "reference" / "benchmarks.md").read_text()
     assert f" alone has {re.search(r'mean Dice (0[.]61)', benchmarks)[1]} |" in row_of("phantoms, patients not seen")
