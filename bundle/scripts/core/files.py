@@ -100,6 +100,11 @@ def unused_name(file: Path) -> Path:
     return spare
 
 
+def is_newer(file: Path, other: Path) -> bool:
+    """Whether a file is there and was written after the other one, from which it is made."""
+    return file.is_file() and file.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
 def rename_previous(file: Path) -> None:
     """Renames a file of an earlier run, if there is one: `model.pt` becomes `model.1.pt`, and so on."""
     if file.exists():

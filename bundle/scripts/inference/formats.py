@@ -11,7 +11,7 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.core.extras import require
-from scripts.core.files import atomic_write
+from scripts.core.files import atomic_write, is_newer
 from scripts.dicom.about import About, about_bundle
 from scripts.dicom.commands import ENDINGS, WRITERS
 from scripts.series.index import is_series
@@ -97,10 +97,6 @@ class OutputFormats:
                 write_image(source, file)
             elif not WRITERS[name](frames, stack, class_names, file, self.about):
                 logger.warning(f"{file.name}: not written, as the label map has no class")
-
-
-def is_newer(file: Path, other: Path) -> bool:
-    return file.is_file() and file.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def write_image(source: str | Path, file: Path) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import numpy as np
 
 from scripts.core.errors import one_line_reason
+from scripts.core.files import is_newer
 from scripts.data.label_maps import read_volume
 from scripts.data.slices import is_sliced
 from scripts.report import viewer
@@ -67,7 +68,5 @@ class CasePages:
 
     def renew(self, source: Path, labels: np.ndarray, affine: np.ndarray, case: str, result: Path) -> None:
         """Writes the page of a label map that an earlier run has made, if there is none since it was last edited."""
-        file = self.file_of(case)
-        if is_sliced(source) or (file.is_file() and file.stat().st_mtime_ns >= result.stat().st_mtime_ns):
-            return
-        self.write(source, labels, affine, case)
+        if not is_sliced(source) and not is_newer(self.file_of(case), result):
+            self.write(source, labels, affine, case)

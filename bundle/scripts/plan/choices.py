@@ -21,7 +21,6 @@ ENOUGH_STEPS = 4000  # the hippocampus has 4680
 MOST_STEPS = 12000
 SIZES = ((1.0, 16), (0.7, 16), (0.5, 16), (0.35, 16), (0.5, 8), (0.3, 8))  # share of the finest grid, and the width
 BYTES_A_VALUE = 4  # of a cached image; its label has 1
-OVERLAP = 0.5  # of windows, in `plain_inferer`
 
 
 def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callable[[Mapping], Cost]) -> Plan:
@@ -121,8 +120,10 @@ def prepared_shape(plan: Plan, found: Fingerprint) -> np.ndarray:
 
 def windows(plan: Plan, found: Fingerprint) -> int:
     """How many windows an image is segmented in."""
-    size = np.array(plan.settings.get("window_size", plan.settings["spatial_size"]))
-    further = (prepared_shape(plan, found) - size) / (OVERLAP * size)
+    if "window_size" not in plan.settings:
+        return 1
+    size = np.array(plan.settings["window_size"])
+    further = (prepared_shape(plan, found) - size) / ((1 - plan.settings["plain_inferer"]["overlap"]) * size)
     return int(np.prod(1 + np.ceil(further)))
 
 

@@ -24,10 +24,9 @@ def choose_training(plan: Plan, found: Fingerprint) -> None:
     plan.choose("batch_size", 8 if pictures else 1, "Pictures are small." if pictures else single)
     plan.choose("keep_last", True, "The weights are averaged, so no epoch has to be chosen.")
     plan.choose("num_workers", 0, "Images stay in memory once they are read.")
-    if found.listed == "folds":
-        plan.choose("fold", 0, "The first of the folds of the datalist; train the others too.")
-    elif found.listed:  # the datalist has the split
-        pass
+    if found.listed:  # the datalist has the split
+        if found.listed == "folds":
+            plan.choose("fold", 0, "The first of the folds of the datalist; train the others too.")
     elif found.patients < FEW:
         folds = max(2, min(FOLDS, found.patients))
         reason = (
