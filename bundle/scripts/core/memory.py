@@ -2,12 +2,13 @@
 
 import ctypes
 import platform
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGE, KEPT = 2**30, 2**31 - 1  # bytes; blocks of LARGE or more, and free memory above KEPT, go back to the system
-MACHINE = Path("/proc/meminfo")
+MACHINE, PROCESS = Path("/proc/meminfo"), Path("/proc/self/status")
 CONTAINER = Path("/sys/fs/cgroup")  # a container may have less than its machine
 
 
@@ -28,11 +29,27 @@ def available_memory() -> int | None:
     None if the system does not tell."""
     found = []
     with suppress(OSError, ValueError, StopIteration):
-        lines = MACHINE.read_text(encoding="ascii").splitlines()
-        found.append(1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]))
+        found.append(bytes_in(MACHINE, "MemAvailable"))
     with suppress(OSError, ValueError):  # "max" where there is no limit
         limit = int((CONTAINER / "memory.max").read_text(encoding="ascii"))
         used = int((CONTAINER / "memory.current").read_text(encoding="ascii"))
         kinds = dict(line.split() for line in (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines())
         found.append(max(0, limit - used + int(kinds.get("inactive_file", 0))))  # the system gives back files it holds
     return min(found, default=None)
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far."""
+    with suppress(
+        OSError, ValueError, StopIteration
+    ):  # Linux: getrusage would begin with the peak of the parent process
+        return bytes_in(PROCESS, "VmHWM")
+    import resource  # which Windows does not have
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def bytes_in(file: Path, name: str) -> int:
+    """A number of KiB that the system tells in a file, in bytes."""
+    lines = file.read_text(encoding="ascii", errors="replace").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])

@@ -5,14 +5,11 @@ import logging
 import math
 import os
 import re
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -21,7 +18,7 @@ from monai.transforms import Compose
 from monai.utils import set_determinism
 
 from scripts.core.errors import OUT_OF_MEMORY, UserError
-from scripts.core.memory import keep_freed
+from scripts.core.memory import keep_freed, peak_memory
 from scripts.core.paths import CONFIGS
 
 logger = logging.getLogger(__name__)
@@ -128,11 +125,7 @@ def peak_gib(device: torch.device) -> float:
     """The most memory that was in use so far, in GiB."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    with suppress(OSError, StopIteration):  # Linux; what getrusage says begins with the peak of the parent process
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return peak_memory() / 2**30
 
 
 def affordable(cost: Cost, minutes: float, training: int, validation: int, share: float = 0.9) -> int:
