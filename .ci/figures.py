@@ -2,8 +2,7 @@
 
 The model card has the table of the demo's run. README and card say what the demo's mean Dice was on several machines,
 from bundle/docs/demo_machines.json; a figure beyond those is added there by hand. The report's first screen is
-photographed if Chromium is installed. The tables of benchmarks/recipes.py, networks.py, cardiac.py, lgg.py,
-hippocampus.py, strong_steps.py and fine_tuning.py are renewed if these were run.
+photographed if Chromium is installed. The tables of the benchmarks in `TABLES` are renewed if these were run.
 """
 
 import importlib

@@ -5,9 +5,9 @@
 With `--patch`, the packaged train.json and inference.json have what they share with that file as it stands there, and
 what that refers to: the package stands as its weights were trained. A patch on training alone leaves inference.json.
 
-Everything in bundle/ travels, except what runs leave there: outputs, data, and checkpoints of a training. Of models/
-travel the weights that a recipe names as shipped: the JSON file, the files that it lists and what was learned of them,
-and nothing else. Python files are sorted and formatted as the zoo's checks want them, JSON is indented by 4.
+The parts of bundle/ that are the project's travel, and nothing that runs leave beside them: results, plans, lists of
+cases. Of models/ travel the weights that a recipe names as shipped: the JSON file, the files that it lists and what was
+learned of them. Python files are sorted and formatted as the zoo's checks want them, JSON is indented by 4.
 """
 
 import argparse
@@ -32,19 +32,12 @@ from scripts.core.errors import UserError  # noqa: E402
 from scripts.training.weights import mismatch  # noqa: E402
 from scripts.training.weights_info import NETWORKS, info_file, matching, read_info  # noqa: E402
 
-LEFT_OUT = {
-    "cache",
-    "next",
-    "output",
-    "predictions",
-    "data",
-    "node_modules",
-}  # folders of bundle/ itself; a package of that name below scripts/ travels
+PARTS = {"LICENSE", "configs", "docs", "large_files.yml", "models", "scripts"}  # of bundle/
 
 
 def travels(relative: Path, shipped: set[str]) -> bool:
     """Whether a file of bundle/ is part of the package; the weights of the package itself come from elsewhere."""
-    if relative.parts[0] in LEFT_OUT or "__pycache__" in relative.parts:
+    if relative.parts[0] not in PARTS or "__pycache__" in relative.parts:
         return False
     if relative.parts[0] == "models" and relative.name != "README.md":
         return relative.name in shipped

@@ -5,9 +5,9 @@
 Each data set has tiny images of its own, in the Decathlon's layout, and every command is started as a user starts it,
 with an untrained network that is as small as it can be: what is measured is what surrounds it. The seconds are those of
 the processor, of a command and its own processes, less those of the smallest set for the further cases: what a command
-needs in any case is not divided among them. If the last column of a command rises from one set to the next, it is worse
-than linear. A study runs trainings of one epoch on ten cases; it goes on from one number of runs to the next, and its
-seconds are added. What is measured is not measured again; the table is left in demo/growth as growth.md and
+needs in any case is not divided among them. If the column of each further one rises from one set to the next, it is
+worse than linear. A study runs trainings of one epoch on ten cases; it goes on from one number of runs to the next, and
+its seconds are added. What is measured is not measured again; the table is left in demo/growth as growth.md and
 growth.json.
 """
 

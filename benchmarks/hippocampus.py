@@ -190,10 +190,13 @@ def peers_of(rows: list[dict]) -> str:
     return f"{mean(mean(row['peer'].values()) for row in rows):.4f} | {found}" if found else " | "
 
 
-def rows_of_other_sets(file: Path, name: str) -> list[dict]:
-    """The rows that an earlier call has left in NAME.json, without those of a set that is measured anew."""
+def rows_of_other_sets(file: Path, name: str, processor: str | None = None) -> list[dict]:
+    """The rows that an earlier call has left in NAME.json, without those of a set that is measured anew.
+
+    With a processor, what other processors have measured of this set stays as well.
+    """
     kept = json.loads(file.read_text())["rows"] if file.is_file() else []
-    return [row for row in kept if row["set"] != name]
+    return [row for row in kept if row["set"] != name or (processor and row["processors"] != [processor])]
 
 
 def leave(rows: list[dict], text: str, file: Path) -> None:

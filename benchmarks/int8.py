@@ -101,7 +101,8 @@ def main() -> None:
     torch.set_num_threads(1)
     given.output = given.output.resolve()
     given.output.mkdir(parents=True, exist_ok=True)
-    rows = rows_of_other_sets(given.output / "int8.json", given.name) + measure(given)
+    kept = rows_of_other_sets(given.output / "int8.json", given.name, common.processor())
+    rows = kept + measure(given)
     leave(rows, f"{table(rows)}\n\nResearch use only.\n", given.output / "int8")
 
 

@@ -11,7 +11,6 @@ what older ones have. The table of all sets is left in the output folder as runt
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import common
 import numpy as np
 import torch
-from hippocampus import leave
+from hippocampus import leave, rows_of_other_sets
 from recipes import DEMO
 
 FIRST = "PyTorch"
@@ -101,9 +100,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.output.mkdir(parents=True, exist_ok=True)
-    kept, this = given.output / "runtimes.json", (given.name, [common.processor()])
-    rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
-    rows = [row for row in rows if (row["set"], row["processors"]) != this] + measure(given)
+    kept = rows_of_other_sets(given.output / "runtimes.json", given.name, common.processor())
+    rows = kept + measure(given)
     leave(rows, f"{table(rows)}\n\nResearch use only.\n", given.output / "runtimes")
 
 

@@ -4,8 +4,8 @@
 
 A step is train.json's network, loss and optimiser on a batch of two random images that lies ready. Each way has a
 process of its own, which waits while the other one works; both have one thread. What counts is the ratio of
-neighbouring steps, in processor time; the first two steps are not counted. What is measured is not measured again; the
-table is left in demo/step_variants as step_variants.md and step_variants.json.
+neighbouring steps, in processor time; the first two steps are not counted. What this processor has measured is not
+measured again; the table is left in demo/step_variants as step_variants.md and step_variants.json.
 """
 
 import argparse
@@ -120,7 +120,8 @@ def table(rows: list[dict]) -> str:
         "| way | images | computed in | step as shipped, s | this way, s | times as fast | processor |",
         "|---|---|---|---:|---:|---:|---|",
     ]
-    for row in sorted(rows, key=lambda row: (row["size"], row["half"], list(WAYS).index(row["way"]))):
+    ways = list(WAYS)
+    for row in sorted(rows, key=lambda row: (row["processors"], row["size"], row["half"], ways.index(row["way"]))):
         shipped, other = (median(side) for side in zip(*row["pairs"]))
         lines.append(
             f"| {WAYS[row['way']].what} | 2 of {'x'.join(map(str, row['size']))} "
@@ -151,6 +152,7 @@ def main() -> None:
     if given.work:
         work(given.work, given.sizes[0], given.half)
         return
+    import common
     from hippocampus import leave
     from recipes import DEMO
 
@@ -160,11 +162,13 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     file, deadline = given.output / "step_variants.json", time.monotonic() + 60 * given.minutes
     rows = json.loads(file.read_text())["rows"] if file.is_file() else []
+    here = [common.processor()]
+    measured = [(row["way"], row["size"], row["half"]) for row in rows if row["processors"] == here]
     kinds = [False, True] if supports_bfloat16("cpu") else [False]
     for size in given.sizes:
         for half in kinds:
             for name in given.only or [name for name in WAYS if name != SHIPPED]:
-                if any((row["way"], row["size"], row["half"]) == (name, size, half) for row in rows):
+                if (name, size, half) in measured:
                     continue
                 if time.monotonic() > deadline:
                     sys.exit("not all is done; the same command goes on from here")

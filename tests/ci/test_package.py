@@ -34,9 +34,10 @@ def test_everything_that_git_keeps_travels(collected):
     assert files(collected) == kept | {WEIGHTS, "models/model.json"}
 
 
-def test_only_folders_of_the_bundle_itself_are_left_out(package, tmp_path):
+def test_what_runs_leave_beside_the_bundle_stays(package, tmp_path):
     stay = ["configs/train.json", "data/scan.nii.gz", "output/history.csv", "predictions/a_seg.nii.gz",
-            "node_modules/a/b.js", "cache/a.case", "next/next.csv", "models/.openvino/a.xml",
+            "node_modules/a/b.js", "cache/a.case", "next/next.csv", "folds.json", "plan.json", "plan.png",
+            "fold0/run/report.html", "fold0/models/model.pt", "studies/rate/study.csv", "models/.openvino/a.xml",
             "models/last.pt", "models/model.pt", "models/model.1.pt", "models/model.pt.sha256",
             "models/tube.pt.sha256", "models/tube_2.pt", "models/pair.pt", "models/pair.pt.sha256", "models/pair_3.pt",
             "scripts/data/__pycache__/x.pyc"]  # fmt: skip

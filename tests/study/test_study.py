@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import fire
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from scripts.core.errors import Stopped, UserError
+from scripts.data.layouts import case_name
 from scripts.study import chart, one_run, trials
 from scripts.study import table as study_table
 from scripts.study.command import main as begin_study
@@ -489,7 +491,7 @@ def command(phantoms, folder, space, *more):
 
 
 def test_real_runs(phantoms, tmp_path):
-    """One run that trains and one that is refused, in parallel."""
+    """One run that trains and one that is refused, in parallel; then the test cases of the one that was chosen."""
     words = command(phantoms, tmp_path / "s", {"flip_axis": [0, 7]}, "--epochs", "1", "--parallel", "2")
     done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -498,7 +500,15 @@ def test_real_runs(phantoms, tmp_path):
     assert bad["state"] == "failed" and bad["reason"].startswith("flip_axis is 7: expected a whole number")
     written = json.loads((tmp_path / "s" / f"run_00{bad['number']}" / "error.json").read_text())
     assert written == {"reason": bad["reason"]}
-    assert (tmp_path / "s" / f"run_00{good['number']}" / "models" / "model.pt").is_file()
+    chosen = tmp_path / "s" / f"run_00{good['number']}"
+    files = repr(["configs/train.json", "configs/evaluate.json", str(chosen / "overrides.json")])
+    places = ["--ckpt_dir", str(chosen / "models"), "--output_dir", str(tmp_path / "chosen")]
+    words = [sys.executable, "-m", "monai.bundle", "run", "evaluating", "--config_file", files, *places]
+    done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    scored = json.loads((tmp_path / "chosen" / "metrics.json").read_text())["metric_per_case"]
+    listed = json.loads((tmp_path / "s" / "datalist.json").read_text())["test"]
+    assert {case["case"] for case in scored} == {case_name(Path(item["image"])) for item in listed}
 
 
 @pytest.mark.slow

@@ -22,15 +22,13 @@ from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.formats import OutputFormats
 from scripts.inference.journal import Journal
+from scripts.inference.map_files import grid_of, write_map
 from scripts.inference.pages import CasePages
 from scripts.report import provenance, records
 from scripts.report.files import build, write
 from scripts.report.overlay import overlay
 from scripts.report.schema import CaseRecord, Motion
 from scripts.report.strips import strip
-from scripts.series.index import is_series
-from scripts.series.reader import read_grid
-from scripts.series.stack import nifti_image
 from scripts.weeks.compare import report_section
 from scripts.weeks.scans import scan_of
 
@@ -38,10 +36,6 @@ logger = logging.getLogger(__name__)
 
 UNLIKE, EXPECTED = "unlike", "expected"  # keys of `run.json`: what the label map alone does not say
 COLUMNS = ("expected_dice", "dice_low", "dice_high", "ml_low", "ml_high")  # columns of volumes.csv for each class
-KINDS = {  # of files: their description, and the highest value that is shown, None for that of the last class
-    "seg": (b"label map, research use only", None),
-    "doubt": (b"doubt in percent, research use only", 100),
-}
 
 
 class SegmentationWriter(CaseHandler):
@@ -148,7 +142,8 @@ class SegmentationWriter(CaseHandler):
             output = write_label_pictures(labels.reshape(shape), source, self.dir, shown, len(self.class_names))
         else:
             output = ready.name
-            self.write_volume(labels.reshape(shape), affine, header, ready, "seg", shown != case)
+            highest = len(self.class_names) - 1
+            write_map(labels.reshape(shape), affine, header, ready, "seg", highest, shown != case)
         labels = labels.reshape(shape[:3])
         picture = None
         if self.pictures and volume is not None:
@@ -183,21 +178,8 @@ class SegmentationWriter(CaseHandler):
             write_pictures(doubt, source, self.dir, shown, "doubt")
         else:
             partial = self.dir / ".partial" / f"{shown}_doubt.nii.gz"
-            self.write_volume(doubt, affine, header.copy(), partial, "doubt", shown != case_name(source))
+            write_map(doubt, affine, header, partial, "doubt", 100, shown != case_name(source))
             os.replace(partial, self.dir / partial.name)
-
-    def write_volume(
-        self, values: np.ndarray, affine: np.ndarray, header, file: Path, word: str, anonymous: bool
-    ) -> None:
-        header.set_data_dtype(np.uint8)
-        description, highest = KINDS[word]
-        header["descrip"] = description
-        header["cal_min"], header["cal_max"] = 0, highest or len(self.class_names) - 1
-        if anonymous:  # these fields may also hold a name
-            for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):  # NIfTI-2 has not all of them
-                header[field] = b""
-            header.extensions.clear()
-        nib.save(nib.Nifti1Image(values, affine, header), file)
 
     def shown_name(self, source: Path) -> str:
         """The name of a case, or its code."""
@@ -287,15 +269,6 @@ class SegmentationWriter(CaseHandler):
             return strip(read_volume(image)[0], None, labels, affine, value, known)
 
         return draw
-
-
-def grid_of(source: Path) -> tuple[nib.Nifti1Header, np.ndarray, tuple[int, ...]]:
-    """The header, the affine and the shape of a volume, for the label map that belongs to it."""
-    if not is_series(source):
-        image = nib.load(source)
-        return image.header.copy(), image.affine, image.shape
-    shape, affine = read_grid(source)
-    return nifti_image(np.broadcast_to(np.uint8(0), shape), affine).header, affine, shape
 
 
 def with_said(record: CaseRecord, said: dict) -> CaseRecord:
