@@ -90,6 +90,7 @@ def test_pieces():
     labels[10:12, 10:12, 10:12] = 1
     labels[15, 15, 15], labels[16, 16, 16] = 2, 2
     assert largest_pieces(labels) == {"1": 64 / 72, "2": 1.0}
+    assert largest_pieces(labels - 1e-4) == {"1": 64 / 72, "2": 1.0}
     assert largest_pieces(np.zeros((4, 4, 4))) == {}
 
 

@@ -93,3 +93,10 @@ def test_an_image_has_no_places(tmp_path):
     nib.save(nib.Nifti1Image(np.full((8, 8, 8), 300, np.int16), np.eye(4)), tmp_path / "a.nii")
     facts = inspect_volume(tmp_path / "a.nii")
     assert places(facts) == {} and not means(facts).any()
+
+
+def test_labels_that_a_tool_has_written_as_nearly_whole_numbers_are_counted(tmp_path):
+    labels = np.zeros((8, 8, 8))
+    labels[2:4] = 1
+    facts = inspect_volume(save_labels(tmp_path / "a.nii.gz", labels - 1e-6, dtype=np.float32))
+    assert facts["counts"] == {"0": 384, "1": 128} and facts["off"] is None and set(places(facts)) == {1}

@@ -52,12 +52,19 @@ def test_scaled_values_and_a_trailing_axis(tmp_path):
         (np.where(LABELS == 2, np.inf, LABELS), np.float64, "not finite", "labels 0 to 2"),
         (np.stack([LABELS, LABELS], -1), np.uint8, "found shape (3, 4, 5, 2)", "one volume of 3 axes"),
         (LABELS[0], np.uint8, "found shape (4, 5)", "one volume of 3 axes"),
+        (LABELS + 1j, np.complex64, "found values of type complex64", "one number for each voxel"),
     ],
 )
 def test_what_is_no_label_map(values, dtype, found, expected, tmp_path):
     file = save_labels(tmp_path / "a.nii.gz", values, dtype=dtype)
     message = refusal(read_labels, file, NAMES)
     assert message.startswith(f"{file}: ") and found in message and expected in message
+
+
+def test_colours_are_refused(tmp_path):
+    colours = np.zeros(LABELS.shape, [(channel, "u1") for channel in "RGB"])
+    nib.save(nib.Nifti1Image(colours, AFFINE), tmp_path / "a.nii.gz")
+    assert "expected one number for each voxel" in refusal(read_labels, tmp_path / "a.nii.gz", NAMES)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", "half", "flipped"])

@@ -332,6 +332,13 @@ def test_series_are_listed(tmp_path, capsys, case):
     assert "PAT-01_20260301_s1_T2-axial.series\n" in said and "not read: 3 slice(s)" in said
 
 
+def test_every_reason_is_listed_where_nothing_can_be_read(tmp_path, capsys):
+    for number in (1, 2):
+        make_series(tmp_path / "series" / str(number), shape=(14, 18, 3), SeriesNumber=number)
+    assert "found nothing to read; expected an MR series" in refusal(list_series, str(tmp_path / "series"))
+    assert capsys.readouterr().out.count("not read: 3 slice(s)") == 2
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch, case):
     for package in ("highdicom", "contourpy"):
         monkeypatch.setitem(sys.modules, package, None)

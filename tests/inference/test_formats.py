@@ -77,6 +77,10 @@ def test_files_are_written_anew_or_where_they_are_missing(series, tmp_path):
     assert files[1].read_bytes() == before[1]
     formats.write(path, labels, affine, CLASSES, tmp_path / "case")
     assert [file.read_bytes() for file in files] == before
+    made("dicom_seg").write(path, labels, affine, CLASSES, tmp_path / "case")  # the contours would be of older labels
+    assert sorted(file.name for file in tmp_path.glob("case_*")) == ["case_image.nii.gz", "case_seg.dcm"]
+    made("nifti").write(path, labels, affine, CLASSES, tmp_path / "case")
+    assert [file.name for file in tmp_path.glob("case_*")] == ["case_image.nii.gz"]
 
 
 def test_a_label_map_without_a_class_has_no_file_and_takes_the_old_one_away(series, tmp_path, caplog):

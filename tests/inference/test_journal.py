@@ -2,6 +2,7 @@
 
 import json
 import logging
+import pickle
 from itertools import pairwise
 
 import pytest
@@ -41,6 +42,15 @@ def test_every_case_is_on_disk_at_once(tmp_path, weights, caplog):
     assert content(tmp_path)["cases"][0] == {"image": "a.nii", "fate": "failed", "reason": "not an image"}
     assert "a.nii: not an image; skipped" in caplog.text
     assert journal.failures() == ["a.nii: not an image"]
+
+
+def test_processes_that_read_images_get_it_as_it_is(tmp_path, weights):
+    """Where processes are not forked, what they need is pickled."""
+    journal = begun(tmp_path, weights)
+    journal.record_done("b.nii", "123", "b_seg.nii.gz", 1.0)
+    (tmp_path / "out" / "b_seg.nii.gz").touch()
+    there = pickle.loads(pickle.dumps(begun(tmp_path, weights, resume=True)))
+    assert there.is_done("b.nii", "123") and not there.is_done("b.nii", "124")
 
 
 def test_leaving_with_failures(tmp_path, weights):

@@ -162,6 +162,8 @@ def test_pictures_if_asked_for(tmp_path):
     out = finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True)
     assert {path.name for path in out.iterdir()} == {"case_overlay.png", "case_seg.nii.gz", *FOR_ALL}
     assert min(imread(out / "case_overlay.png").shape[:2]) > 300
+    finish(tmp_path, [tmp_path / "case.nii.gz"])  # another run, without them: the old one would show other labels
+    assert not (out / "case_overlay.png").exists()
 
 
 def test_what_a_killed_run_left_does_not_stop_the_next(tmp_path):

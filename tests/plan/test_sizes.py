@@ -39,6 +39,14 @@ def test_what_is_small_enough_stays():
     assert sizes.fitting_sizes((96, 96, 48), (1, 1, 1), 1e6) == [96, 96, 48]
 
 
+def test_the_levels_of_what_was_rounded_fit_it():
+    """Rounding up may leave room for one level more, which wants another multiple."""
+    random = np.random.default_rng(0)
+    for size in ([47, 58, 58], *random.uniform(8, 100, (500, 3))):
+        for made in (sizes.rounded(size), sizes.rounded(size, up=True)):
+            assert all(n % 2 ** (sizes.levels_of(made) - 1) == 0 for n in made), (size, made)
+
+
 @pytest.mark.parametrize("size, levels", [([128, 128, 64], 5), ([40, 56, 40], 4), ([96, 96, 8], 3)])
 def test_levels(size, levels):
     assert sizes.levels_of(size) == levels

@@ -209,10 +209,9 @@ def test_codes_in_every_file(word, folders, capsys):
     written = json.loads((folders / "out" / "metrics.json").read_text())
     codes = [case["case"] for case in written["metric_per_case"]]
     assert sorted(code[-3:] for code in codes) == ["-W0", "-W0", "-W1"] and len(set(codes)) == 3
-    given = "" if word is True else word
-    assert commands.code("Case_004_Week0_LFOV", given) in codes
-    assert commands.code("Case_004_Week0_SEMANTIC_LFOV", given) in codes
-    assert commands.code("Case_004_Week0_LFOV", given + "!") not in codes
+    assert commands.code("Case_004_Week0_LFOV", word) in codes
+    assert commands.code("Case_004_Week0_SEMANTIC_LFOV", word) in codes
+    assert commands.code("Case_004_Week0_LFOV", "another") not in codes
 
 
 def test_reports_made_with_one_word_can_be_compared(folders, tmp_path, capsys):

@@ -149,6 +149,12 @@ def test_names_with_dollars_are_no_formulas(tmp_path):
     assert (tmp_path / "a.png").is_file()
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float16, bool])
+def test_an_image_of_any_type_can_be_drawn(dtype):
+    """MONAI reads 64 bits, which nibabel does not write."""
+    overlay(np.ones((8, 8, 8), dtype), {"truth": np.zeros((8, 8, 8), np.uint8)}, np.eye(4), ["background", "body"])
+
+
 @pytest.mark.parametrize("value", [0, 7])
 def test_a_flat_image_can_be_drawn(value):
     figure = overlay(np.full(SHAPE, value, np.float32), {"a": volume()}, np.eye(4), NAMES)

@@ -171,6 +171,14 @@ def test_other_processes_check_but_neither_lock_nor_log(tmp_path, network, monke
 
 
 @pytest.mark.parametrize(
+    "name, todo", [("inference", "add configs/multi_gpu_inference.json at the end"), ("next", "without the launcher")]
+)
+def test_processes_that_do_not_know_of_each_other_are_refused(name, todo, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert todo in refusal(session.refuse_strangers, name)
+
+
+@pytest.mark.parametrize(
     "load, policy, reported", [(3.0, None, True), (0.4, None, False), (3.0, "PASSIVE", False), (3.0, "ACTIVE", False)]
 )
 def test_a_busy_machine_is_reported(load, policy, reported, monkeypatch, caplog):

@@ -12,6 +12,7 @@ from series_samples import SHAPE, SPACING, as_enhanced, edit, make_series, same_
 
 from scripts.core.errors import UserError
 from scripts.series import index
+from scripts.series.files import DicomFile
 from scripts.series.reader import read_series, read_stack
 
 pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
@@ -89,6 +90,16 @@ def test_equal_names_get_digits_of_the_uid(tmp_path):
     make_series(tmp_path / "b", SeriesInstanceUID="1.2.3.5", seed=1)
     first, second = index.choose(tmp_path)[0]
     assert first.name[:-6] == second.name[:-6] == "PAT-01_20260301_s1_T2-axial-" and first.name != second.name
+
+
+def test_names_of_two_stacks_of_one_series_do_not_depend_on_the_folder(tmp_path):
+    for number in (1, 2):
+        make_series(tmp_path / "a" / str(number), SeriesInstanceUID="1.2.3.4", seed=number)
+    for file in slices_of(tmp_path / "a" / "2"):
+        edit(file, SOPInstanceUID=f"1.2.{int(file.stem)}", ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+    names = [series.name for series in index.index_of(tmp_path / "a").series]
+    shutil.move(tmp_path / "a", tmp_path / "b")
+    assert len(set(names)) == len(names) == 2 and [s.name for s in index.index_of(tmp_path / "b").series] == names
 
 
 def test_an_archive_and_a_dicomdir_hold_the_same_series(series, tmp_path):
@@ -239,6 +250,15 @@ def test_an_enhanced_file_is_read_by_the_places_of_its_frames(series, tmp_path, 
     assert len(stack.headers) == 1 and [number for _, number in stack.frames] == [
         (order or list(range(10))).index(place) + 1 for place in range(10)
     ]
+
+
+def test_a_copy_of_an_enhanced_file_is_one_file_and_is_read_once(series, tmp_path, monkeypatch):
+    file = as_enhanced(series[0], tmp_path / "enhanced" / "one")
+    shutil.copy(file, file.with_name("two"))
+    read, whole = [], DicomFile.read
+    monkeypatch.setattr(DicomFile, "read", lambda self: (read.append(self), whole(self))[1])
+    (found,), lines = index.choose(file.parent)
+    assert len(read) == 2 and "left out 1 file(s) that are copies" in lines[0] and len(found.frames) == 10
 
 
 def test_an_enhanced_file_without_a_place_for_each_frame_is_refused(series, tmp_path):

@@ -211,6 +211,11 @@ def test_a_step_of_ones_own_makes_all_anew_where_its_code_changes(cases, dataset
     assert counts == [4, 0, 4]
 
 
+def test_the_code_of_a_reader_counts_as_well():
+    own, monais = (LoadImaged("image", reader=reader) for reader in ("scripts.data.slices.SliceReader", None))
+    assert disk_cache.source_of([own]) != disk_cache.source_of([monais]) == disk_cache.source_of([])
+
+
 @pytest.mark.parametrize("harm", ["half", "empty", "foreign", "hostile"])
 def test_a_damaged_entry_is_made_anew(harm, cases, dataset, tmp_path):
     whole = [item["image"] for item in dataset(cases)[0]]

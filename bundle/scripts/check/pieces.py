@@ -10,7 +10,7 @@ def largest_pieces(values: np.ndarray) -> dict[str, float]:
     Args:
         values: of a label map, whole numbers.
     """
-    labels = np.asarray(values).squeeze().astype(np.uint8)
+    labels = np.rint(values).squeeze().astype(np.uint8)
     found = {}
     for value, box in enumerate(ndimage.find_objects(labels), 1):
         if box is not None:

@@ -49,8 +49,8 @@ class VoxelStatistics:
             away = np.abs(block - rounded) > OFF
             self.off = float(block[away][0]) if away.any() else None
             block = rounded
-        self.sketch.add(block, self.off is None and self.least >= 0 and self.most < MOST_CLASSES)
-        if self.counts is None or self.off is not None or self.least < 0 or self.most >= COUNTED:
+        self.sketch.add(block, self.off is None and self.least > -0.5 and self.most < MOST_CLASSES - 0.5)
+        if self.counts is None or self.off is not None or self.least < -0.5 or self.most >= COUNTED - 0.5:
             self.counts = None
             return
         now = np.bincount(block.astype(np.intp), minlength=len(self.counts))

@@ -2,7 +2,7 @@
 
 import logging
 
-OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError")  # of Python and torch; a command that shows its help needs no torch
+NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 
 tracebacks = logging.getLogger("tracebacks")  # a run writes it to its log file
 tracebacks.propagate = False  # and to nothing else
@@ -38,6 +38,13 @@ def one_line_reason(error: BaseException) -> str:
     while cause := root.__cause__ or root.__context__:
         root = cause
     text = " ".join(str(root).split())[:300]
-    if type(root).__name__ in OUT_OF_MEMORY or "not enough memory" in text:
+    if is_out_of_memory(root):
         return f"out of memory ({text[:120]}); try --sliding_window True with a smaller --spatial_size"
     return f"{type(root).__name__}: {text}" if text else type(root).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was full. On a CPU, torch raises a RuntimeError that differs from others by its text only."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's; help needs no torch
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)

@@ -47,6 +47,8 @@ def read_volume(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     except Exception as error:  # nibabel, gzip and zlib raise many kinds for an incomplete file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
         raise UserError(f"{path}: not readable ({reason}); expected a complete NIfTI file, write it again") from error
+    if values.dtype.kind not in "buif":
+        raise UserError(f"{path}: found values of type {values.dtype}, expected one number for each voxel; convert it")
     return single_volume(values, path), image.affine
 
 

@@ -41,7 +41,7 @@ def split_entries(
 def split_patients(patients: list[str], validation: float, test: float, folds: int, seed: int, where: str) -> dict:
     """Returns split and fold of every patient.
 
-    A share above 0 gets at least one patient, and so does training.
+    Training gets at least one patient, and so does a share above 0, validation first, if there are enough.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise UserError(
@@ -56,7 +56,7 @@ def split_patients(patients: list[str], validation: float, test: float, folds: i
         )
     order = list(patients)
     random.Random(seed).shuffle(order)
-    held_out = min(patient_count(test, len(order)), len(order) - max(2, folds))
+    held_out = min(patient_count(test, len(order)), len(order) - max(1 + (validation > 0), folds))
     sides: dict = {patient: ("test", None) for patient in order[:held_out]}
     rest = order[held_out:]
     if folds:

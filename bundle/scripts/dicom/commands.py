@@ -23,8 +23,9 @@ from scripts.dicom.identity import patient_of
 from scripts.dicom.segmentation import write_segmentation
 from scripts.dicom.structures import write_structures
 from scripts.run.knobs import check_class_names
-from scripts.series.index import choose, path_of
+from scripts.series.index import path_of, sort_out
 from scripts.series.reader import read_stack
+from scripts.series.sorting import FEWEST_SLICES
 
 ENDINGS = {"dicom_seg": "_seg.dcm", "dicom_labelmap": "_labelmap.dcm", "rtstruct": "_rtstruct.dcm"}
 WRITERS: dict[str, Callable] = {
@@ -40,11 +41,13 @@ def list_series(series: str) -> None:
     Args:
         series: the source.
     """
-    found, lines = choose(series)
+    found, lines = sort_out(series)
     for one in found:
         print(path_of(series, one))
     for line in lines:
         print(line)
+    if not found:
+        raise UserError(f"{series}: found nothing to read; expected an MR series of {FEWEST_SLICES} slices or more")
 
 
 def export(

@@ -86,10 +86,13 @@ class OutputFormats:
         """
         files = {name: start.with_name(start.name + ENDINGS.get(name, "_image.nii.gz")) for name in self.names}
         files = {name: file for name, file in files.items() if not (made_from and is_newer(file, made_from))}
+        old = list(files.values())
+        if made_from is None and is_series(source):  # also what is not asked for any more
+            old += [start.with_name(start.name + ending) for ending in ENDINGS.values()]
+        for file in old:  # of an earlier run: they would show other labels
+            file.unlink(missing_ok=True)
         if not files:
             return
-        for file in files.values():  # of an earlier run: they would show other labels
-            file.unlink(missing_ok=True)
         stack = read_stack(source)
         frames = stack.to_frames(labels, affine)
         for name, file in files.items():

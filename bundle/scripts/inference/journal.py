@@ -63,6 +63,10 @@ class Journal:
         self.is_main, self.failed = True, 0
         self.lines: TextIO
 
+    def __getstate__(self) -> dict:
+        """For processes that read images: they ask what is done, and write nothing."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("lines", "settings")}
+
     def begin(self) -> None:
         """Reads the record of an earlier run if `resume` is set, else clears it. The weights must exist by now."""
         self.made_with = {

@@ -146,8 +146,10 @@ class SegmentationWriter(CaseHandler):
             write_map(labels.reshape(shape), affine, header, ready, "seg", highest, shown != case)
         labels = labels.reshape(shape[:3])
         picture = None
+        drawn = self.dir / f"{shown}_overlay.png"
+        drawn.unlink(missing_ok=True)  # of an earlier run: it would show other labels
         if self.pictures and volume is not None:
-            picture = self.dir / f"{shown}_overlay.png"
+            picture = drawn
             overlay(volume, {"prediction": labels}, affine, self.class_names, picture, shown)
         self.pages.write(source, labels, affine, shown, volume, picture)
         if ready.exists():

@@ -1,6 +1,7 @@
 """The command `python -m scripts.plan`: looks at a data set, and writes settings that fit it."""
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def main(
         print(f"{name} = {value if len(str(value)) < 60 else '...'}: {reason}")
     print(f"written: {output}, {picture}")
     files = f"\"['configs/train.json','{output}']\""
-    data_options = f"--dataset_dir {dataset_dir}" + (f" --datalist {datalist}" if datalist else "")
+    given = {"dataset_dir": dataset_dir} | ({"datalist": datalist} if datalist else {})
+    data_options = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in given.items())
     print(f"next: python -m monai.bundle run training --config_file {files} {data_options}")
 
 

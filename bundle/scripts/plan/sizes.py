@@ -76,7 +76,8 @@ def coarser(voxels: np.ndarray, sides: np.ndarray, side: float) -> np.ndarray:
 def rounded(sizes: Numbers, up: bool = False) -> list[int]:
     """Multiples of the number that the levels of the network ask for, at least two of it."""
     multiple = 2 ** (levels_of(sizes) - 1)
-    return [max(2, math.ceil(n / multiple - 1e-9) if up else round(n / multiple)) * multiple for n in sizes]
+    made = [max(2, math.ceil(n / multiple - 1e-9) if up else round(n / multiple)) * multiple for n in sizes]
+    return made if levels_of(made) == levels_of(sizes) else rounded(made, up)  # now there is room for one more
 
 
 def voxel_sides(extent: Numbers, sizes: Sequence[int]) -> np.ndarray:

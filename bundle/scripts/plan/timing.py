@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import Compose
 from monai.utils import set_determinism
 
-from scripts.core.errors import OUT_OF_MEMORY, UserError
+from scripts.core.errors import NO_MEMORY, UserError
 from scripts.core.memory import keep_freed, peak_memory
 from scripts.core.paths import CONFIGS
 
@@ -63,7 +63,7 @@ def measure_apart(patch: Mapping) -> Cost:
         return Cost(**json.loads(done.stdout.splitlines()[-1]))
     lines = done.stderr.splitlines()
     errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]  # the cause first
-    if done.returncode < 0 or any(words in line for line in errors for words in (*OUT_OF_MEMORY, "allocate memory")):
+    if done.returncode < 0 or any(words in line.lower() for line in errors for words in (*NO_MEMORY, "memoryerror")):
         logger.info(f"memory ran out in a step, or its process was ended: {(errors or ['no reason is known'])[0]}")
         return Cost(math.inf, math.inf, math.inf)
     raise UserError(f"a step of the plan can't be tried: {(errors or [f'exit status {done.returncode}'])[0]}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write, read_json, write_json
 from scripts.data import datalist
-from scripts.data.anonymise import case_code
+from scripts.data.anonymise import case_code, secret_word
 from scripts.data.label_maps import (
     DOUBT,
     MAPS,
@@ -123,9 +123,9 @@ def compare(*runs: str, output_dir: str) -> None:
     print(f"comparison: {Path(output_dir) / 'comparison.html'}")
 
 
-def code(name: str, anonymise: str = "", patient: str = "") -> str:
+def code(name: str, anonymise: bool | str = "", patient: str = "") -> str:
     """The code that a case has in a report made with this secret word."""
-    return case_code(str(name), str(patient) or scan_key(str(name))[0], str(anonymise))
+    return case_code(str(name), str(patient) or scan_key(str(name))[0], secret_word(anonymise) or "")
 
 
 def view(

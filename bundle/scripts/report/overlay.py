@@ -36,7 +36,7 @@ def overlay(
         file: PNG to write, or None.
         title: line above the picture.
     """
-    image, spacing = upright(image, affine)
+    image, spacing = upright(np.asarray(image, np.float32), affine)  # NIfTI has no integers of 64 bits
     maps = {name: upright(labels, affine)[0] for name, labels in label_maps.items()}
     where = most_informative_slices(next(iter(maps.values())))
     extent = image.shape * spacing

@@ -71,9 +71,10 @@ def refuse_strangers(log_name: str) -> None:
     """Refuses processes that a launcher has started together and that do not know of each other."""
     count = os.environ.get("WORLD_SIZE", "1")
     if count not in ("", "1") and not dist.is_initialized():
+        patch = PATCHES.get(log_name)
+        todo = f"add configs/{patch} at the end of --config_file" if patch else "start it without the launcher"
         raise UserError(
-            f"{log_name}: one of {count} processes of a launcher such as torchrun, but the configuration is for one; "
-            f"add configs/{PATCHES.get(log_name)} at the end of --config_file"
+            f"{log_name}: one of {count} processes of a launcher such as torchrun, but this is for one; {todo}"
         )
 
 

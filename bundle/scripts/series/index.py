@@ -98,7 +98,21 @@ def named_series(path: str | Path) -> Series | None:
 
 
 def choose(source: str | Path, wanted: str | int | None = None) -> tuple[list[Series], list[str]]:
-    """Chooses the series of a source that are read.
+    """Chooses the series of a source that are read, as `sort_out` does.
+
+    Raises:
+        UserError: there is nothing to read.
+    """
+    chosen, lines = sort_out(source, wanted)
+    if not chosen:
+        first = lines[0] if lines else f"{source}: found no DICOM file"
+        more = f" (and {len(lines) - 1} more; python -m scripts.dicom list names them)" if len(lines) > 1 else ""
+        raise UserError(f"{first}{more}; expected an MR series of {FEWEST_SLICES} slices or more")
+    return chosen, lines
+
+
+def sort_out(source: str | Path, wanted: str | int | None = None) -> tuple[list[Series], list[str]]:
+    """Tells the series of a source that are read from the others.
 
     Args:
         source: see `scripts.series.files.find_files`.
@@ -109,7 +123,7 @@ def choose(source: str | Path, wanted: str | int | None = None) -> tuple[list[Se
         The series, and a line for everything else that says why it is not read.
 
     Raises:
-        UserError: there is nothing to read.
+        UserError: there is no series that was asked for.
     """
     found = index_of(source)
     if wanted is not None:
@@ -124,12 +138,7 @@ def choose(source: str | Path, wanted: str | int | None = None) -> tuple[list[Se
         reasons = {series.name: series.doubt() or series.fault for series in found.series}
     lines = [f"{path_of(source, s)}: not read: {reasons[s.name]}" for s in found.series if reasons.get(s.name)]
     chosen = [series for series in found.series if reasons.get(series.name, "not asked for") is None]
-    lines += [f"{path_of(source, series)}: {note}" for series in chosen for note in series.notes] + found.lines
-    if not chosen:
-        first = lines[0] if lines else f"{source}: found no DICOM file"
-        more = f" (and {len(lines) - 1} more like it)" if len(lines) > 1 else ""
-        raise UserError(f"{first}{more}; expected an MR series of {FEWEST_SLICES} slices or more")
-    return chosen, lines
+    return chosen, lines + [f"{path_of(source, s)}: {note}" for s in chosen for note in s.notes] + found.lines
 
 
 def matches(series: Series, wanted: str | int) -> bool:
@@ -199,9 +208,8 @@ def header_or_reason(file: DicomFile) -> Header | str:
 
 
 def named_apart(stacks: Sequence[Series]) -> list[Series]:
-    """The series, those of equal names with a few digits of their UID behind it."""
-
-    for key in (lambda stack: stack.uid, lambda stack: f"{stack.uid} {stack.frames[0]}"):
+    """The series, those of equal names with a few digits of their UID behind it, or of that of their first image."""
+    for key in (lambda stack: stack.uid, lambda stack: f"{stack.uid} {stack.frames[0].uid} {stack.frames[0].number}"):
         count = Counter(stack.name for stack in stacks)
         digits = [hashlib.sha256(key(stack).encode()).hexdigest()[:6] for stack in stacks]
         names = [f"{s.name}-{own}" if count[s.name] > 1 else s.name for s, own in zip(stacks, digits)]

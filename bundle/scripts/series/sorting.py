@@ -83,7 +83,7 @@ def stacks_of(headers: Sequence[Header]) -> list[Series]:
     except NotAStackError as error:
         return [replace(whole, frames=tuple(frames), fault=str(error))]
     if copies:
-        notes.append(f"left out {len(copies)} file(s) that are copies ({copies[0].file})")
+        notes.append(f"left out {len(copies)} file(s) that are copies ({copies[0]})")
     groups = [part for group in by_grid(frames) for part in told_apart(group)]
     frames_of_reference = {header.facts["FrameOfReferenceUID"] for header in headers if header.frames}
     if len(frames_of_reference) > 1:
@@ -114,21 +114,21 @@ def ordered(series: Series, label: str) -> Series:
     return series
 
 
-def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
-    """Drops files that are copies of another one.
+def without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[DicomFile]]:
+    """Drops files that are copies of another one. Returns the frames of the others, and these files.
 
     Raises:
         NotAStackError: two files have the UID of one instance and different contents.
     """
     kept: dict[tuple[str, int], Frame] = {}
-    copies = []
+    copies: dict[DicomFile, DicomFile] = {}  # each with the file that it is a copy of
     for frame in frames:
         other = kept.setdefault((frame.uid, frame.number), frame)
-        if other is not frame:
+        if other is not frame and copies.get(frame.file) != other.file:
             if other.file.read() != frame.file.read():
                 raise NotAStackError(f"{frame.file} and {other.file} differ, but have the same SOPInstanceUID")
-            copies.append(frame)
-    return list(kept.values()), copies
+            copies[frame.file] = other.file
+    return list(kept.values()), list(copies)
 
 
 def by_grid(frames: Sequence[Frame]) -> list[list[Frame]]:

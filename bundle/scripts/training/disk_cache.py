@@ -23,7 +23,7 @@ from typing import Any
 import monai
 import torch
 from monai.data import CacheDataset, MetaTensor
-from monai.transforms import Compose, RandomizableTrait, Transform
+from monai.transforms import Compose, LoadImaged, RandomizableTrait, Transform
 
 from scripts.check.pictures import image_stamp
 from scripts.core.describe import settings_text
@@ -142,8 +142,10 @@ def first_random(chain: Compose) -> int:
 
 
 def source_of(steps: Sequence) -> str:
-    """The sha256 of the files in which the steps of a chain are written, less MONAI's: changed code prepares anew."""
-    names = sorted({type(step).__module__ for step in steps})
+    """The sha256 of the files in which the steps of a chain and their readers are written, less MONAI's: changed code
+    prepares anew."""
+    loaders = [step._loader for step in steps if isinstance(step, LoadImaged)]
+    names = sorted({type(part).__module__ for part in (*steps, *(r for loader in loaders for r in loader.readers))})
     files = [getattr(sys.modules[name], "__file__", None) for name in names if not name.startswith("monai.")]
     return digest(*(Path(file).read_text(encoding="utf-8") for file in files if file))
 

@@ -8,10 +8,9 @@ import threading
 from types import FrameType
 
 import ignite.distributed as idist
-import torch
 from ignite.engine import Engine, Events
 
-from scripts.core.errors import Stopped, UserError
+from scripts.core.errors import Stopped, UserError, is_out_of_memory
 from scripts.core.files import DISK_FULL, disk_full_message
 from scripts.core.processes import is_main_process
 from scripts.run.command_line import is_bundle_command
@@ -20,7 +19,6 @@ from scripts.training.checkpoints import Checkpoints
 logger = logging.getLogger(__name__)
 
 LOWERED = ("batch_size", "spatial_size", "features")  # lowering one of these saves memory
-NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory")
 LOST_WORKER = re.compile(r"DataLoader worker .*(exited unexpectedly|is killed by signal)")
 
 
@@ -134,13 +132,6 @@ class Interruption:
             f"epoch {state.epoch}, iteration {state.iteration}: out of memory ({type(error).__name__}: {first}); lower "
             f"{now or 'the size of a batch'}, or say --network_def::checkpointing True"
         )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory was full. On a CPU, torch raises a RuntimeError that differs from others by its text only."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in NO_MEMORY)
 
 
 def no_echo(record: logging.LogRecord) -> bool:
