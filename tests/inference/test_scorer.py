@@ -95,7 +95,7 @@ def test_what_the_report_says_of_the_run(tmp_path, caplog):
     assert written["worst"]["plane"] in ("axial", "coronal", "sagittal") and 2 <= written["worst"]["slice"] <= 3
     about = dict(written["about"])
     assert about["Data"] == "three cubes" and about["Model"].startswith("Conv3d, 6 parameters")
-    assert about["Trained on"] == "phantoms, epoch 3, validation Dice 0.5000"
+    assert about["Trained on"] == "phantoms (epoch 3, validation Dice 0.5000)"
     shown = [record.getMessage() for record in caplog.records if record.name == "scripts.inference.scorer"]
     assert shown[0].split()[:4] == ["Dice", "n", "missed", "mean"] and shown[-1] == f"report: {out / 'report.html'}"
 

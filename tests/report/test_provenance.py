@@ -23,7 +23,7 @@ def test_model_and_weights(tmp_path):
     lines, found = provenance.of_model(network, file)
     assert dict(lines) == {
         "Model": "Linear, 8 parameters",
-        "Trained on": "phantoms, epoch 4, validation Dice 0.9877",
+        "Trained on": "phantoms (epoch 4, validation Dice 0.9877)",
         "Checkpoint": f"{file}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}",
     }
     assert found == info

@@ -97,7 +97,7 @@ def test_a_space_from_a_file(tmp_path):
     (tmp_path / "space.json").write_text(json.dumps(GRID))
     assert parse_space(str(tmp_path / "space.json")) == parse_space(GRID)
     (tmp_path / "space.json").write_text("{")
-    assert "not JSON" in refusal(parse_space, str(tmp_path / "space.json"))
+    assert "not readable as JSON" in refusal(parse_space, str(tmp_path / "space.json"))
 
 
 def test_a_grid_has_every_point_once():
@@ -476,7 +476,7 @@ def test_the_table_is_sorted_and_tells_why(tmp_path):
     assert [line.split()[0] for line in lines] == ["run", "3", "1", "0", "2"] and lines[-1].endswith(
         "failed: too large"
     )
-    study_table.write_csv(found, knobs, tmp_path / "t.csv")
+    study_table.write_table(found, knobs, tmp_path / "t.csv")
     table = rows(tmp_path / "t.csv")
     assert {row["norm"] for row in table} <= {"None", "batch"} and json.loads(table[0]["widths"])[0] in (16, 32)
 

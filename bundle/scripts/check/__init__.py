@@ -1,2 +1,1 @@
-"""The data check: files and data sets are validated, without trusting the headers, before a run uses them. It may
-import `core`, `run` and `data`."""
+"""The data check: files and data sets are validated, without trusting the headers, before a run uses them."""

@@ -20,12 +20,11 @@ DIFFERENT = 1.5  # likewise, images whose voxels differ by this factor
 TINY = 0.001  # likewise, a class with this share of the voxels
 
 
-def likeness(pictures: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+def likeness(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """How much more each picture is like the mean of the others than like the mirror image of that mean.
 
     Args:
-        pictures: on one grid.
-        axis: of the mirror.
+        pictures: on one grid, whose first axis is right and left.
 
     Returns:
         Differences of two correlations. Above 0 everywhere: the pictures have one hand. About 0: the body is symmetric,
@@ -36,7 +35,7 @@ def likeness(pictures: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
     rows = rows / np.maximum(lengths, 1e-9)
     others = rows.sum(axis=0) - rows
     sizes = np.maximum(np.sqrt((others**2).sum(axis=(1, 2, 3))), 1e-9)
-    return (rows * (others - np.flip(others, axis + 1))).sum(axis=(1, 2, 3)) / sizes
+    return (rows * (others - np.flip(others, 1))).sum(axis=(1, 2, 3)) / sizes
 
 
 def has_one_hand(found: np.ndarray) -> bool:
@@ -44,18 +43,17 @@ def has_one_hand(found: np.ndarray) -> bool:
     return len(found) >= ENOUGH and bool(np.median(found) > ONE_HAND and np.quantile(found, 0.1) > 0)
 
 
-def hands(images: Sequence[Mapping], labels: Sequence[Mapping], axis: int = 0) -> dict[str, np.ndarray]:
+def hands(images: Sequence[Mapping], labels: Sequence[Mapping]) -> dict[str, np.ndarray]:
     """The `likeness` of the images, and of the label maps.
 
     Args:
         images: facts on each.
         labels: likewise.
-        axis: of the mirror, 0 for right and left.
     """
     images, labels = (some[:: -(-len(some) // MOST) or 1] for some in (images, labels))
     outlines = [np.sum([*places.values()], axis=0) for places in map(sketch.places, labels) if places]
     pictures: dict[str, list[np.ndarray]] = {"images": [sketch.means(facts) for facts in images], "labels": outlines}
-    return {name: likeness(of, axis) for name, of in pictures.items() if len(of) > 1}
+    return {name: likeness(of) for name, of in pictures.items() if len(of) > 1}
 
 
 def class_shares(labels: Iterable[Mapping], class_names: Sequence[str]) -> dict[str, float]:

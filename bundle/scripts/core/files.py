@@ -3,13 +3,14 @@
 Everything that writes results uses this module.
 """
 
+import csv
 import errno
 import json
 import logging
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def write_json(content: dict, file: Path, indent: int | None = 2) -> None:
     """Writes a JSON file atomically. If `indent` is None, the content is on one line."""
     with atomic_write(file) as partial:
         partial.write_text(json.dumps(content, indent=indent) + "\n", encoding="utf-8")
+
+
+def write_csv(rows: Iterable[Sequence], file: Path) -> None:
+    """Writes a table atomically, its head first; None is an empty cell."""
+    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows(rows)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 import types
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ def plain(thing: object) -> object:
     return thing.__qualname__ if isinstance(thing, type) else str(thing)
 
 
-def bare(thing: object) -> object:
+def bare(thing: Any) -> Any:
     """A network without the wrapper that spreads it over several processes or compiles it."""
     while isinstance(thing, torch.nn.Module):
         if isinstance(thing, torch.nn.parallel.DistributedDataParallel):

@@ -1,2 +1,2 @@
 """Everything about files of images and labels: find them in a folder, pair them, split them by patient, read them.
-Also codes in place of patients' names. It may import `core`."""
+Also codes in place of patients' names."""

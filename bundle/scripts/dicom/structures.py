@@ -12,7 +12,15 @@ from scripts.core.files import atomic_write
 from scripts.core.palette import colour
 from scripts.dicom.about import LABEL, LONGEST_NAME, RESEARCH_ONLY, About, digest, shown_name
 from scripts.dicom.contours import outlines
-from scripts.dicom.identity import content_moment, headers_of, images_of, places_of, set_moment, without_warnings
+from scripts.dicom.identity import (
+    ASKED,
+    content_moment,
+    headers_of,
+    images_of,
+    places_of,
+    set_moment,
+    without_warnings,
+)
 from scripts.series.stack import Stack
 
 SERIES_NUMBER = 9102
@@ -102,9 +110,7 @@ def new_object(source: Any, about: About, parts: list[str]) -> Any:
         specific_character_set="ISO_IR 192",
     )
     made.copy_patient_and_study_information(source)
-    for name in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"):
-        setattr(made, name, source[name].value)
-    for name in ("StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName"):
+    for name in ASKED:
         setattr(made, name, source[name].value)
     made.OperatorsName = ""
     made.FrameOfReferenceUID = source.FrameOfReferenceUID

@@ -198,8 +198,10 @@ def learn(runs: Sequence[Path], weights: str | Sequence[str]) -> Calibration:
     contents = [evaluation(run) for run in runs]
     first = contents[0]
     for run, content in zip(runs, contents):
-        for key, found in (("class_names", content["class_names"]), ("looks", content["doubt"]["looks"])):
-            expected = first["class_names"] if key == "class_names" else first["doubt"]["looks"]
+        for key, found, expected in (
+            ("class_names", content["class_names"], first["class_names"]),
+            ("looks", content["doubt"]["looks"], first["doubt"]["looks"]),
+        ):
             if found != expected:
                 raise UserError(f"{run}/metrics.json: {key} is {found!r}, expected {expected!r}, as in {runs[0]}")
     cases = [case for content in contents for case in content["metric_per_case"]]

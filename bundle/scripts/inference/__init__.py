@@ -1,2 +1,2 @@
 """What a run of inference or evaluation does with each case: load it, skip it if it can't be used, restore its grid,
-write or score the result, and record what was done. It may import every room except `study`."""
+write or score the result, and record what was done."""

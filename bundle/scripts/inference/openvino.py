@@ -41,7 +41,7 @@ class OpenVinoInferer(Inferer):
     Args:
         enabled: whether to compute in bfloat16.
         inferer: an inferer of MONAI that calls the network; by default once, on the complete input.
-        frozen: whether the network will not be trained any more, without which it can't be converted.
+        frozen: not used; an argument of `HalfInferer`.
         ckpt_dir: folder of the weights.
         int8: whether to use the networks in whole numbers of eight bits that `quantise.py` has left there.
     """

@@ -1,6 +1,5 @@
 """Writes the results of inference: label maps on the input's own grid, volumes in ml, pictures, and the report."""
 
-import csv
 import logging
 import os
 import shutil
@@ -13,7 +12,7 @@ import torch
 from ignite.engine import Engine
 
 from scripts.core.errors import one_line_reason
-from scripts.core.files import atomic_write
+from scripts.core.files import write_csv
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
 from scripts.data.slices import is_picture, is_sliced, picture_names, scan_exists, write_label_pictures, write_pictures
@@ -200,16 +199,15 @@ class SegmentationWriter(CaseHandler):
         columns = [f"{name}_ml" for name in self.class_names[1:]]
         if any(record.expected for record in records):
             columns += [f"{name}_{what}" for name in self.class_names[1:] for what in COLUMNS]
-        with atomic_write(self.dir / "volumes.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["case", *columns])
-            for record in records:
-                numbers = {f"{name}_ml": found["predicted_ml"] for name, found in record.measures.items()}
-                for name, found in record.expected.items():
-                    values = found["dice"], *found["dice_range"], *found["ml_range"]
-                    numbers |= zip((f"{name}_{what}" for what in COLUMNS), values)
-                known = {column: round(numbers[column], 3) for column in columns if column in numbers}
-                writer.writerow([record.case, *(known.get(column, "") for column in columns)])
+        rows = []
+        for record in records:
+            numbers = {f"{name}_ml": found["predicted_ml"] for name, found in record.measures.items()}
+            for name, found in record.expected.items():
+                values = found["dice"], *found["dice_range"], *found["ml_range"]
+                numbers |= zip((f"{name}_{what}" for what in COLUMNS), values)
+            known = {column: round(numbers[column], 3) for column in columns if column in numbers}
+            rows.append([record.case, *map(known.get, columns)])
+        write_csv([["case", *columns], *rows], self.dir / "volumes.csv")
 
     def finish_run(self) -> None:
         super().finish_run()

@@ -1,1 +1,1 @@
-"""The networks, one per file, the blocks that they share, and computing in bfloat16. It may import `core`."""
+"""The networks, one per file, the blocks that they share, and computing in bfloat16."""

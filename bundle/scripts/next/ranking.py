@@ -1,6 +1,5 @@
 """Looks at every scan without a label, and writes at the end which to label first: `next.csv`."""
 
-import csv
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from monai.data import Dataset, MetaTensor
 from torch import nn
 
 from scripts.core.errors import UserError, one_line_reason
-from scripts.core.files import atomic_write, read_json, write_json
+from scripts.core.files import read_json, write_csv, write_json
 from scripts.data.layouts import case_name
 from scripts.doubt.handler import Doubt
 from scripts.doubt.likeness import facts_of
@@ -108,8 +107,7 @@ class Ranking(CaseHandler):
             dice = f"{one['dice']:.3f}" if "dice" in one else ""
             table.append([place if place <= len(first) else "", images[number], dice, one.get("unlike", "")])
         file = self.dir / NAME
-        with atomic_write(file) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream).writerows([COLUMNS, *table])
+        write_csv([COLUMNS, *table], file)
         for line in table[: len(first)]:
             logger.info(f"{line[0]:>3}  {line[1]}" + (f"  (expected Dice {line[2]})" if line[2] else ""))
         if left_out := len(found) - len(sound):

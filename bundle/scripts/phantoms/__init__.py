@@ -1,1 +1,1 @@
-"""Synthetic scans with labels, so that everything can be tried and tested without any data. It may import `core`."""
+"""Synthetic scans with labels, so that everything can be tried and tested without any data."""

@@ -1,2 +1,1 @@
-"""Measures of label maps, their statistics, and the report with its pictures: a page, Markdown, CSV and JSON. It may
-import every room but `inference` and `study`."""
+"""Measures of label maps, their statistics, and the report with its pictures: a page, Markdown, CSV and JSON."""

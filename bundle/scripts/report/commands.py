@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.core.errors import UserError
-from scripts.core.files import atomic_write, read_json, write_json
+from scripts.core.files import read_json, write_json
 from scripts.data import datalist
 from scripts.data.anonymise import case_code, secret_word
 from scripts.data.label_maps import (
@@ -115,12 +115,9 @@ def compare(*runs: str, output_dir: str) -> None:
     found = comparison.compare([str(run) for run in runs])
     write_json(found, Path(output_dir) / "comparison.json")
     laid_out = page.comparison_page(found)
-    markdown = page.to_markdown(laid_out)
-    for name, text in (("comparison.md", markdown), ("comparison.html", page.to_html(laid_out))):
-        with atomic_write(Path(output_dir) / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-    print(markdown)
-    print(f"comparison: {Path(output_dir) / 'comparison.html'}")
+    file = page.write_page(laid_out, Path(output_dir), "comparison")
+    print(page.to_markdown(laid_out))
+    print(f"comparison: {file}")
 
 
 def code(name: str, anonymise: bool | str = "", patient: str = "") -> str:

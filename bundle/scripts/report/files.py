@@ -2,12 +2,12 @@
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from scripts.core.errors import UserError
-from scripts.core.files import atomic_write, write_json
+from scripts.core.files import write_csv, write_json
 from scripts.data.anonymise import secret_word
 from scripts.doubt import reliability
 from scripts.report import page
@@ -108,26 +108,19 @@ def write(report: Report, output_dir: str | Path) -> Path:
     """Writes the four files and returns the page's path."""
     folder = Path(output_dir)
     write_json(metrics(report), folder / "metrics.json")
-    laid_out = page.report_page(report)
-    for name, text in (("report.md", page.to_markdown(laid_out)), ("report.html", page.to_html(laid_out))):
-        with atomic_write(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-    write_table(report, folder / "metrics.csv")
-    return folder / "report.html"
+    write_csv(table(report), folder / "metrics.csv")
+    return page.write_page(page.report_page(report), folder, "report")
 
 
-def write_table(report: Report, file: Path) -> None:
+def table(report: Report) -> Iterator[list]:
     """A row per case, class and measure; an empty value where the measure is not defined."""
-    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["case", "patient", "week", "class", "status", "measure", "value"])
-        for record in report.cases:
-            start = [record.case, record.patient, "" if record.week is None else record.week]
-            for name, found in record.measures.items():
-                for measure in (m for m in MEASURES if m in found):
-                    value = found[measure]
-                    shown = "" if math.isnan(value) else f"{value:.6g}"
-                    writer.writerow([*start, name, found["status"], measure, shown])
+    yield ["case", "patient", "week", "class", "status", "measure", "value"]
+    for record in report.cases:
+        start = [record.case, record.patient, record.week]
+        for name, found in record.measures.items():
+            for measure in (m for m in MEASURES if m in found):
+                value = found[measure]
+                yield [*start, name, found["status"], measure, "" if math.isnan(value) else f"{value:.6g}"]
 
 
 def metrics(report: Report) -> dict:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from scripts.core.files import atomic_write
 from scripts.report import comparison_sections, report_sections
 from scripts.report.blocks import Page, present
 from scripts.report.markdown import markdown_table, markdown_text
@@ -42,3 +43,11 @@ def to_markdown(page: Page) -> str:
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     return text.strip() + "\n"
+
+
+def write_page(page: Page, folder: Path, name: str) -> Path:
+    """Writes a page as `NAME.html` and as `NAME.md`; returns the former."""
+    for ending, text in (("md", to_markdown(page)), ("html", to_html(page))):
+        with atomic_write(folder / f"{name}.{ending}") as partial:
+            partial.write_text(text, encoding="utf-8")
+    return folder / f"{name}.html"

@@ -14,7 +14,7 @@ from monai.utils import ensure_tuple
 from scripts.core.paths import METADATA
 from scripts.data.digests import sha256_of_files
 from scripts.data.slices import is_picture
-from scripts.training.weights import read_weights
+from scripts.training.weights import origin, read_weights
 
 
 def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[list[list[str]], dict]:
@@ -22,11 +22,9 @@ def of_model(network: torch.nn.Module, weights: str | Sequence[str]) -> tuple[li
     found = [read_weights(file) for file in ensure_tuple(weights)]
     info = found[0].info
     parameters = sum(p.numel() for p in network.parameters())
-    epoch = f", epoch {info['epoch']}" if "epoch" in info else ""
-    epoch += f", validation Dice {info['score']:.4f}" if info.get("score", -1) >= 0 else ""
     lines = [
         ["Model", f"{type(network).__name__}, {parameters:,} parameters"],
-        ["Trained on", f"{info.get('trained_on', 'unknown data')}{epoch}"],
+        ["Trained on", origin(info, 4)],
         *(["Checkpoint", f"{file}, sha256 {sha256_of_files(file)}"] for one in found for file in one.files),
     ]
     return lines, info

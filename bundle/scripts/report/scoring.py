@@ -1,7 +1,6 @@
 """Scores pairs of label maps on disk, in as many processes as the machine has cores for."""
 
 import multiprocessing
-import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from scripts.core.errors import UserError
+from scripts.core.processes import core_count
 from scripts.data.label_maps import read_labels, read_volume, refuse_other_grid
 from scripts.data.layouts import case_name
 from scripts.report.records import measure_case
@@ -66,8 +66,7 @@ def count_workers(cases: int, workers: int = 0) -> int:
     """How many processes to use. A daemonic process, such as a worker of another pool, must not start any."""
     if multiprocessing.current_process().daemon:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = workers or min(cores, MOST_WORKERS, cases // CASES_PER_WORKER)
+    wanted = workers or min(core_count(), MOST_WORKERS, cases // CASES_PER_WORKER)
     return max(1, min(wanted, cases))
 
 

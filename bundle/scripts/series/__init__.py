@@ -1,2 +1,2 @@
 """DICOM series: files are found, sorted into series, placed in space and read with distrust, and a volume is written as
-a series. It may import `core`. pydicom is imported where it is used, so that the bundle runs without it."""
+a series. pydicom is imported where it is used, so that the bundle runs without it."""

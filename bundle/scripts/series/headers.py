@@ -6,7 +6,6 @@
 import logging
 import warnings
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
@@ -237,7 +236,7 @@ def frames_of(file: DicomFile, found: Any) -> list[Frame]:
 
 
 def numbers(values: Any, count: int, word: str) -> tuple[float, ...]:
-    found = tuple(float(value) for value in values) if isinstance(values, Sequence) or values is not None else ()
+    found = tuple(float(value) for value in values) if values is not None else ()
     if len(found) != count or not all(abs(value) < 1e6 for value in found):
         raise ValueError(f"{word} is {values}, expected {count} numbers")
     return found

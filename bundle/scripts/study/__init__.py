@@ -1,2 +1,1 @@
-"""Studies: many training runs over a grid or a search of any knobs, with Optuna. It may import every room except
-`inference`."""
+"""Studies: many training runs over a grid or a search of any knobs, with Optuna."""

@@ -19,6 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from scripts.core.files import read_json, write_json
+from scripts.core.processes import core_count
 from scripts.run.crash import ERROR_FILE
 from scripts.study.space import as_argument
 
@@ -183,8 +184,3 @@ def read_progress(folder: Path) -> dict:
         "epochs": sum(int(row["epoch"]) > 0 for row in rows),
         "seconds": round(sum(float(row["seconds"]) for row in rows), 1),
     }
-
-
-def core_count() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

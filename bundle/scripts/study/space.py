@@ -13,6 +13,7 @@ import optuna
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from scripts.core.errors import UserError
+from scripts.core.files import read_json
 
 OPTIONS = {"low", "high", "step", "log"}  # of a range
 MOST_POINTS = 10_000  # a larger grid is probably a mistake
@@ -77,10 +78,7 @@ def parse_space(space: object) -> list[Knob]:
         UserError: it is not a valid space.
     """
     if isinstance(space, str) and Path(space).is_file():
-        try:
-            space = json.loads(Path(space).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{space}: not JSON ({error}), expected a dictionary of values by id; fix it") from error
+        space = read_json(Path(space))
     if not isinstance(space, dict) or not space:
         raise UserError(
             f"space is {space!r}: expected values by id, say --space \"{{'learning_rate':[0.001,0.0003]}}\", "

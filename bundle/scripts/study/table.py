@@ -1,6 +1,5 @@
 """The results of a study so far: one row per run, as a CSV file and as a table for the terminal."""
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from scripts.core.files import atomic_write
+from scripts.core.files import write_csv
 from scripts.study.space import Knob
 
 ORDER = ("complete", "running", "waiting", "stopped", "failed")
@@ -50,14 +49,12 @@ def best_first(found: list[dict]) -> list[dict]:
     return sorted(found, key=lambda row: (ORDER.index(row["state"]), -(row["score"] or 0), row["number"]))
 
 
-def write_csv(found: list[dict], knobs: Sequence[Knob], file: Path) -> None:
+def write_table(found: list[dict], knobs: Sequence[Knob], file: Path) -> None:
     """Writes the rows in the order of their numbers."""
     names = [knob.name for knob in knobs]
-    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["number", *names, *MEASURED])
-        writer.writeheader()
-        for row in found:
-            writer.writerow(row | {name: "None" for name in names if row[name] is None})
+    rows = (row | {name: "None" for name in names if row[name] is None} for row in found)
+    columns = ["number", *names, *MEASURED]
+    write_csv([columns, *([row[name] for name in columns] for row in rows)], file)
 
 
 def table_text(found: list[dict], knobs: Sequence[Knob]) -> str:

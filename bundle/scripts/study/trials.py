@@ -208,7 +208,7 @@ def store_result(trial: optuna.Trial, found: dict, **more) -> None:
 def write_results(study: optuna.Study, folder: Path, knobs: Sequence[Knob]) -> list[dict]:
     """Writes study.csv and study.png, and returns the rows."""
     found = table.result_rows(study, knobs)
-    table.write_csv(found, knobs, folder / "study.csv")
+    table.write_table(found, knobs, folder / "study.csv")
     chart.draw_chart(found, knobs, folder / "study.png", folder.resolve().name)
     return found
 

@@ -12,9 +12,10 @@ from ignite.engine import Engine
 from torch import nn
 
 from scripts.core.errors import UserError
+from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process
 from scripts.training.checkpoint_files import clean_up_after_kill
-from scripts.training.weights import read_weights, unwrapped
+from scripts.training.weights import read_weights
 from scripts.training.weights_info import info_file, rename_previous_weights, write_weights
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class BestModel:
         """Writes the weights that the training starts from, before anything is known of them: a program that serves
         `model.pt` meanwhile must find some. MONAI Label's server would segment with random ones and say nothing."""
         if is_main_process():
-            write_weights(unwrapped(self.network).state_dict(), self.info, self.file)
+            write_weights(bare(self.network).state_dict(), self.info, self.file)
 
     def reset_best_if_lost(self) -> None:
         """For a resumed run: if the best weights so far are lost, the next validated epoch becomes the best. If those
@@ -111,7 +112,7 @@ class BestModel:
             return
         self.best = {"epoch": epoch, "score": NONE_YET["score"] if math.isnan(score) else score}
         if is_main_process():
-            write_weights(unwrapped(self.network).state_dict(), self.info, self.file)
+            write_weights(bare(self.network).state_dict(), self.info, self.file)
 
     def summary(self) -> str:
         """Which weights are kept, and where."""

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import torch
 
+from scripts.core import files
 from scripts.core.errors import UserError
-from scripts.core.files import atomic_write, replace_file, unused_name
+from scripts.core.files import atomic_write, replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +61,7 @@ def old_digest(file: Path) -> Path:
 
 def rename_previous(file: Path) -> None:
     """Renames the checkpoint of an earlier run, `last.pt` to `last.1.pt` and so on."""
-    if file.exists():
-        kept = unused_name(file)
-        replace_file(file, kept)
-        logger.info(f"{file} of an earlier run is kept as {kept.name}")
+    files.rename_previous(file)
     old_digest(file).unlink(missing_ok=True)
 
 

@@ -8,6 +8,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process, refuse_separate_folders
 from scripts.training.best_model import BestModel
 from scripts.training.checkpoint_files import (
@@ -17,7 +18,7 @@ from scripts.training.checkpoint_files import (
     write_checkpoint,
 )
 from scripts.training.run_identity import RunIdentity
-from scripts.training.weights import compare_classes, info_in, load_strictly, unwrapped
+from scripts.training.weights import compare_classes, info_in, load_strictly
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class Checkpoints:
         self.dir = Path(ckpt_dir)
         self.network = network
         # without an average of the weights, `averaged` is the network itself
-        self.parts = {name: part for name, part in parts.items() if unwrapped(part) is not unwrapped(network)}
+        self.parts = {name: part for name, part in parts.items() if bare(part) is not bare(network)}
         self.best_model, self.identity, self.resume = best_model, identity, resume
         self.saved_epoch = 0  # the newest epoch on disk, 0 for none
         self.resumed_from: Path | None = None
@@ -107,7 +108,7 @@ class Checkpoints:
         self.best_model.update(epoch)
         if is_main_process():
             content = {
-                "model": unwrapped(self.network).state_dict(),
+                "model": bare(self.network).state_dict(),
                 "info": self.best_model.info,
                 **{name: part.state_dict() for name, part in self.parts.items()},
                 "scaler": trainer.scaler.state_dict() if trainer.scaler is not None else {},

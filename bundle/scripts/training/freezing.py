@@ -6,8 +6,8 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from scripts.core.kinds import bare
 from scripts.networks.encoders import encoder_names
-from scripts.training.weights import unwrapped
 
 
 class FrozenEncoder:
@@ -26,7 +26,7 @@ class FrozenEncoder:
 
     def __init__(self, epochs: int, network: nn.Module, averaged: nn.Module, modules: list[str] | None = None):
         self.epochs, self.modules = epochs, modules
-        self.network, self.averaged = unwrapped(network), unwrapped(averaged)
+        self.network, self.averaged = bare(network), bare(averaged)
         self.hooks: list[RemovableHandle] = []
 
     def attach(self, trainer: Engine) -> None:

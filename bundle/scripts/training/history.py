@@ -3,7 +3,6 @@
 `train.json` attaches it to the trainer; checkpoints contain its rows.
 """
 
-import csv
 import logging
 import math
 import time
@@ -15,7 +14,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 
-from scripts.core.files import atomic_write, rename_previous
+from scripts.core.files import atomic_write, rename_previous, write_csv
 from scripts.core.palette import colour
 from scripts.core.processes import is_main_process
 
@@ -102,7 +101,7 @@ class History:
             row[name] = None if math.isnan(value) else round(value, 4)
         self.rows.append(row)
         if is_main_process():
-            self.write_csv()
+            self.write()
             draw_progress(self.rows, self.classes, self.dir / "progress.png")
 
     def log(self, row: dict, epochs: int) -> None:
@@ -119,11 +118,9 @@ class History:
         dice = " ".join(f"{name} {dice_text(row[f'val_dice_{name}'])}" for name in self.classes[1:])
         return f"{dice_text(row['val_mean_dice'])} ({dice})"
 
-    def write_csv(self) -> None:
-        with atomic_write(self.dir / "history.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+    def write(self) -> None:
+        rows = ([row.get(name) for name in self.columns] for row in self.rows)
+        write_csv([self.columns, *rows], self.dir / "history.csv")
 
 
 def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:

@@ -3,11 +3,11 @@
 from ignite.engine import Engine, Events
 from torch import nn
 
+from scripts.core.kinds import bare
 from scripts.training.best_model import BestModel
 from scripts.training.checkpoints import Checkpoints
 from scripts.training.handlers import StopEarly
 from scripts.training.history import History
-from scripts.training.weights import unwrapped
 
 OTHERS = "unknown data"  # weights that another handler has loaded do not tell
 
@@ -41,7 +41,7 @@ class StartScore:
         checkpoints: Checkpoints,
     ):
         self.origin = origin
-        self.network, self.averaged = unwrapped(network), unwrapped(averaged)
+        self.network, self.averaged = bare(network), bare(averaged)
         self.evaluator, self.history, self.early_stop = evaluator, history, early_stop
         self.best_model, self.checkpoints = best_model, checkpoints
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from scripts.core.errors import UserError
+from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process
 from scripts.training.checkpoint_files import parse_checkpoint, sha256
 from scripts.training.weights_info import (
@@ -189,14 +190,9 @@ def compare_classes(trained: list[str] | None, class_names: list[str], file: Pat
 def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:
     """Fills a network; refuses weights that do not fit it name by name and shape by shape."""
     try:
-        unwrapped(network).load_state_dict(weights, strict=True)
+        bare(network).load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise UserError(
             f"{file}: weights of another network ({str(error).splitlines()[1].strip()[:120]}); "
             "give the same patches and network settings as in its training"
         ) from error
-
-
-def unwrapped(network: torch.nn.Module) -> torch.nn.Module:
-    """The network itself where it is wrapped for several processes."""
-    return network.module if isinstance(network, torch.nn.parallel.DistributedDataParallel) else network

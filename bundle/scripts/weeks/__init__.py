@@ -1,2 +1,2 @@
 """How organs move between the scans of a patient, relative to the bones: surfaces, registration, figures, page and
-command. It may import `report` and everything below."""
+command."""

@@ -1,11 +1,11 @@
 """What the command writes: `weeks.json`, `weeks.csv`, `weeks.html` and `weeks.md`."""
 
-import csv
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.core.files import atomic_write, write_json
-from scripts.report import page
+from scripts.core.files import write_csv, write_json
+from scripts.report.page import write_page
 from scripts.weeks.compare import Weeks
 from scripts.weeks.sections import LIMITS, weeks_page
 
@@ -25,12 +25,8 @@ def write(weeks: Weeks, output_dir: str | Path) -> Path:
     """Writes the four files and returns the page's path."""
     folder = Path(output_dir)
     write_json(content(weeks), folder / "weeks.json")
-    write_table(weeks, folder / "weeks.csv")
-    laid_out = weeks_page(weeks)
-    for name, text in (("weeks.md", page.to_markdown(laid_out)), ("weeks.html", page.to_html(laid_out))):
-        with atomic_write(folder / name) as partial:
-            partial.write_text(text, encoding="utf-8")
-    return folder / "weeks.html"
+    write_csv(table(weeks), folder / "weeks.csv")
+    return write_page(weeks_page(weeks), folder, "weeks")
 
 
 def content(weeks: Weeks) -> dict:
@@ -48,20 +44,15 @@ def content(weeks: Weeks) -> dict:
     }
 
 
-def write_table(weeks: Weeks, file: Path) -> None:
+def table(weeks: Weeks) -> Iterator[list]:
     """A row for every patient, scan and organ; an empty value where a figure is not defined."""
-    with atomic_write(file) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        fit = ["residual_mm", "matched"]
-        writer.writerow(
-            ["patient", "scan", "time", "unit", "organ", *SHIFTS, "outside_5_mm", "outside_10_mm", *fit, "note"]
-        )
-        for patient in weeks.patients:
-            for scan in patient.scans:
-                residual = [getattr(scan.bones, key, None) for key in fit]
-                for organ, found in scan.organs.items():
-                    figures = [getattr(found, key) for key in SHIFTS]
-                    figures += [found.outside.get(key) for key in ("5_mm", "10_mm")] + residual
-                    shown = ["" if value is None else f"{value:.6g}" for value in figures]
-                    start = [patient.patient, scan.name, scan.time, patient.unit, organ]
-                    writer.writerow([*start, *shown, found.note])
+    fit = ["residual_mm", "matched"]
+    yield ["patient", "scan", "time", "unit", "organ", *SHIFTS, "outside_5_mm", "outside_10_mm", *fit, "note"]
+    for patient in weeks.patients:
+        for scan in patient.scans:
+            residual = [getattr(scan.bones, key, None) for key in fit]
+            for organ, found in scan.organs.items():
+                figures = [getattr(found, key) for key in SHIFTS]
+                figures += [found.outside.get(key) for key in ("5_mm", "10_mm")] + residual
+                shown = ["" if value is None else f"{value:.6g}" for value in figures]
+                yield [patient.patient, scan.name, scan.time, patient.unit, organ, *shown, found.note]
