@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import BUNDLE
 from ignite.engine import Engine, Events
+from monai.bundle import ConfigParser
 from monai.data import CacheDataset, DataLoader
 from monai.handlers import LrScheduleHandler
 from monai.losses import DiceCELoss
@@ -101,6 +102,15 @@ def test_a_fresh_process_gives_the_same_description():
 )
 def test_another_setting_gives_another_description(one, other):
     assert settings_text(one) == settings_text(one) != settings_text(other)
+
+
+@pytest.mark.parametrize("text", ["$lambda x: x[@channels]", "$lambda x: [x[n] for n in @channels]"])
+def test_what_a_function_of_a_configuration_refers_to_counts(text):
+    one, same, other = (
+        ConfigParser({"channels": channels, "other": 5, "step": text}).get_parsed_content("step")
+        for channels in ([0], [0], [1])
+    )
+    assert settings_text(one) == settings_text(same) != settings_text(other)
 
 
 def trained_a_little(made: dict) -> None:

@@ -146,7 +146,7 @@ class Walker:
         elif isinstance(thing, types.FunctionType):
             self.found[name] = kind(thing)
             cells = zip(thing.__code__.co_freevars, thing.__closure__ or ())
-            held = {free: cell.cell_contents for free, cell in cells if has_content(cell)}
+            held = {free: cell.cell_contents for free, cell in cells if has_content(cell)} | referred(thing)
             self.members(name, held | ({"defaults": thing.__defaults__} if thing.__defaults__ else {}))
         else:
             self.found[name] = kind(thing)
@@ -187,6 +187,20 @@ class Walker:
             return shape
         data = thing.detach().as_subclass(torch.Tensor).cpu().contiguous().reshape(-1).view(torch.uint8)
         return f"{shape}, sha256 {hashlib.sha256(data.numpy().tobytes()).hexdigest()[:12]}"
+
+
+def referred(thing: types.FunctionType) -> dict[str, object]:
+    """What a function that stands in a configuration, as `$lambda x: x[@channels]`, refers to. MONAI keeps these values
+    among the globals of the function, by their ids."""
+    values = thing.__globals__.get("__local_refs", {})
+    todo, names = [thing.__code__], set()
+    while todo:
+        for part in todo.pop().co_consts:
+            if isinstance(part, types.CodeType):
+                todo.append(part)
+            elif isinstance(part, str):
+                names.add(part)
+    return {name: values[name] for name in names if name in values}
 
 
 def has_network(engine: Engine) -> bool:
