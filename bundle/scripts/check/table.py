@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from scripts.data.label_maps import voxel_ml
+
 
 def check_table(found, class_names: Sequence[str]) -> list[str]:
     """Returns the lines for `scripts.check.dataset.Findings`. Files with errors are counted, but not measured."""
@@ -39,7 +41,7 @@ def range_text(rows: Sequence[Sequence[float]]) -> str:
 def class_line(name: str, value: str, labels: Sequence[dict]) -> str:
     """Returns how many labels have a class, its share of all voxels, and its volumes in the labels that have it."""
     voxels = np.array([facts["counts"].get(value, 0) for facts in labels])
-    millilitres = voxels * [abs(np.linalg.det(np.array(facts["affine"])[:3, :3])) / 1000 for facts in labels]
+    millilitres = voxels * [voxel_ml(np.array(facts["affine"])) for facts in labels]
     share = voxels.sum() / sum(sum(facts["counts"].values()) for facts in labels)
     start = f"{name:<16} {(voxels > 0).sum():>7} {share:>8.2%}"
     if not voxels.any():

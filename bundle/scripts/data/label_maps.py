@@ -129,6 +129,11 @@ def furthest_corner_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarr
     return float(np.linalg.norm(corners @ (np.asarray(first) - np.asarray(second)).T, axis=1).max())
 
 
+def voxel_ml(affine: np.ndarray) -> float:
+    """The volume of a voxel in millilitres."""
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+
 def label_key(path: str | Path) -> str:
     """Returns the key that a label map shares with its image and its truth: patient and week, or the bare name."""
     patient, week = scan_key(path)

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import find_objects, generate_binary_structure, label
 
 from scripts.core.processes import is_main_process
-from scripts.data.label_maps import read_labels
+from scripts.data.label_maps import read_labels, voxel_ml
 
 TOUCHING = 0.05  # if at least this share of the training cases touches the border, a prediction may touch it too
 MANY = 10  # pieces that are usual at most, if the training data's number isn't known
@@ -25,7 +25,7 @@ def describe_labels(labels: np.ndarray, affine: np.ndarray, class_names: Sequenc
         By class: `ml`, the volume; `pieces`, their number (voxels that share a face, edge or corner are connected;
         pieces below 0.05 ml are not counted); `border`, whether the class touches the border of the volume.
     """
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+    each = voxel_ml(affine)
     corners = generate_binary_structure(3, 3)
     found = {}
     for value, box in enumerate(find_objects(labels, max_label=len(class_names) - 1), start=1):
@@ -34,7 +34,7 @@ def describe_labels(labels: np.ndarray, affine: np.ndarray, class_names: Sequenc
             found[name] = {"ml": 0.0, "pieces": 0, "border": False}
             continue
         pieces, _ = label(labels[box] == value, corners)
-        sizes = np.bincount(pieces.ravel())[1:] * voxel_ml
+        sizes = np.bincount(pieces.ravel())[1:] * each
         found[name] = {
             "ml": float(sizes.sum()),
             "pieces": int((sizes >= min(SPECK_ML, sizes.max())).sum()),

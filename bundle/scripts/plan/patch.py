@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from scripts.core.files import atomic_write
-from scripts.plan.choices import Plan
+from scripts.plan.settings import Plan
 
 WIDTH = 140  # what fits on a line is not divided
 DEEPEST = 2  # levels below which nothing is divided: a step of a chain stays on one line

@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 from scripts.check.nature import ONE_HAND
 from scripts.core.files import atomic_write
 from scripts.core.palette import colour
-from scripts.plan.choices import Plan
 from scripts.plan.fingerprint import Fingerprint
+from scripts.plan.settings import Plan
 
 AXES = ("right", "front", "up")
 LINE = 58  # characters

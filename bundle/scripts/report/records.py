@@ -8,6 +8,7 @@ from nibabel.affines import voxel_sizes
 
 from scripts.data import plausibility
 from scripts.data.anonymise import case_code, patient_code
+from scripts.data.label_maps import voxel_ml
 from scripts.data.layouts import case_name, scan_key
 from scripts.report.measures import measure_classes
 from scripts.report.schema import CaseRecord
@@ -48,9 +49,8 @@ def measure_case(
             for name, now in found.items()
         }
     else:
-        voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
         spacing = [float(size) for size in voxel_sizes(affine)]
-        record.measures = measure_classes(truth, prediction, spacing, class_names, tolerance_mm, voxel_ml)
+        record.measures = measure_classes(truth, prediction, spacing, class_names, tolerance_mm, voxel_ml(affine))
     return record
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from scripts.data.label_maps import voxel_ml
 from scripts.weeks.surfaces import RIM, Surface, surface_of
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's right, front and head to DICOM's left, back and head
@@ -48,5 +49,5 @@ def structure_of(labels: np.ndarray, value: int, box: tuple[slice, ...], to_lps:
     mask = labels[wide] == value
     start = np.array([part.start for part in wide])
     voxels = (np.argwhere(mask) + start) @ to_lps[:3, :3].T + to_lps[:3, 3]
-    volume_ml = len(voxels) * abs(float(np.linalg.det(to_lps[:3, :3]))) / 1000
+    volume_ml = len(voxels) * voxel_ml(to_lps)
     return Structure(volume_ml, voxels.mean(0), voxels, surface_of(mask, start, labels.shape, to_lps), cut)
