@@ -198,6 +198,7 @@ def test_an_id_of_ones_own_is_taken_where_something_uses_it(tmp_path):
 @pytest.mark.parametrize("flags, refused", [({}, True), ({"avx512_bf16": True}, False)])
 def test_half_precision_is_refused_on_a_processor_that_has_none(flags, refused, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     given = {"dataset_dir": tmp_path / "none", "output_dir": tmp_path / "out", "device": "cpu"}
     made = workflow("train", ["train.json"], half=True, **given)
     made.initialize()
