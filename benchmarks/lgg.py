@@ -9,7 +9,7 @@ but those of a fold, and scores them on these. The second one compares all netwo
 that each learning rate comes down to 0. It takes the folds one after the other, each with all networks and losses.
 Nothing is chosen on the patients of a fold: the last epoch is kept, the curve is for the eye. Patients of all folds are
 pooled. What was stopped, or is out of its minutes, goes on when the same command is given again. The tables are left in
-demo/lgg as lgg.md and lgg.json. Research use only.
+demo/lgg as lgg.md and lgg.json; rows whose trainings are not there any more stay in them. Research use only.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from slice_folds import (
     score,
     seconds_a_step,
     train,
+    with_earlier,
     write_datalist,
 )
 
@@ -69,6 +70,25 @@ VARIED = {  # in place of strong_2d.json's RandScaleIntensityd
         ],
     }
 }
+FLAIR_ALONE = {
+    "network_def::in_channels": 1,
+    "deterministic_chain::5": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "Lambdad", "keys": "image", "func": "$lambda image: image[[1]]"},
+            {"_target_": "scripts.data.tissue.NormalizeTissued", "keys": "image"},
+        ],
+    },
+}
+FLAIR_BY_CHANCE = {  # in place of strong_2d.json's RandScaleIntensityd
+    "random_chain::8": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "RandLambdad", "keys": "image", "func": "$lambda x: x[[1, 1, 1]]", "prob": 0.5},
+            {"_target_": "RandScaleIntensityd", "keys": "image", "factors": 0.25, "channel_wise": True, "prob": 0.3},
+        ],
+    }
+}
 SCORED = {
     "mirrored": {"mirror_axes": [0]},
     "largest": {"keep_largest": True, "single_piece": ["tumour"]},
@@ -98,6 +118,16 @@ RECIPES = {  # the first one is what the others are compared with; the last one 
         SIZE | NARROW,
         EPOCHS | VARIED | {"epochs": 24},
         SCORED,
+    ),
+    "tissue_flair": Variant(
+        "intensities by the tissue, FLAIR alone, 24 epochs",
+        SIZE | NARROW | ALONE | FLAIR_ALONE,
+        EPOCHS | {"epochs": 24},
+    ),
+    "tissue_flair_chance": Variant(
+        "intensities by the tissue, FLAIR in place of the other channels in half of the slices, 24 epochs",
+        SIZE | NARROW | ALONE,
+        EPOCHS | FLAIR_BY_CHANCE | {"epochs": 24},
     ),
     "tissue_stacked": Variant(
         "the recipe: intensities by the tissue, with the slices before and after", SIZE | NARROW, EPOCHS, SCORED
@@ -203,6 +233,7 @@ def main() -> None:
         row | {"cell": True, "seconds_a_step": seconds_of(study, row["name"], [])}
         for row in compared(study, CELLS, folds[True])
     ]
+    rows = with_earlier(rows, study.output / "lgg.json", [*RECIPES, *CELLS])
     text = table(rows) + "\n\nMean Dice of the volumes, its 95 % interval over patients. Research use only.\n"
     leave(rows, text, study.output / "lgg")
     sys.exit(not whole)

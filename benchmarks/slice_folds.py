@@ -197,6 +197,14 @@ def compared(study: Study, variants: dict[str, Variant], folds: int) -> list[dic
     return rows
 
 
+def with_earlier(rows: list[dict], file: Path, order: Sequence[str]) -> list[dict]:
+    """The rows, and those that an earlier call has left in NAME.json of trainings that are not there any more."""
+    kept = json.loads(file.read_text())["rows"] if file.is_file() else []
+    new = {row["name"] for row in rows}
+    kept = [row for row in kept if row["name"] in order and row["name"] not in new]
+    return sorted([*kept, *rows], key=lambda row: order.index(row["name"]))
+
+
 def costs(study: Study, names: Sequence[str], out: str = "run") -> dict:
     """Epochs, mean minutes and processors of several trainings; `out` is the folder of a report."""
     spent = [duration(study.output / name / "run") for name in names]

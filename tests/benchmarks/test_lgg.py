@@ -93,13 +93,14 @@ def test_the_same_network_is_evaluated_as_trained(script, tmp_path, ran, data):
     study = script.Study(data, tmp_path, "recipe_lgg_2d", "", script.CLASSES)
     entries = [{"image": name, "label": name, "patient": name} for name in NAMES]
     given = Namespace(folds=2, entries=entries, minutes_each=1)
-    for name in ("wide", "tumour_tissue", "tissue_stacked", "feature_pyramid.batch_iou"):
+    for name in ("wide", "tumour_tissue", "tissue_flair", "tissue_stacked", "feature_pyramid.batch_iou"):
         ran.clear()
         assert script.work(study, name, 0, given, math.inf)
         found = [
             {w: words[i + 1] for i, w in enumerate(words) if w.startswith("--")} for words in map(shlex.split, ran)
         ]
-        for key in ("--spatial_size", "--widths", "--norm", "--neighbours", "--network_def"):
+        keys = ("--spatial_size", "--widths", "--norm", "--neighbours", "--network_def", "--network_def::in_channels")
+        for key in (*keys, "--deterministic_chain::5"):
             assert len({one.get(key) for one in found}) == 1, (name, key)
 
 

@@ -115,3 +115,11 @@ def test_a_step_is_timed_once(script, tmp_path):
     assert 0 < found < 60 and math.isfinite(found)
     assert script.seconds_a_step(study, "seconds/tiny", variant, []) == found
     assert not (tmp_path / "out" / "seconds" / "tiny" / "run" / "history.csv").exists()
+
+
+def test_rows_of_trainings_that_are_gone_stay(script, tmp_path):
+    kept = [{"name": "b", "n": 1}, {"name": "c", "n": 1}, {"name": "x"}]
+    (tmp_path / "a.json").write_text(json.dumps({"rows": kept}))
+    found = script.with_earlier([{"name": "b", "n": 2}, {"name": "a"}], tmp_path / "a.json", ["a", "b", "c"])
+    assert found == [{"name": "a"}, {"name": "b", "n": 2}, {"name": "c", "n": 1}]
+    assert script.with_earlier([], tmp_path / "none.json", ["a"]) == []
