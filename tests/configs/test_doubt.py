@@ -120,6 +120,10 @@ def test_what_was_learned_of_other_weights_or_looks_is_not_used(trained_copy, ph
     assert "delete it" in refusal(calibration.find, str(weights), "shifts")
     calibrated(trained_copy, phantoms, tmp_path / "again")  # does not read what it is about to replace
     assert calibration.find(str(weights), "shifts") is not None
+    about, kept = weights.with_suffix(".json"), (weights.parent / "model_doubt.json").read_bytes()
+    about.write_text(about.read_text().replace('"bladder"', '"kidney"'))
+    assert "has the classes body, bones, bladder" in refusal(command.main, str(found), str(weights))
+    assert (weights.parent / "model_doubt.json").read_bytes() == kept
     with weights.open("ab") as file:
         file.write(b"\0")
     assert calibration.find(str(weights), "shifts") is None and "other weights" in caplog.text

@@ -126,6 +126,8 @@ def test_a_second_run_does_only_what_is_missing(mixed, trained, caplog):
     paths = {"dataset_dir": mixed / "mixed", "output_dir": mixed / "out", "ckpt_dir": trained / "models"}
     with pytest.raises(UserError):
         run("infer", ["inference.json"], **paths, pictures=False)
+    with pytest.raises(UserError, match="does not exist"):  # a mistyped path does not clear the record
+        run("infer", ["inference.json"], **paths | {"dataset_dir": mixed / "nowhere"}, pictures=False)
     repaired = mixed / "mixed" / "Case_050_Week0_LFOV.nii.gz"
     repaired.write_bytes(next((mixed / "good").iterdir()).read_bytes())
     outputs = sorted((mixed / "out").glob("*_seg.nii.gz"))

@@ -52,6 +52,8 @@ def test_wrong_use_is_one_line(tmp_path, quick):
     assert "minutes is 0: expected a number above 0" in refusal(main, folder, file, minutes=0)
     assert "memory is 'much'" in refusal(main, folder, file, memory="much")
     assert "ends in .json" in refusal(main, folder, "plan.yaml")
+    alone = str(write_set(tmp_path / "alone", cases=1))
+    assert "found one patient with a label" in refusal(main, alone, file, output_dir=str(tmp_path / "out_alone"))
     (tmp_path / "data/dataset.json").unlink()
     assert "the labels have the values 0 to 1, and nothing names them" in refusal(main, folder, file, output_dir=out)
     names = {"0": "background", "1": "organ", "2": "never drawn"}

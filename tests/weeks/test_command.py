@@ -124,6 +124,14 @@ def test_too_few_class_names_are_lines(maps, capsys):
     assert "--class_names" in capsys.readouterr().err
 
 
+def test_a_good_report_stays_where_no_file_can_be_used(maps):
+    run(maps)
+    before = (maps.parent / "out" / "weeks.csv").read_bytes()
+    said = refusal(run, maps, class_names=["background", "bones"])
+    assert "5 file(s) left out, and without them no patient has two scans" in said
+    assert (maps.parent / "out" / "weeks.csv").read_bytes() == before
+
+
 def test_label_maps_beside_images_and_pictures(tmp_path):
     names = ["a_seg.nii.gz", "a.nii.gz", "sub/b_seg.nii", "a_overlay.png"]
     stubs(tmp_path, names)

@@ -8,6 +8,7 @@ from monai.utils import ensure_tuple
 
 from scripts.core.errors import UserError
 from scripts.doubt.calibration import learn, write
+from scripts.training.weights import read_weights
 
 
 def main(runs: str | Sequence[str], weights: str | Sequence[str] = "models/model.pt") -> None:
@@ -29,4 +30,11 @@ def main(runs: str | Sequence[str], weights: str | Sequence[str] = "models/model
     folders = [Path(str(run)) for run in ensure_tuple(runs)]
     if not folders:
         raise UserError("runs is empty: expected folders of evaluations; say --runs \"['output/calibration']\"")
-    write(learn(folders, weights), weights)
+    found = learn(folders, weights)
+    trained = read_weights(ensure_tuple(weights)[0]).info.get("class_names")
+    if trained and list(trained[1:]) != list(found.errors):
+        raise UserError(
+            f"{folders[0]}: has the classes {', '.join(found.errors)}, the weights {', '.join(trained[1:])}; name "
+            "evaluations of these weights with --runs, or others with --weights"
+        )
+    write(found, weights)

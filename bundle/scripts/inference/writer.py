@@ -237,8 +237,8 @@ class SegmentationWriter(CaseHandler):
         write(report, self.dir)
         warned = sum(bool(record.warnings) for record in records)
         logger.info(
-            f"{len(records)} case(s) segmented, {warned} with warnings: label maps, pictures, volumes.csv and "
-            f"report.html in {self.dir}"
+            f"{len(records)} case(s) segmented, {warned} with warnings: label maps, "
+            f"{'pictures, ' if self.pictures else ''}volumes.csv and report.html in {self.dir}"
         )
 
     def motion(self) -> Motion | None:

@@ -54,6 +54,8 @@ def main(
         )
         raise UserError(found.errors[0] + more)
     data = fingerprint(found, names, listed=split_of(datalist, dataset_dir))
+    if data.patients < 2:
+        raise UserError(f"{dataset_dir}: found one patient with a label, expected two or more; add labelled images")
     values = [int(value) for facts in data.labels for value in facts["counts"] or {}]
     usual = not class_names and names == shipped("train")["class_names"]
     if usual and max(values, default=0) + 1 < len(names):

@@ -51,6 +51,11 @@ def main(
     weeks = compare(scans, names, bones, organs, word)
     for line in weeks.problems:
         print(line, file=sys.stderr)
+    if weeks.problems and not weeks.patients:
+        raise UserError(
+            f"{len(weeks.problems)} file(s) left out, and without them no patient has two scans; see the lines above, "
+            "nothing is written"
+        )
     weeks.about = [
         ["Label maps", str(predictions) if word is None else "not shown"],
         ["Bones", str(bones)],
