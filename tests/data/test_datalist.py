@@ -335,3 +335,12 @@ def test_phantoms_are_read(phantoms, tmp_path):
     content = prepare_datalist(str(tmp_path / "list.json"), str(phantoms), ["background", *"abcde"])
     assert [len(content[split]) for split in SPLITS] == [6, 2, 2]
     assert "phantom" in content["description"]
+
+
+@pytest.mark.parametrize("option, value", [
+    ("class_names", "background"), ("class_names", ["background", 5]), ("folds", 2.5), ("seed", "abc"), ("seed", -1),
+    ("validation", "much"),
+])  # fmt: skip
+def test_values_of_another_kind_are_refused(option, value, tmp_path):
+    assert refusal(main, str(tmp_path), str(tmp_path / "list.json"), **{option: value}).startswith(option)
+    assert not (tmp_path / "list.json").exists()

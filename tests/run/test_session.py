@@ -60,6 +60,27 @@ def test_unknown_ids_are_refused(words, wrong, meant):
     assert message.startswith(f"{wrong}: ") and message.endswith(f"did you mean {meant}?")
 
 
+@pytest.mark.parametrize("form", ["--config_file {}", "--config_file={}"])
+@pytest.mark.parametrize(
+    "files, refused",
+    [
+        (["configs/demo.json", "configs/train.json"], True),
+        (["configs/mirrored.json", "/else where/inference.json"], True),
+        (["configs/train.json", "configs/evaluate.json", "configs/demo.json"], False),
+        (["own.json", "other.json"], False),
+        ("configs/my train.json", False),
+        ("[configs/train.json", False),
+    ],
+)
+def test_a_patch_before_its_file_is_refused(files, refused, form):
+    words = [*RUN, *form.replace(" ", "\n").format(files).split("\n")]
+    if refused:
+        said = refusal(command_line.refuse_wrong_order, words)
+        assert said.startswith(f"--config_file: {files[0]} stands before {files[1]}") and "put" in said
+    else:
+        command_line.refuse_wrong_order(words)
+
+
 @pytest.mark.parametrize(
     "words",
     [
