@@ -30,7 +30,7 @@ import full_size
 import nibabel as nib
 import numpy as np
 import torch
-from hippocampus import leave
+from hippocampus import earlier_rows, leave
 from ignite.engine import Events
 from recipes import DEMO
 
@@ -305,7 +305,7 @@ def main() -> None:
     given.output.mkdir(parents=True, exist_ok=True)
     device = torch.cuda.get_device_name() if given.device == "cuda" else common.processor()
     kept = given.output / "gpu.json"
-    rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
+    rows = earlier_rows(kept)
     rows = [row for row in rows if row["row"] != FAILED]
     for name in given.only:
         if any(row["piece"] == name for row in rows):

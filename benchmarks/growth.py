@@ -22,7 +22,7 @@ from pathlib import Path
 import common
 import nibabel as nib
 import numpy as np
-from hippocampus import leave
+from hippocampus import earlier_rows, leave
 from recipes import DEMO
 
 SIZE = (24, 24, 24)
@@ -117,7 +117,7 @@ def main() -> None:
     given.output = given.output.resolve()
     given.output.mkdir(parents=True, exist_ok=True)
     kept, deadline = given.output / "growth.json", time.monotonic() + 60 * given.minutes
-    rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
+    rows = earlier_rows(kept)
 
     def add(name: str, count: int, words: str) -> None:
         """Measures a command, unless that was done before."""

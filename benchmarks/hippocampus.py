@@ -195,8 +195,12 @@ def rows_of_other_sets(file: Path, name: str, processor: str | None = None) -> l
 
     With a processor, what other processors have measured of this set stays as well.
     """
-    kept = json.loads(file.read_text())["rows"] if file.is_file() else []
-    return [row for row in kept if row["set"] != name or (processor and row["processors"] != [processor])]
+    return [row for row in earlier_rows(file) if row["set"] != name or (processor and row["processors"] != [processor])]
+
+
+def earlier_rows(file: Path) -> list[dict]:
+    """The rows that an earlier call has left in NAME.json."""
+    return json.loads(file.read_text())["rows"] if file.is_file() else []
 
 
 def leave(rows: list[dict], text: str, file: Path) -> None:

@@ -16,7 +16,7 @@ from statistics import median
 
 import common
 import numpy as np
-from hippocampus import command, duration, train_once
+from hippocampus import command, duration, earlier_rows, train_once
 from ignite.engine import Events
 from recipes import execute
 
@@ -199,9 +199,8 @@ def compared(study: Study, variants: dict[str, Variant], folds: int) -> list[dic
 
 def with_earlier(rows: list[dict], file: Path, order: Sequence[str]) -> list[dict]:
     """The rows, and those that an earlier call has left in NAME.json of trainings that are not there any more."""
-    kept = json.loads(file.read_text())["rows"] if file.is_file() else []
     new = {row["name"] for row in rows}
-    kept = [row for row in kept if row["name"] in order and row["name"] not in new]
+    kept = [row for row in earlier_rows(file) if row["name"] in order and row["name"] not in new]
     return sorted([*kept, *rows], key=lambda row: order.index(row["name"]))
 
 

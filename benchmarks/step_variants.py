@@ -9,7 +9,6 @@ measured again; the table is left in demo/step_variants as step_variants.md and 
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -153,7 +152,7 @@ def main() -> None:
         work(given.work, given.sizes[0], given.half)
         return
     import common
-    from hippocampus import leave
+    from hippocampus import earlier_rows, leave
     from recipes import DEMO
 
     from scripts.networks.bfloat16 import supports_bfloat16
@@ -161,7 +160,7 @@ def main() -> None:
     given.output = given.output or DEMO / "step_variants"
     given.output.mkdir(parents=True, exist_ok=True)
     file, deadline = given.output / "step_variants.json", time.monotonic() + 60 * given.minutes
-    rows = json.loads(file.read_text())["rows"] if file.is_file() else []
+    rows = earlier_rows(file)
     here = [common.processor()]
     measured = [(row["way"], row["size"], row["half"]) for row in rows if row["processors"] == here]
     kinds = [False, True] if supports_bfloat16("cpu") else [False]

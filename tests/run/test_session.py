@@ -17,6 +17,7 @@ from monai.utils import instantiate
 from scripts.core.errors import UserError
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.run import command_line, crash, session
+from scripts.run.configuration import refuse_wrong_order
 
 pytestmark = pytest.mark.programs
 
@@ -75,10 +76,10 @@ def test_unknown_ids_are_refused(words, wrong, meant):
 def test_a_patch_before_its_file_is_refused(files, refused, form):
     words = [*RUN, *form.replace(" ", "\n").format(files).split("\n")]
     if refused:
-        said = refusal(command_line.refuse_wrong_order, words)
+        said = refusal(refuse_wrong_order, command_line.files_of(words))
         assert said.startswith(f"--config_file: {files[0]} stands before {files[1]}") and "put" in said
     else:
-        command_line.refuse_wrong_order(words)
+        refuse_wrong_order(command_line.files_of(words))
 
 
 @pytest.mark.parametrize(

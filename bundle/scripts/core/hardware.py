@@ -1,5 +1,7 @@
 """What the processor or GPU of this machine can do."""
 
+import os
+
 import torch
 
 OLDER = ("DEFAULT", "AVX2")  # instructions that torch uses, without AVX-512
@@ -16,3 +18,8 @@ def supports_bfloat16(device: torch.device | str) -> bool:
         return False
     found: dict = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def core_count() -> int:
+    """Returns the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

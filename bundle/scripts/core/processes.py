@@ -1,6 +1,5 @@
 """The processes of a distributed run: which one this is, and a way to wait for all of them."""
 
-import os
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -46,8 +45,3 @@ def refuse_separate_folders(folder: Path) -> None:
 def sum_of_all(number: int) -> int:
     """Returns the sum of the numbers of all processes, once all have come to this point."""
     return int(idist.all_reduce(number))
-
-
-def core_count() -> int:
-    """Returns the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from scripts.data.datalist import make_datalist, write_datalist
-from scripts.data.splits import SPLITS
+from scripts.data.splits import SPLITS, check_shares
 from scripts.run.knobs import check
 
 
@@ -29,8 +29,8 @@ def main(
         test: share of the patients, in [0, 1).
         class_names: names of the label values 0, 1, ...
     """
-    given = {"folds": folds, "seed": seed, "validation_share": validation, "test_share": test}
-    check(given | ({} if class_names is None else {"class_names": class_names}))
+    check({"folds": folds, "seed": seed} | ({} if class_names is None else {"class_names": class_names}))
+    check_shares(validation, test)
     content = make_datalist(dataset_dir, class_names, validation, test, folds, seed)
     write_datalist(content, output)
     for split in SPLITS:

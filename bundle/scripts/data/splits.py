@@ -43,10 +43,7 @@ def split_patients(patients: list[str], validation: float, test: float, folds: i
 
     Training gets at least one patient, and so does a share above 0, validation first, if there are enough.
     """
-    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise UserError(
-            f"validation is {validation}, test is {test}: expected shares from 0 that sum to less than 1; give others"
-        )
+    check_shares(validation, test)
     if folds < 0 or folds == 1:
         raise UserError(f"folds is {folds}: expected 0 for one split, or 2 or more; give another --folds")
     if len(patients) < max(2, folds + (test > 0) if folds else 2):
@@ -63,6 +60,15 @@ def split_patients(patients: list[str], validation: float, test: float, folds: i
         return sides | {patient: ("training", i % folds) for i, patient in enumerate(rest)}
     validating = min(patient_count(validation, len(order)), len(rest) - 1)
     return sides | {p: ("validation" if i < validating else "training", None) for i, p in enumerate(rest)}
+
+
+def check_shares(validation: float, test: float) -> None:
+    """Refuses shares that are no numbers, or leave nothing for the training."""
+    numbers = all(isinstance(share, int | float) for share in (validation, test))
+    if not numbers or not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise UserError(
+            f"validation is {validation}, test is {test}: expected shares from 0 that sum to less than 1; give others"
+        )
 
 
 def patient_count(part: float, count: int) -> int:

@@ -8,7 +8,7 @@ from monai.bundle import ConfigWorkflow
 from monai.utils import ensure_tuple
 
 from scripts.core.paths import BUNDLE, CONFIGS
-from scripts.run.configuration import refuse_missing_files
+from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def main(
     given = {name.replace("#", "::"): value for name, value in overrides.items()}
     files = [config_file] if isinstance(config_file, str) else [str(file) for file in config_file]
     refuse_missing_files(files)
+    refuse_wrong_order(files)
     given = {"bundle_root": str(BUNDLE)} | given
     given |= {"dataset_dir": dataset_dir, "count": count, "output_dir": output_dir}
     made = ConfigWorkflow(

@@ -28,7 +28,7 @@ def choose_training(plan: Plan, found: Fingerprint) -> None:
         if found.listed == "folds":
             plan.choose("fold", 0, "The first of the folds of the datalist; train the others too.")
     elif found.patients < FEW:
-        folds = max(2, min(FOLDS, found.patients))
+        folds = min(FOLDS, found.patients)
         reason = (
             f"{found.patients} patients are too few to set some aside. Train --fold 0 to {folds - 1}, and score each "
         )

@@ -114,9 +114,8 @@ def compare(*runs: str, output_dir: str) -> None:
     """
     found = comparison.compare([str(run) for run in runs])
     write_json(found, Path(output_dir) / "comparison.json")
-    laid_out = page.comparison_page(found)
-    file = page.write_page(laid_out, Path(output_dir), "comparison")
-    print(page.to_markdown(laid_out))
+    file = page.write_page(page.comparison_page(found), Path(output_dir), "comparison")
+    print(file.with_suffix(".md").read_text(encoding="utf-8"))
     print(f"comparison: {file}")
 
 

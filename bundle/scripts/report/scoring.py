@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from scripts.core.errors import UserError
-from scripts.core.processes import core_count
+from scripts.core.hardware import core_count
 from scripts.data.label_maps import read_labels, read_volume, refuse_other_grid
 from scripts.data.layouts import case_name
 from scripts.report.records import measure_case

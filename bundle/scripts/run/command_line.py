@@ -21,10 +21,10 @@ from monai.bundle import ConfigComponent, ConfigParser
 
 from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
+from scripts.run.configuration import refuse_wrong_order
 from scripts.run.crash import report_crash
 
 LABELLING_TASK = ["-m", "train"]  # how MONAI Label starts a process for a training; it shows the last lines
-COMPLETE = ("train.json", "inference.json")  # configurations that patches follow
 # These hold no ids of a run.
 NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json", "segments.json")
 
@@ -42,23 +42,18 @@ def check_command_line(debug: bool = False) -> None:
     if is_bundle_command():
         warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # MONAI's, in every run beside pydicom
         refuse_unknown_ids(sys.argv[1:])
-        refuse_wrong_order(sys.argv[1:])
+        refuse_wrong_order(files_of(sys.argv[1:]))
 
 
-def refuse_wrong_order(arguments: Sequence[str]) -> None:
-    """Rejects a patch that stands before the file that it changes, which would replace what the patch says."""
+def files_of(arguments: Sequence[str]) -> list[str]:
+    """The configuration files of a command line that lists several; none of another one."""
     words = [part for word in arguments for part in word.split("=", 1)]
     if "--config_file" not in words[:-1]:
-        return
+        return []
     try:
-        first, *others = ast.literal_eval(words[words.index("--config_file") + 1])
+        return [str(file) for file in ast.literal_eval(words[words.index("--config_file") + 1])]
     except (ValueError, SyntaxError):  # a single file, or what MONAI will refuse
-        return
-    for file in others:
-        if Path(str(file)).name in COMPLETE:
-            raise UserError(
-                f"--config_file: {first} stands before {file}, which replaces what it says; put {file} first"
-            )
+        return []
 
 
 def is_bundle_command() -> bool:

@@ -12,6 +12,8 @@ from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError
 
+COMPLETE = ("train.json", "inference.json")  # configurations that patches follow
+
 
 def current_parser() -> ConfigParser:
     """The parser that is building the component that calls this function.
@@ -33,6 +35,15 @@ def refuse_missing_files(files: Sequence[str]) -> None:
     for file in files:
         if not Path(file).is_file():
             raise UserError(f"{file}: no such configuration file; --config_file takes one, or \"['FILE','PATCH']\"")
+
+
+def refuse_wrong_order(files: Sequence[str]) -> None:
+    """Refuses a patch that stands before the file that it changes, which would replace what the patch says."""
+    for file in files[1:]:
+        if Path(file).name in COMPLETE:
+            raise UserError(
+                f"--config_file: {files[0]} stands before {file}, which replaces what it says; put {file} first"
+            )
 
 
 def value_of(parser: ConfigParser, name: str) -> object:

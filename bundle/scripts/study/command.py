@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
 from scripts.run.command_line import is_argument, refuse_unknown_ids
-from scripts.run.configuration import refuse_missing_files
+from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 from scripts.study.one_run import RunLauncher
 from scripts.study.space import Knob, parse_space, plan_runs
 from scripts.study.trials import open_study, queue_trials, run_trials
@@ -102,6 +102,7 @@ def check_numbers(search: str, trials: int | None, parallel: int, search_seed: i
 def read_configs(files: Sequence[str]) -> ConfigParser:
     """Reads the configuration files, one patch after the other."""
     refuse_missing_files(files)
+    refuse_wrong_order(files)
     parser = ConfigParser()
     try:
         parser.read_config(list(files))

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from scripts.core.files import read_json, write_json
-from scripts.core.processes import core_count
+from scripts.core.hardware import core_count
 from scripts.run.crash import ERROR_FILE
 from scripts.study.space import as_argument
 
