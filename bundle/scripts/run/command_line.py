@@ -48,11 +48,10 @@ def check_command_line(debug: bool = False) -> None:
 def files_of(arguments: Sequence[str]) -> list[str]:
     """The configuration files of a command line that lists several; none of another one."""
     words = [part for word in arguments for part in word.split("=", 1)]
-    if "--config_file" not in words[:-1]:
-        return []
+    given = [value for word, value in zip(words, words[1:]) if word == "--config_file"]
     try:
-        return [str(file) for file in ast.literal_eval(words[words.index("--config_file") + 1])]
-    except (ValueError, SyntaxError):  # a single file, or what MONAI will refuse
+        return [str(file) for file in ast.literal_eval(given[-1])]  # of several, the last one counts
+    except (IndexError, TypeError, ValueError, SyntaxError):  # none, a single file, or what MONAI will refuse
         return []
 
 
