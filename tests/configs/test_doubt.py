@@ -138,6 +138,8 @@ def test_a_folder_that_is_no_evaluation_with_looks_is_refused(make, said, tmp_pa
     make(tmp_path)
     assert said in refusal(command.main, str(tmp_path), str(tmp_path / "model.pt"))
     assert "correct --weights" in refusal(command.main, str(tmp_path), str(tmp_path / "none.pt"))
+    twice = [str(tmp_path), str(tmp_path / ".")]
+    assert "named twice" in refusal(command.main, twice, str(tmp_path / "model.pt"))
 
 
 def test_codes_hide_names_in_the_maps_too(trained, tmp_path):
@@ -170,7 +172,8 @@ def test_images_of_another_kind_are_named_or_left_out(trained_copy, phantoms, tm
     assert [case["case"] for case in records(tmp_path / "skipped")] == [own.name.split(".")[0]]
     weights = trained_copy / "models" / "model.pt"
     whole = calibration.read(str(weights)).fingerprint
-    command.main([str(tmp_path / "calibration")] * 2, str(weights))  # as of two folds with the same training images
+    again = shutil.copytree(tmp_path / "calibration", tmp_path / "calibration2")
+    command.main([str(tmp_path / "calibration"), str(again)], str(weights))  # two folds with the same training images
     both = calibration.read(str(weights)).fingerprint
     assert (both.images, both.voxels) == (whole.images, whole.voxels) and set(whole.clouds) - set(both.clouds) == {
         "depth"

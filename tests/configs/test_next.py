@@ -89,3 +89,5 @@ def test_without_weights_scans_are_chosen_by_what_they_show(named, monkeypatch, 
 def test_a_folder_without_weights_and_a_missing_file_are_refused(named, scans, tmp_path):
     assert "no weights there yet" in refusal(named, ckpt_dir=str(tmp_path))
     assert "no such configuration file" in refusal(command.main, str(scans), 2, str(tmp_path), "none.json")
+    train = str(CONFIGS / "train.json")
+    assert f"{train} is no inference" in refusal(command.main, str(scans), 2, str(tmp_path), train)

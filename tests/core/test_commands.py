@@ -5,12 +5,13 @@ import os
 import runpy
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 
 import pytest
 from conftest import BUNDLE
 
 from scripts.core import commands
-from scripts.core.commands import each, load, outline, run_command
+from scripts.core.commands import each, load, of_type, outline, run_command
 from scripts.core.errors import UserError
 
 COMMANDS = {  # name: what a first call needs
@@ -107,6 +108,50 @@ def test_a_misspelled_option_is_rejected_before_anything_runs(command, arguments
         runpy.run_module(command, run_name="__main__")
     assert caught.value.code.endswith(f"the command has no such option; did you mean --{nearest}?")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command, arguments, message",
+    [
+        ("scripts.check", ["x", "--output_dir", "--fresh"], "--output_dir: found no value, expected text"),
+        ("scripts.check", ["x", "--workers", "two"], "--workers: found 'two', expected a whole number"),
+        ("scripts.check", ["x", "--workers", "True"], "--workers: found no value, expected a whole number"),
+        ("scripts.check", ["x", "--fresh", "yes"], "--fresh: found 'yes', expected True or False"),
+        ("scripts.check", ["x", "--class_names", "3"], "--class_names: found 3, expected a list"),
+        ("scripts.datalist", ["x", "y.json", "--folds", "2.5"], "--folds: found 2.5, expected a whole number"),
+        ("scripts.plan", ["x", "--minutes", "long"], "--minutes: found 'long', expected a number"),
+        ("scripts.report", ["compare", "a", "True", "--output_dir", "y"], "runs: found no value, expected text"),
+    ],
+)
+def test_a_value_of_another_type_is_rejected_before_anything_runs(command, arguments, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["__main__.py", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(command, run_name="__main__")
+    assert caught.value.code == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_value_becomes_what_the_command_wants():
+    assert of_type(2024, str, "--output_dir") == "2024"
+    assert of_type(2024, str | Sequence[str], "--runs") == "2024"
+    assert of_type(3, float, "--minutes") == 3 and of_type(None, str | None, "--images") is None
+    assert of_type("rtstruct", Sequence[str], "--formats") == ["rtstruct"]
+    assert of_type(("a", "b"), Sequence[str] | None, "--formats") == ["a", "b"]
+    assert of_type({"a": "b"}, Mapping[str, str] | None, "--names") == {"a": "b"}
+    assert of_type(True, bool | str, "--anonymise") is True
+
+
+@pytest.mark.parametrize(
+    "command", [("scripts.check", "x"), ("scripts.weeks", "x"), ("scripts.report", "compare", "a", "b")]
+)
+def test_a_file_is_no_folder_to_write_to(command, monkeypatch, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    monkeypatch.setattr(sys, "argv", ["__main__.py", *command[1:], "--output_dir", str(file / "deeper")])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module(command[0], run_name="__main__")
+    assert caught.value.code == f"{file}: --output_dir is a file, expected a folder; name another one"
 
 
 def test_right_options_are_taken(monkeypatch, capsys):

@@ -192,6 +192,11 @@ def test_a_patient_on_two_sides_is_refused(content, sides, tmp_path):
     assert "patient 004" in message or "patient 4" in message
 
 
+def test_further_keys_of_an_entry_are_left_alone(tmp_path):
+    path = by_hand(tmp_path, training=[pair("a", patient="4", scanner="x", patients=2)], classes=["a", "b"])
+    assert read_datalist(path)["training"][0]["scanner"] == "x"
+
+
 def test_patients_given_by_hand_come_before_names(tmp_path):
     """The same file name may belong to two patients, if the list says so."""
     path = by_hand(tmp_path, training=[pair("C004_Week0", patient="A4")], test=[pair("C004_Week1", patient="B4")])
@@ -203,7 +208,7 @@ def test_patients_given_by_hand_come_before_names(tmp_path):
     [
         ({"training": [pair("a"), pair("a")]}, ["a.nii.gz", "training and again in training"]),
         ({"training": [pair("a")], "test": ["./a.nii.gz"]}, ["a.nii.gz", "training and again in test"]),
-        ({"training": [pair("b")]}, ["b.nii.gz", "under training, but no such file"]),
+        ({"training": [pair("b")]}, ["b.nii.gz", "under training, but no such file", '"dataset_dir" in the list']),
         ({"test": [{"image": "a.nii.gz", "label": "b.nii.gz"}]}, ["b.nii.gz", "under test, but no such file"]),
         ({"training": [{"image": "a.nii.gz"}]}, ["under training has no label"]),
         ({"validation": ["a.nii.gz"]}, ["under validation has no label"]),
@@ -213,7 +218,11 @@ def test_patients_given_by_hand_come_before_names(tmp_path):
         ({"training": [3]}, ["under training", "expected an object"]),
         ({"training": None}, ["training is a NoneType", "expected a list"]),
         ({"training": {"image": "a.nii.gz"}}, ["training is a dict", "expected a list"]),
-        ({"train": [pair("a")]}, ["no entries", "training, validation, test"]),
+        ({"train": [pair("a")]}, ["found 'train'", "expected training, validation, test"]),
+        ({"training": [pair("a")], "val": [pair("b")]}, ["found 'val'", "expected training, validation, test"]),
+        ({"training": [pair("a")], "tests": []}, ["found 'tests'", "expected training, validation, test"]),
+        ({"training": [pair("a", patiant="4")]}, ["found 'patiant'", "under training, expected 'patient'"]),
+        ({"training": [pair("a", fold="0")]}, ["the fold of an entry is '0'", "expected a whole number"]),
         ({"training": [], "test": []}, ["no entries"]),
     ],
 )

@@ -1,6 +1,7 @@
 """The settings that a plan chooses, by what the data are like and by the time and memory that are given."""
 
 import json
+import logging
 import math
 from dataclasses import replace
 
@@ -75,6 +76,16 @@ def test_the_smallest_plan_has_a_length_too(small):
     plan = plan_for(small, minutes=0.1, cost=lambda patch: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
     assert tried == [16, 8] and plan.settings["features"] == 8  # small images have one size
     assert plan.settings["epochs"] == 1 and "for 0.1 minutes" in plan.reasons["epochs"]
+
+
+def test_what_even_the_smallest_plan_takes_too_much_of_is_said(small, caplog):
+    caplog.set_level(logging.WARNING)
+    plan_for(small)
+    assert not caplog.messages
+    plan_for(small, minutes=0.1, memory=2, cost=lambda patch: Cost(12.0, 1.0, 3.5))
+    few, much = caplog.messages
+    assert few.startswith("one epoch takes about 2.0 minutes, and 0.1 were given")
+    assert much.startswith("a step takes 3.5 GiB, and 2 were given")
 
 
 def test_both_hands_have_mirror_images(symmetric):

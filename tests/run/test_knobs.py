@@ -10,7 +10,16 @@ from conftest import CONFIGS, workflow
 from helpers import refusal
 
 from scripts.run.command_line import NO_PATCHES
-from scripts.run.knobs import SCHEMA, check, check_class_names, check_configuration, fits, in_words, rules
+from scripts.run.knobs import (
+    SCHEMA,
+    check,
+    check_class_names,
+    check_configuration,
+    check_dimensions,
+    fits,
+    in_words,
+    rules,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +62,13 @@ def test_what_can_not_be_meant(name, wrong):
 )  # fmt: skip
 def test_what_can(name, right):
     check({name: right})
+
+
+def test_a_size_has_as_many_numbers_as_the_network_has_axes():
+    check_dimensions({"spatial_size": [32, 32], "window_size": [48, 48], "spatial_dims": 2})
+    check_dimensions({"spatial_size": (64, 64, 32), "spatial_dims": 3, "window_size": None})
+    message = refusal(check_dimensions, {"spatial_size": [32, 32], "spatial_dims": 3})
+    assert message.startswith("spatial_size is [32, 32]: expected 3 numbers")
 
 
 def test_limits_are_named_in_full():

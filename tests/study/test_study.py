@@ -405,6 +405,9 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
 def test_what_is_refused(wrong, words, begin):
     assert words in refusal(begin, **wrong)
     assert not begin.calls
+    if wrong.get("output_dir", "s"):
+        begin(trials=1)  # the corrected command
+        assert len(begin.calls) == 1
 
 
 def test_a_configuration_that_cannot_be_read(begin, tmp_path):

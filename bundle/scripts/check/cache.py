@@ -15,7 +15,7 @@ from tqdm import tqdm
 from scripts.check.nifti import RULES
 from scripts.check.pictures import image_stamp, inspect_image
 from scripts.check.pieces import largest_pieces
-from scripts.core.errors import UserError
+from scripts.core.errors import UserError, refuse_negative
 from scripts.core.files import read_json, write_json
 from scripts.data.slices import FolderNames, is_sliced, read_slices
 
@@ -77,6 +77,7 @@ def collect_facts(
             return facts, None
         return inspect(path), now
 
+    refuse_negative(workers=workers)
     found: dict[str, dict] = {}
     new: dict[str, dict] = {}
     read = 0

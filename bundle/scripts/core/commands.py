@@ -7,10 +7,14 @@ text of the module.
 
 import ast
 import difflib
+import functools
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 import fire
 
@@ -18,6 +22,10 @@ from scripts.core.errors import UserError, find_user_error
 from scripts.core.paths import BUNDLE
 
 HELP = ("--help", "-h")
+KINDS = {  # of values, in words
+    int: "a whole number", float: "a number", str: "text", bool: "True or False", Sequence: "a list",
+    dict: "a dictionary", Mapping: "a dictionary",
+}  # fmt: skip
 
 
 def run_command(component: str | Callable | Mapping[str, str], serialize: str | None = None, **options) -> None:
@@ -37,7 +45,7 @@ def run_command(component: str | Callable | Mapping[str, str], serialize: str | 
         refuse_unknown_options(described, arguments)
         if serialize is not None and not is_help:
             options["serialize"] = load(serialize)
-        fire.Fire(described if is_help else each(component, load), command=arguments, **options)
+        fire.Fire(described if is_help else each(component, load_checked), command=arguments, **options)
     except Exception as error:
         found = find_user_error(error)
         if found is None and isinstance(error, OSError) and error.filename:
@@ -58,6 +66,67 @@ def load(path: str) -> Callable:
     """Returns the function at a path."""
     module, _, name = path.rpartition(".")
     return getattr(importlib.import_module(module), name)
+
+
+def load_checked(path: str) -> Callable:
+    """Returns the function at a path, which refuses values of another type than it says, and a file for output_dir: not
+    when the work is done, but before."""
+    function = load(path)
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def checked(*values, **named):
+        given = signature.bind(*values, **named)
+        for name, value in given.arguments.items():
+            parameter = signature.parameters[name]
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                given.arguments[name] = tuple(of_type(one, parameter.annotation, name) for one in value)
+            elif parameter.kind is not parameter.VAR_KEYWORD:
+                given.arguments[name] = of_type(value, parameter.annotation, f"--{name}")
+        if "output_dir" in given.arguments:
+            refuse_file(str(given.arguments["output_dir"]))
+        return function(*given.args, **given.kwargs)
+
+    return checked
+
+
+def refuse_file(folder: str) -> None:
+    """Refuses a folder to write to whose place, or that of a folder above it, a file has."""
+    for place in (Path(folder), *Path(folder).parents):
+        if place.is_file():
+            raise UserError(f"{place}: --output_dir is a file, expected a folder; name another one")
+
+
+def of_type(value: Any, annotation: Any, shown: str) -> Any:
+    """Returns a value of the command line as its parameter wants it: fire makes a number of `2024`, even where it names
+    a folder, True of an option without a value, and text of one item of a list.
+
+    Args:
+        value: as fire has read it.
+        annotation: the type of the parameter, `inspect.Parameter.empty` for any.
+        shown: the parameter's name in the message.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    wanted = [get_origin(kind) or kind for kind in get_args(annotation) or [annotation]]
+    if get_origin(annotation) in (Sequence, Mapping):
+        wanted = [get_origin(annotation)]
+    kinds = tuple(kind for kind in wanted if isinstance(kind, type))
+    if inspect.Parameter.empty in wanted or (type(value) in kinds):
+        return value
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if (float in kinds and number) or (Mapping in kinds and isinstance(value, dict)):
+        return value
+    if Sequence in kinds and isinstance(value, list | tuple):
+        return list(value)
+    if Sequence in kinds and isinstance(value, str):
+        return [value]
+    if str in kinds and number:
+        return str(value)
+    words = [KINDS.get(kind, kind.__name__) for kind in kinds if kind is not NoneType]
+    found = "no value" if value is True and bool not in kinds else repr(value)
+    raise UserError(f"{shown}: found {found}, expected {' or '.join(words)}")
 
 
 def outline(path: str) -> Callable:

@@ -21,6 +21,13 @@ class Stopped(SystemExit):
     """Ends the process after a signal, with status 128 + the signal's number, as a shell reports it."""
 
 
+def refuse_negative(**options: float) -> None:
+    """Refuses an option below 0."""
+    for name, value in options.items():
+        if value < 0:
+            raise UserError(f"--{name}: found {value}, expected 0 or more")
+
+
 def find_user_error(error: BaseException | None) -> UserError | None:
     """Returns the UserError in a chain of errors, or None. MONAI wraps the errors that a component raises."""
     while error is not None and not isinstance(error, UserError):

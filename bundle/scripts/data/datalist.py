@@ -3,8 +3,9 @@
 It is written once, split by patient; training, evaluation and inference read it.
 """
 
+import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from scripts.data.splits import SPLITS, split_entries
 from scripts.series.index import find_series, is_source, path_of
 
 logger = logging.getLogger(__name__)
+
+KEYS = ("image", "label", "patient", "week", "fold")
 
 
 def make_datalist(
@@ -89,14 +92,18 @@ def read_datalist(path: str | Path, base: str | Path | None = None) -> dict:
     """
     path = Path(path)
     content = read_json(path)
+    refuse_misspelled_lists(content, path)
     root = Path(base or content.get("dataset_dir") or path.parent)
+    advice = (
+        "was the list made for another folder? Give that folder with --dataset_dir, or another list with --datalist"
+        if base
+        else 'name the folder of the images under "dataset_dir" in the list'
+    )
     listed: dict[Path, str] = {}
     names = FolderNames()
     for split in SPLITS:
-        entries = content.get(split, [])
-        if not isinstance(entries, list):
-            raise UserError(f"{path}: {split} is a {type(entries).__name__}, expected a list of entries")
-        content[split] = [complete_entry(entry, split, path, root, names) for entry in entries]
+        entries = entries_of(content, split, path)
+        content[split] = [complete_entry(entry, split, path, root, names, advice) for entry in entries]
         for entry in content[split]:
             image = Path(entry["image"])
             if image in listed:
@@ -108,11 +115,37 @@ def read_datalist(path: str | Path, base: str | Path | None = None) -> dict:
     return content
 
 
-def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names: FolderNames) -> dict:
+def entries_of(content: dict, split: str, path: Path) -> list:
+    """The entries of a split, as they are written in the file at `path`."""
+    entries = content.get(split, [])
+    if not isinstance(entries, list):
+        raise UserError(f"{path}: {split} is a {type(entries).__name__}, expected a list of entries")
+    return entries
+
+
+def refuse_misspelled_lists(content: dict, path: Path) -> None:
+    """Refuses entries under a name that is no split: nobody would read them."""
+    for name, value in content.items():
+        entries = isinstance(value, list) and any(isinstance(one, dict) and "image" in one for one in value)
+        if name not in SPLITS and (entries or near(name, SPLITS)):
+            raise UserError(f"{path}: found {name!r}, expected {', '.join(SPLITS)}; rename it")
+
+
+def near(name: str, known: Collection[str]) -> str | None:
+    """The known name that another one was probably meant to be."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
+
+
+def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names: FolderNames, advice: str) -> dict:
     """Returns an entry with absolute paths and a patient. A test entry may be a plain path, or have no label."""
     if not isinstance(entry, str | dict):
         raise UserError(f"{path}: found {entry!r} under {split}, expected an object with image and label paths")
     entry = {"image": entry} if isinstance(entry, str) else dict(entry)
+    for key in entry.keys() - set(KEYS):
+        if (meant := near(key, KEYS)) and meant not in entry:
+            raise UserError(f"{path}: found {key!r} in an entry under {split}, expected {meant!r}: {entry}; rename it")
+    if not isinstance(entry.get("fold", 0), int):
+        raise UserError(f"{path}: the fold of an entry is {entry['fold']!r}, expected a whole number: {entry}")
     needed = ("image",) if split == "test" else ("image", "label")
     for key in needed:
         if not isinstance(entry.get(key), str):
@@ -123,10 +156,7 @@ def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names:
             if key == "image" and file.is_dir() and is_source(file):
                 file = Path(path_of(file, find_series(file)))  # a folder of one series
             if not scan_exists(file, names):
-                raise UserError(
-                    f"{file}: listed in {path} under {split}, but no such file; was the list made for another folder? "
-                    "Give that folder with --dataset_dir, or another list with --datalist"
-                )
+                raise UserError(f"{file}: listed in {path} under {split}, but no such file; {advice}")
             entry[key] = str(file)
     entry.setdefault("patient", scan_key(entry["image"])[0])
     return entry

@@ -30,6 +30,9 @@ def main(runs: str | Sequence[str], weights: str | Sequence[str] = "models/model
     folders = [Path(str(run)) for run in ensure_tuple(runs)]
     if not folders:
         raise UserError("runs is empty: expected folders of evaluations; say --runs \"['output/calibration']\"")
+    for folder in folders:
+        if sum(folder.resolve() == other.resolve() for other in folders) > 1:
+            raise UserError(f"{folder}: named twice, so its cases would count twice; name each folder once in --runs")
     found = learn(folders, weights)
     trained = read_weights(ensure_tuple(weights)[0]).info.get("class_names")
     if trained and list(trained[1:]) != list(found.errors):

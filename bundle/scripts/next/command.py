@@ -7,6 +7,7 @@ from pathlib import Path
 from monai.bundle import ConfigWorkflow
 from monai.utils import ensure_tuple
 
+from scripts.core.errors import UserError
 from scripts.core.paths import BUNDLE, CONFIGS
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 
@@ -37,12 +38,17 @@ def main(
     refuse_wrong_order(files)
     given = {"bundle_root": str(BUNDLE)} | given
     given |= {"dataset_dir": dataset_dir, "count": count, "output_dir": output_dir}
-    made = ConfigWorkflow(
-        config_file=[*(str(Path(file).resolve()) for file in files), str(CONFIGS / "next.json")],
-        workflow_type="infer",
-        run_id="inference",
-        **given,
-    )
+    try:
+        made = ConfigWorkflow(
+            config_file=[*(str(Path(file).resolve()) for file in files), str(CONFIGS / "next.json")],
+            workflow_type="infer",
+            run_id="inference",
+            **given,
+        )
+    except KeyError as error:  # next.json changes parts of an inference
+        raise UserError(
+            f"--config_file: {', '.join(files)} is no inference; begin with configs/inference.json"
+        ) from error
     made.initialize()
     files = ensure_tuple(made.parser.get_parsed_content("weights_file"))
     if "ckpt_dir" not in given and not any(Path(file).is_file() for file in files):

@@ -53,7 +53,18 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
     if not np.isfinite(plan.cost.gib):
         raise UserError(f"no step of {shown} and width {width} fits into the memory of this machine; free some of it")
     choose_memory(plan, found, memory)
+    say_what_is_too_much(plan, found, minutes, memory)
     return plan
+
+
+def say_what_is_too_much(plan: Plan, found: Fingerprint, minutes: float, memory: float) -> None:
+    """Says where even the smallest plan takes more than was given."""
+    training, _ = split_sizes(plan, found)
+    needed = plan.cost.step * training / 60
+    if needed > minutes:
+        logger.warning(f"one epoch takes about {needed:.1f} minutes, and {minutes:g} were given; give more --minutes")
+    if plan.cost.gib > memory:
+        logger.warning(f"a step takes {plan.cost.gib:.1f} GiB, and {memory:g} were given; give more with --memory")
 
 
 def draft(found: Fingerprint, share: float, width: int) -> Plan:

@@ -26,7 +26,7 @@ from scripts.data.label_maps import (
 )
 from scripts.data.layouts import scan_key
 from scripts.report import comparison, page, provenance, viewer
-from scripts.report.files import build, write
+from scripts.report.files import LIMITS, build, write
 from scripts.report.schema import CaseRecord
 from scripts.report.scoring import CasePainter, ScoringJob, score_all
 from scripts.report.summary import lines
@@ -101,7 +101,8 @@ def evaluate(
 def patients_of(file: str) -> dict[str, str]:
     """The patient of every image by its key, as a data list has it."""
     content = read_json(Path(file))
-    entries = [e for split in datalist.SPLITS for e in content.get(split, []) if isinstance(e, dict) and "image" in e]
+    lists = [datalist.entries_of(content, split, Path(file)) for split in datalist.SPLITS]
+    entries = [e for one in lists for e in one if isinstance(e, dict) and "image" in e]
     return {label_key(e["image"]): str(e.get("patient") or scan_key(e["image"])[0]) for e in entries}
 
 
@@ -112,7 +113,7 @@ def compare(*runs: str, output_dir: str) -> None:
         runs: `metrics.json` of each, or the folder that holds it; the others are compared with the first.
         output_dir: folder of the comparison.
     """
-    found = comparison.compare([str(run) for run in runs])
+    found = comparison.compare([str(run) for run in runs]) | {"limits": list(LIMITS[:1])}
     write_json(found, Path(output_dir) / "comparison.json")
     file = page.write_page(page.comparison_page(found), Path(output_dir), "comparison")
     print(file.with_suffix(".md").read_text(encoding="utf-8"))

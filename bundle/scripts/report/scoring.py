@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from scripts.core.errors import UserError
+from scripts.core.errors import UserError, refuse_negative
 from scripts.core.hardware import core_count
 from scripts.data.label_maps import read_labels, read_volume, refuse_other_grid
 from scripts.data.layouts import case_name
@@ -57,6 +57,7 @@ def score_all(
         workers: processes; 0 for as many as are worth it, 1 for none beside this one.
     """
     call = partial(score_or_reason, class_names=list(class_names), tolerance_mm=tolerance_mm)
+    refuse_negative(workers=workers)
     count = count_workers(len(jobs), workers)
     results = map(call, jobs) if count == 1 else in_processes(call, jobs, count)
     return list(tqdm(results, total=len(jobs), desc="evaluation", unit="case", disable=None))

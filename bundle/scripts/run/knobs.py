@@ -55,6 +55,7 @@ def check_configuration() -> dict[str, object]:
         if name in parser.config
     }
     check(values)
+    check_dimensions(values)
     if values.get("half") and "device" in parser.config:
         check_half(value_of(parser, "device"))
     return values
@@ -91,6 +92,14 @@ def check(knobs: Mapping[str, Any]) -> None:
             elif rule["type"] == "boolean":
                 hint = f"say --{name} True"
             raise UserError(f"{name} is {value!r}: expected {in_words(rule)}; {hint}")
+
+
+def check_dimensions(knobs: Mapping[str, Any]) -> None:
+    """Refuses a size with another number of axes than the network has."""
+    for name in ("spatial_size", "window_size"):
+        size, axes = knobs.get(name), knobs.get("spatial_dims")
+        if size and axes and len(size) != axes:
+            raise UserError(f"{name} is {size}: expected {axes} numbers, as spatial_dims says; give another --{name}")
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:

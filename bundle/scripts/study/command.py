@@ -23,6 +23,7 @@ from scripts.study.space import Knob, parse_space, plan_runs
 from scripts.study.trials import open_study, queue_trials, run_trials
 
 SEARCHES = ("grid", "random", "tpe")
+NAMED = "study.json"  # the settings of the study, and its name
 OWN = ("output_dir", "ckpt_dir", "log_dir", "resume")  # the study sets them for each run
 PLACE = ("num_workers", "cache_workers", "device", "dataset_dir")  # may change when a study is continued
 
@@ -77,9 +78,11 @@ def main(
         "passed to every run": {name: value for name, value in overrides.items() if name not in PLACE},
     }
     with FileLock(folder / ".study.lock"):  # several machines may start at the same time
-        study = open_study(study_name(folder, settings), storage or f"sqlite:///{folder / 'study.db'}", folder)
+        named = named_study(folder, settings)
+        study = open_study(named["name"], storage or f"sqlite:///{folder / 'study.db'}", folder)
         overrides = {"datalist": str(folder / "datalist.json"), "calibrate": False} | overrides
         make_shared_datalist(parser, overrides, knobs)
+        write_json(named, folder / NAMED)  # after all that may be refused: a study that never ran binds nobody
         queue_trials(study, folder, planned, retry_failed)
     if search == "tpe":  # with the original seed, a continued study would draw the same values again
         study.sampler = optuna.samplers.TPESampler(seed=search_seed + len(study.trials), constant_liar=True)
@@ -127,8 +130,8 @@ def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob],
             raise UserError(f"space: {name} is in none of {', '.join(files)}, so it would change nothing; leave it out")
 
 
-def study_name(folder: Path, settings: dict) -> str:
-    """Returns the name of the study in a folder, which is a new one if the folder has none yet.
+def named_study(folder: Path, settings: dict) -> dict:
+    """Returns the settings of the study in a folder with its name, which is a new one if the folder has none yet.
 
     Args:
         folder: folder of the study.
@@ -137,10 +140,10 @@ def study_name(folder: Path, settings: dict) -> str:
     Raises:
         UserError: the folder contains a study with other settings.
     """
-    file = folder / "study.json"
+    file = folder / NAMED
     settings = json.loads(json.dumps(settings, default=str))
     if not file.is_file():
-        write_json({"name": f"{folder.resolve().name}-{uuid.uuid4().hex[:8]}", **settings}, file)
+        return {"name": f"{folder.resolve().name}-{uuid.uuid4().hex[:8]}", **settings}
     found = read_json(file)
     for key, value in settings.items():
         if found.get(key) != value:
@@ -148,7 +151,7 @@ def study_name(folder: Path, settings: dict) -> str:
             raise UserError(
                 f"{file}: of another study: {key} was {was}, is now {now}; give the former, or another --output_dir"
             )
-    return found["name"]
+    return found
 
 
 def changed_entries(was: object, now: object) -> tuple[str, str]:
