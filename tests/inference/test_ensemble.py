@@ -132,6 +132,8 @@ def test_an_ensemble_of_files_that_are_not_there(members, tmp_path):
 def test_shipped_weights_are_taken_where_none_were_trained(tmp_path):
     trained, shipped = tmp_path / "model.pt", tmp_path / "shipped.json"
     assert find_weights(tmp_path, "shipped.json") == find_weights(tmp_path) == str(trained)  # told to be missing
+    (tmp_path / "other.pt").touch()
+    assert "say --weights_file" in refusal(find_weights, str(tmp_path / "other.pt"))
     shipped.touch()
     assert find_weights(tmp_path, "shipped.json") == str(shipped)
     trained.touch()

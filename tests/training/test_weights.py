@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import pytest
 import torch
@@ -256,3 +257,5 @@ def test_another_network(arguments, saved):
     file, _ = saved
     message = refusal(load_weights, str(file), network(**arguments), NAMES)
     assert str(file) in message and "another network" in message and len(message) < 400
+    reason = message.partition("(")[2].rpartition(")")[0]
+    assert re.fullmatch(r"[\w.]+ has the shape \[[\d, ]+\], expected \[[\d, ]+\]|(it has no|found) [\w.]+.*", reason)

@@ -1,6 +1,7 @@
 """Trained weights: where they are found, how they are read and checked, and how a network is filled with them."""
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from scripts.training.weights_info import (
 
 logger = logging.getLogger(__name__)
 
+MISMATCH = re.compile(r"size mismatch for (\S+): .*?Size\((\[[^]]*\])\).*?Size\((\[[^]]*\])\)")  # torch's words
+
 
 @dataclass
 class Weights:
@@ -42,6 +45,10 @@ class Weights:
 
 def find_weights(ckpt_dir: str, shipped: str | None = None) -> str:
     """The trained `model.pt` of a folder, or else the weights that a recipe brings along."""
+    if Path(ckpt_dir).is_file():
+        raise UserError(
+            f"{ckpt_dir}: ckpt_dir is a file, expected a folder with a model.pt; say --weights_file for a file"
+        )
     trained = Path(ckpt_dir) / "model.pt"
     if shipped and not trained.is_file() and (Path(ckpt_dir) / shipped).is_file():
         return str(Path(ckpt_dir) / shipped)
@@ -193,6 +200,17 @@ def load_strictly(network: torch.nn.Module, weights: dict, file: Path) -> None:
         bare(network).load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise UserError(
-            f"{file}: weights of another network ({str(error).splitlines()[1].strip()[:120]}); "
+            f"{file}: weights of another network ({first_difference(str(error))}); "
             "give the same patches and network settings as in its training"
         ) from error
+
+
+def first_difference(said: str) -> str:
+    """The first reason why torch has not taken weights, in few words."""
+    reason = said.splitlines()[1].strip()
+    if shapes := MISMATCH.match(reason):
+        name, there, here = shapes.groups()
+        return f"{name} has the shape {there}, expected {here}"
+    kind, _, names = reason.partition(":")
+    name = names.partition(",")[0].strip(' ".')
+    return f"it has no {name}" if kind.startswith("Missing") else f"found {name}, expected no such part"
