@@ -226,6 +226,8 @@ def test_every_id_is_compared_or_may_change(file, identity):
             changed = {f"{name}::{key}": item for key, item in value.items()}
         elif name == "spatial_dims":
             changed = {"network_def::spatial_dims": 5 - values[name]}
+        elif name == "spatial_size":
+            changed = {name: value[: len({**TINY, **RECIPES[file][1]}[name])]}
         else:
             changed = {name: value}
         if value is None and name != "spatial_dims":

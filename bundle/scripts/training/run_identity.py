@@ -78,20 +78,25 @@ class RunIdentity:
         logger.warning(f"resumed with changes: {listed}; the optimizer keeps its state, the schedule its place")
 
     def changes(self, before: Mapping) -> list[Change]:
-        """Everything that is not as it was: knobs and cases by name, then objects that no changed knob explains."""
+        """Everything that is not as it was: knobs and cases by name, then objects that no changed knob explains.
+
+        A knob that has changed no object is left out where the others explain all: it may change when a run goes on.
+        """
         objects = topmost(differing(before["objects"], self.objects))
         facts = differing(before["facts"], self.facts)
         if not objects and not facts:
             return []  # a knob that has changed no object, such as the number of workers
         knobs = differing(before["knobs"], self.knobs, shared_only=True)
-        explaining = {json.dumps(pair) for _, was, now in knobs for pair in pairs(was, now)}
-        found = knobs + facts
+        in_objects = {json.dumps(pair) for _, was, now in objects for pair in pairs(was, now)}
+        seen = [one for one in knobs if in_objects & {json.dumps(pair) for pair in pairs(*one[1:])}]
+        explaining = {json.dumps(pair) for _, was, now in seen for pair in pairs(was, now)}
+        others = []
         for name, was, now in objects:
             changed = {json.dumps(pair) for pair in pairs(was, now)}
             if not changed or changed - explaining:
-                found.append((self.readable(name), was, now))
+                others.append((self.readable(name), was, now))
             explaining |= changed
-        return found
+        return (knobs if others or facts else seen) + facts + others
 
     def readable(self, name: str) -> str:
         """The name of a value, with what stands at each position of a list: transforms::9 (RandFlipd)::prob."""
