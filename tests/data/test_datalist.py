@@ -193,7 +193,7 @@ def test_a_patient_on_two_sides_is_refused(content, sides, tmp_path):
 
 
 def test_further_keys_of_an_entry_are_left_alone(tmp_path):
-    path = by_hand(tmp_path, training=[pair("a", patient="4", scanner="x", patients=2)], classes=["a", "b"])
+    path = by_hand(tmp_path, training=[pair("a", patient="4", scanner="x", folder="y", images=2)], classes=["a", "b"])
     assert read_datalist(path)["training"][0]["scanner"] == "x"
 
 
@@ -222,6 +222,7 @@ def test_patients_given_by_hand_come_before_names(tmp_path):
         ({"training": [pair("a")], "val": [pair("b")]}, ["found 'val'", "expected training, validation, test"]),
         ({"training": [pair("a")], "tests": []}, ["found 'tests'", "expected training, validation, test"]),
         ({"training": [pair("a", patiant="4")]}, ["found 'patiant'", "under training, expected 'patient'"]),
+        ({"training": [pair("a", patient_id="4")]}, ["found 'patient_id'", "under training, expected 'patient'"]),
         ({"training": [pair("a", fold="0")]}, ["the fold of an entry is '0'", "expected a whole number"]),
         ({"training": [], "test": []}, ["no entries"]),
     ],

@@ -133,7 +133,7 @@ def refuse_misspelled_lists(content: dict, path: Path) -> None:
 
 def near(name: str, known: Collection[str]) -> str | None:
     """The known name that another one was probably meant to be."""
-    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.75)), None)
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.81)), None)
 
 
 def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names: FolderNames, advice: str) -> dict:
