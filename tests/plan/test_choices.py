@@ -76,6 +76,8 @@ def test_the_smallest_plan_has_a_length_too(small):
     plan = plan_for(small, minutes=0.1, cost=lambda patch: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
     assert tried == [16, 8] and plan.settings["features"] == 8  # small images have one size
     assert plan.settings["epochs"] == 1 and "for 0.1 minutes" in plan.reasons["epochs"]
+    assert "of no size did 4000 steps fit" in plan.reasons["features"]
+    assert "of which 4000 steps fit" in plan_for(small).reasons["features"]
 
 
 def test_what_even_the_smallest_plan_takes_too_much_of_is_said(small, caplog):

@@ -52,6 +52,9 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
             break
     if not np.isfinite(plan.cost.gib):
         raise UserError(f"no step of {shown} and width {width} fits into the memory of this machine; free some of it")
+    if plan.steps < ENOUGH_STEPS:
+        reason = f"Channels of the first level. The smallest size was taken: of no size did {ENOUGH_STEPS} steps fit."
+        plan.choose("features", plan.settings["features"], reason)
     choose_memory(plan, found, memory)
     say_what_is_too_much(plan, found, minutes, memory)
     return plan
