@@ -143,8 +143,10 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def place_in_table(row: dict) -> tuple:
-    return list(TASKS).index(row["set"]), row["fold"]
+def with_earlier(rows: list[dict], file: Path) -> list[dict]:
+    """The rows, and those that an earlier call has left in planned.json of trainings that are not there any more."""
+    places = {(row["set"], row["fold"]): row for row in [*earlier_rows(file), *rows]}
+    return [places[place] for place in sorted(places, key=lambda place: (list(TASKS).index(place[0]), place[1]))]
 
 
 def main() -> None:
@@ -167,10 +169,7 @@ def main() -> None:
     done = sorted(file.parent.parent for file in given.output.glob("*/fold*/run/metrics.json"))
     if not done:
         sys.exit("no fold is scored yet; the same command goes on")
-    new = [outcome(folder) for folder in done]
-    made = {(row["set"], row["fold"]) for row in new}
-    earlier = earlier_rows(given.output / "planned.json")
-    rows = sorted([row for row in earlier if (row["set"], row["fold"]) not in made] + new, key=place_in_table)
+    rows = with_earlier([outcome(folder) for folder in done], given.output / "planned.json")
     text = f"{table(rows)}\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "planned")
     sys.exit(not whole)

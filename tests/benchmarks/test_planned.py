@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from plan_samples import write_set
 
-from scripts.data.datalist import choose_fold, read_datalist
+from scripts.data.datalist import choose_fold, make_datalist, read_datalist
 
 
 @pytest.fixture
@@ -72,6 +72,19 @@ def test_a_plan_with_folds_trains_on_the_same_cases(script, tmp_path):
     choose_fold(found, script.SCORED, "list.json")
     for split in ("training", "validation"):
         assert {entry["patient"] for entry in found[split]} == {entry["patient"] for entry in content[split]} != set()
+
+
+def test_the_pelvis_is_scored_on_the_cases_of_the_demo(script, phantoms):
+    content, listed = script.datalist("pelvis", phantoms, 0), make_datalist(phantoms)
+    assert content["training"] == listed["training"] and content["validation"] == listed["test"]
+
+
+def test_rows_of_trainings_that_are_gone_stay(script, tmp_path):
+    old = [{"set": "pelvis", "fold": "0", "dice": 0.1}, {"set": "promise12", "fold": "2", "dice": 0.2}]
+    (tmp_path / "planned.json").write_text(json.dumps({"rows": old}))
+    new = {"set": "pelvis", "fold": "0", "dice": 0.3}
+    assert script.with_earlier([new], tmp_path / "planned.json") == [old[1], new]
+    assert script.with_earlier([new], tmp_path / "none.json") == [new]
 
 
 def test_table(script):
