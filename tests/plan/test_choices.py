@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import CONFIGS
 from helpers import refusal
 from monai.bundle import ConfigParser
@@ -185,6 +187,21 @@ def test_the_chains_can_be_built_on_every_configuration(symmetric, base, shape):
     for name in names + (["random_chain", "optimizer", "lr_scheduler", "averaging"] if base == ("train",) else []):
         assert made.get_parsed_content(name) is not None
     assert Compose(made.get_parsed_content("deterministic_chain")).transforms
+
+
+@pytest.mark.parametrize("shape", [(30, 34, 28), (200, 200, 40), (96, 96, 1)])
+def test_every_random_change_can_be_made(symmetric, shape):
+    """Each is made by chance, some of them seldom: here all are."""
+    settings = plan_for(changed(symmetric, shape, (1, 1, 1))).settings
+    made = ConfigParser()
+    made.read_config(str(CONFIGS / "train.json"))
+    made.update(json.loads(re.sub(r'"prob": [\d.]+', '"prob": 1.0', json.dumps(settings))))
+    made.update({"affine_probability": 1.0, "flip_probability": 1.0, "train::dataloader": [0]})
+    size = [*settings["spatial_size"], 1][:3]
+    sample = {"image": torch.rand(1, *size), "label": (torch.rand(1, *size) > 0.5).to(torch.uint8)}
+    changed_sample = Compose(made.get_parsed_content("random_chain"))(sample)
+    assert list(changed_sample["image"].shape) == [1, *settings["spatial_size"]] == list(changed_sample["label"].shape)
+    assert not torch.equal(changed_sample["image"].flatten(), sample["image"].flatten())
 
 
 def test_affordable_epochs():

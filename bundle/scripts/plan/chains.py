@@ -82,8 +82,9 @@ def early_changes(pictures: bool, coil: bool) -> dict:
     """
     changes = shipped("strong")["early_changes"]
     if pictures:
-        blur = next(step for step in changes["transforms"] if name_of(step) == "RandGaussianSmoothd")
-        del blur["sigma_z"]
+        steps = {name_of(step): step for step in changes["transforms"]}
+        del steps["RandGaussianSmoothd"]["sigma_z"]
+        steps["RandSimulateLowResolutiond"]["upsample_mode"] = "bilinear"
     return changes | {"transforms": (COIL if coil else []) + changes["transforms"]}
 
 
