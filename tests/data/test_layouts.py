@@ -116,6 +116,14 @@ def decathlon_entries(*numbers):
     return [{"image": f"./imagesTr/pelvis_{n}.nii.gz", "label": f"./labelsTr/pelvis_{n}.nii.gz"} for n in numbers]
 
 
+def test_a_link_to_nothing_is_not_passed_over(tmp_path):
+    """It is named when it is read; without it the scan would be missing, and nobody would know."""
+    stubs(tmp_path, ["imagesTr/a.nii.gz", "labelsTr/a.nii.gz", "labelsTr/b.nii.gz"])
+    (tmp_path / "imagesTr" / "b.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
+    (tmp_path / "imagesTr" / "folder.nii").symlink_to(tmp_path, target_is_directory=True)
+    assert [entry["image"] for entry in layouts.find_pairs(tmp_path)] == ["imagesTr/a.nii.gz", "imagesTr/b.nii.gz"]
+
+
 def test_decathlon_with_a_list(tmp_path):
     """Only the pairs in the list count."""
     stubs(listing(tmp_path, training=decathlon_entries(2)), CASES)

@@ -113,7 +113,7 @@ def of_type(value: Any, annotation: Any, shown: str) -> Any:
     if get_origin(annotation) in (Sequence, Mapping):
         wanted = [get_origin(annotation)]
     kinds = tuple(kind for kind in wanted if isinstance(kind, type))
-    if inspect.Parameter.empty in wanted or (type(value) in kinds):
+    if inspect.Parameter.empty in wanted or type(value) in kinds:
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if (float in kinds and number) or (Mapping in kinds and isinstance(value, dict)):

@@ -190,7 +190,7 @@ def folders_named(root: Path, prefix: str) -> list[Path]:
 def nifti_files(roots: Iterable[Path]) -> list[Path]:
     """Finds the NIfTI files in folders and in everything below them. A link to nothing counts: it is an error later."""
     found = {path for root in roots for path in root.rglob("*")}  # a set, because one folder may be inside another
-    return sorted(path for path in found if is_nifti(path) and (path.is_file() or path.is_symlink()))
+    return sorted(path for path in found if is_nifti(path) and (path.is_file() or not path.exists()))
 
 
 def index_by_key(paths: Iterable[Path], key) -> dict:
