@@ -1,11 +1,13 @@
 """The picture that goes with a plan: what the data are like, and what was chosen."""
 
+import math
 import textwrap
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullFormatter
 
 from scripts.check.nature import ONE_HAND
 from scripts.core.files import atomic_write
@@ -43,14 +45,15 @@ def draw(found: Fingerprint, plan: Plan, file: Path) -> None:
 def draw_sizes(axes, found: Fingerprint) -> None:
     """Voxels of every image along each axis, and their sides."""
     rng = np.random.default_rng(0)
-    for axis in range(3):
+    count = 2 if (found.shapes[:, 2] == 1).all() else 3  # of single pictures, or of volumes
+    for axis in range(count):
         shift = axis + rng.uniform(-0.15, 0.15, len(found.images))
         axes.scatter(shift, found.shapes[:, axis], s=12, alpha=0.5, color=colour(axis + 1))
     names = [
         f"{name}\n{low:.3g} to {high:.3g} mm" if low < high else f"{name}\n{low:.3g} mm"
         for name, low, high in zip(AXES, found.spacings.min(axis=0), found.spacings.max(axis=0))
     ]
-    axes.set_xticks(range(3), names, fontsize=8)
+    axes.set_xticks(range(count), names[:count], fontsize=8)
     axes.set_ylim(bottom=0)
     axes.set_title("voxels along each axis, and their sides", fontsize=10)
 
@@ -71,15 +74,20 @@ def draw_hands(axes, found: Fingerprint) -> None:
         axes.hist(values, bins=np.linspace(-0.5, 1.2, 35), alpha=0.6, color=colour(number + 1), label=name)
     axes.axvline(ONE_HAND, color="grey", ls="--", lw=1)
     axes.legend(fontsize=8)
-    answer = "no mirror images" if found.one_hand else "mirror images, or symmetric"
-    axes.set_title(f"more like the others than like their mirror images:\n{answer}", fontsize=10)
+    answer = "none" if found.one_hand else "some are, or symmetric"
+    axes.set_title(f"more like the others than like their\nmirror images: {answer}", fontsize=10)
 
 
 def draw_classes(axes, found: Fingerprint) -> None:
     """The share of the voxels of each class."""
     names = list(found.shares)
-    axes.barh(names, [found.shares[name] for name in names], color=[colour(found.class_names.index(n)) for n in names])
+    shares = [found.shares[name] for name in names]
+    axes.barh(names, shares, color=[colour(found.class_names.index(n)) for n in names])
+    first, last = math.floor(math.log10(min(shares))) - 1, math.ceil(math.log10(max(shares)))
     axes.set_xscale("log")
+    axes.set_xlim(10.0**first, 10.0**last)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.invert_yaxis()
     axes.set_title("share of the voxels of each class (median)", fontsize=10)
 
