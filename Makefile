@@ -34,7 +34,7 @@ endef
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: demo/.trained  ## phantoms, training, inference, evaluation: from nothing to a report, 7 to 9 minutes on two cores
+demo: demo/.trained  ## phantoms, training, inference, evaluation: from nothing to a report, 7 to 12 minutes on two cores
 	$(call step,segment the patients that training has not seen,half a minute,INFER)
 	$(call step,score them and write the report,half a minute,EVALUATE)
 	$(call step,write two scans of one of these patients as DICOM,a few seconds,MAKE_DICOM)
@@ -48,7 +48,7 @@ demo/.phantoms: $(VENV)/.runtime
 	@touch $@
 
 demo/.trained: demo/.phantoms
-	$(call step,train; if it was stopped it goes on where it was,5 to 7 minutes,TRAIN)
+	$(call step,train; if it was stopped it goes on where it was,5 to 10 minutes,TRAIN)
 	@touch $@
 
 test: $(VENV)/.dev  ## the tests, less those of whole programs and those that take minutes
