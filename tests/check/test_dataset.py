@@ -460,4 +460,4 @@ def test_the_command_on_a_datalist(data, tmp_path):
     assert "copy.nii: the same voxels as" in done.stdout
     assert "found label 5; expected 0 to 2" in command(*arguments).stdout  # the list's own classes
     refused = command(*arguments, "--class_names", "prostate")
-    assert refused.returncode == 1 and "class_names is 'prostate'" in refused.stderr
+    assert refused.returncode == 1 and "class_names is ['prostate']: expected a list of 2 or more" in refused.stderr
