@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
 
 import fire
@@ -109,11 +109,9 @@ def of_type(value: Any, annotation: Any, shown: str) -> Any:
     Raises:
         UserError: it is of another type.
     """
-    wanted = [get_origin(kind) or kind for kind in get_args(annotation) or [annotation]]
-    if get_origin(annotation) in (Sequence, Mapping):
-        wanted = [get_origin(annotation)]
-    kinds = tuple(kind for kind in wanted if isinstance(kind, type))
-    if inspect.Parameter.empty in wanted or type(value) in kinds:
+    choices = get_args(annotation) if isinstance(annotation, UnionType) else [annotation]
+    kinds = [get_origin(one) or one for one in choices]
+    if inspect.Parameter.empty in kinds or type(value) in kinds:
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if (float in kinds and number) or (Mapping in kinds and isinstance(value, dict)):
