@@ -133,6 +133,21 @@ def test_the_prostate_is_as_it_was_measured():
     assert f"{total:.3f} over the {sum(fold['cases'] for fold in folds)} cases" in page
 
 
+def test_the_hearts_and_the_plan_beside_its_recipes_are_as_they_were_measured():
+    planned = {row["set"]: row for row in json.loads((DOCS / "planned_metrics.json").read_text())["rows"]}
+    recipes = json.loads((DOCS / "cardiac_metrics.json").read_text())["rows"]
+    (recipe,) = [row for row in recipes if row["name"] == "narrow/val_one"]
+    folds = json.loads((DOCS / "hippocampus_metrics.json").read_text())["rows"]
+    (fold,) = [row for row in folds if row.get("part") == "fold1"]
+    row, page = row_of("real short-axis MR"), " ".join((DOCS / "how-to" / "plan.md").read_text().split())
+    plan, alone = planned["hearts"], f"{recipe['dice']['mean']:.3f}"
+    minutes = [f"{plan['seconds'] / 60:.0f}", f"{recipe['minutes']:.0f}"]
+    assert f"| {alone} after {minutes[1]} minutes" in row and f"{plan['dice']:.3f} after {minutes[0]} with" in row
+    assert f"it has {plan['dice']:.3f} where one training of the recipe has {alone}, in {minutes[0]} minutes" in page
+    there = mean(one["mean"] for one in fold["dice"].values())
+    assert f"{planned['hippocampus']['dice']:.3f} on the fold where the recipe has {there:.3f}" in page
+
+
 def test_the_brain_tumours_are_as_they_were_measured():
     rows = json.loads((DOCS / "lgg_metrics.json").read_text())["rows"]
     recipe = [row for row in rows if not row["cell"]][-1]
