@@ -46,6 +46,16 @@ def test_weights_are_loaded_and_named(saved, caplog):
     assert caplog.messages == [f"weights: {file}, trained on phantoms (epoch 7, validation Dice 0.812)"]
 
 
+@pytest.mark.parametrize("size, warned", [([8, 8, 4], False), ((16, 8, 4), True)])
+def test_another_size_than_in_the_training_is_warned_of(size, warned, saved, caplog):
+    file, made = saved
+    write_weights(made.state_dict(), {**INFO, "spatial_size": [8, 8, 4]}, file)
+    load_weights(str(file), network(1), NAMES, size)
+    expected = f"{file}: trained with spatial_size [8, 8, 4], this run has [16, 8, 4], which mostly costs accuracy; "
+    found = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert found == ([expected + 'say --spatial_size "[8, 8, 4]" for the same'] if warned else [])
+
+
 @pytest.mark.parametrize("described", [False, "but another file"])
 def test_weights_without_a_description_are_used_with_a_warning(described, saved, caplog):
     file, made = saved
@@ -158,6 +168,7 @@ def test_files_that_are_no_weights(content, word, saved):
         ({"class_names": "body"}, ["class_names is 'body', expected a list of names"]),
         ({"class_names": [1, 2]}, ["class_names is [1, 2]"]),
         ({"trained_on": 5}, ["trained_on is 5, expected a text"]),
+        ({"spatial_size": [8, 8.5]}, ["spatial_size is [8, 8.5], expected a list of whole numbers"]),
         ({"ranges": {"body": 3}}, ["ranges is {'body': 3}"]),
         ({"ranges": {"body": {"ml": ["a", 2], "pieces": 1, "border": 0}}}, ["ranges is"]),
         ({"ranges": {"body": {"ml": [1, 2], "border": 0}}}, ["ranges is"]),

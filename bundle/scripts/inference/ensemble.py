@@ -53,13 +53,19 @@ def match_ensemble(network: nn.Module, weights_file: str | Sequence[str]) -> nn.
     return network if count == 1 else Ensemble([network, *(deepcopy(network) for _ in range(count - 1))])
 
 
-def load(weights_file: str | Sequence[str], network: nn.Module, class_names: list[str]) -> None:
+def load(
+    weights_file: str | Sequence[str],
+    network: nn.Module,
+    class_names: list[str],
+    spatial_size: Sequence[int] | None = None,
+) -> None:
     """Fills the network or the ensemble that `match_ensemble` has made."""
     if isinstance(weights_file, str):
-        load_weights(weights_file, list(network.members) if isinstance(network, Ensemble) else network, class_names)
+        members = list(network.members) if isinstance(network, Ensemble) else network
+        load_weights(weights_file, members, class_names, spatial_size)
     else:
         for file, member in zip(weights_file, cast(Ensemble, network).members, strict=True):
-            load(file, member, class_names)
+            load(file, member, class_names, spatial_size)
 
 
 def join(files: Sequence[Path], joined: Path, **info: object) -> None:

@@ -31,7 +31,7 @@ class BestModel:
         network: its weights are kept; of a training that averages weights, the averaged network.
         evaluator: validation engine.
         key_metric: name of the evaluator's metric to maximise.
-        info: what is known of the weights: `class_names`, `trained_on`, `ranges`.
+        info: what is known of the weights: `class_names`, `trained_on`, `spatial_size`, `ranges`.
         keep_last: True keeps the weights of the last epoch, whatever its score.
     """
 

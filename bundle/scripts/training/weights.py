@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,8 @@ class Weights:
 
     Args:
         networks: the state dict of each network; mostly there is one.
-        info: what is known of them: `class_names`, `trained_on`, `ranges`, `epoch`, `score`; each may be missing.
+        info: what is known of them: `class_names`, `trained_on`, `spatial_size`, `ranges`, `epoch`, `score`; each may
+            be missing.
         files: the files that the weights are in.
         notes: what a user should be told about the form of the files.
     """
@@ -148,8 +150,19 @@ def info_in(content: dict, file: Path) -> dict:
     return info
 
 
-def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], class_names: list[str]) -> None:
+def load_weights(
+    path: str,
+    network: torch.nn.Module | list[torch.nn.Module],
+    class_names: list[str],
+    spatial_size: Sequence[int] | None = None,
+) -> None:
     """Fills one network, or as many as there are weights for, and says what they were trained on.
+
+    Args:
+        path: of the weights.
+        network: one network, or several.
+        class_names: the classes of this run.
+        spatial_size: of this run; another one than in the training is warned of.
 
     Raises:
         UserError: no file there, no readable weights, weights for other classes or of another network.
@@ -158,6 +171,12 @@ def load_weights(path: str, network: torch.nn.Module | list[torch.nn.Module], cl
     for note in found.notes:
         logger.warning(note)
     compare_classes(found.info.get("class_names"), class_names, file, "--weights_file")
+    trained = found.info.get("spatial_size")
+    if spatial_size and trained and trained != list(spatial_size):
+        logger.warning(
+            f"{file}: trained with spatial_size {trained}, this run has {list(spatial_size)}, which mostly costs "
+            f'accuracy; say --spatial_size "{trained}" for the same'
+        )
     members = network if isinstance(network, list) else [network]
     if len(members) != len(found.networks):
         raise UserError(f"{file}: holds {len(found.networks)} networks, expected {len(members)}; name another file")

@@ -30,6 +30,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_size(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
+
+
 def is_ranges(value: object) -> bool:
     """Whether a value is what `scripts.data.plausibility.training_ranges` makes and `find_doubts` reads."""
     return isinstance(value, dict) and all(
@@ -60,6 +64,7 @@ EXPECTED = {  # key: (whether a value is of the right kind, the right kind in wo
     ),
     "class_names": (is_text_list, "a list of names"),
     "trained_on": (lambda value: isinstance(value, str), "a text"),
+    "spatial_size": (is_size, "a list of whole numbers"),
     "ranges": (lambda value: value is None or is_ranges(value), "the numbers of each class"),
     "epoch": (lambda value: isinstance(value, int) and not isinstance(value, bool), "a whole number"),
     "score": (is_number, "a number"),
@@ -121,7 +126,7 @@ def write_weights(weights: dict, info: dict, file: Path) -> None:
 
     Args:
         weights: the network's state dict.
-        info: what is known of it: `class_names`, `trained_on`, `ranges`, `epoch`, `score`.
+        info: what is known of it: `class_names`, `trained_on`, `spatial_size`, `ranges`, `epoch`, `score`.
         file: of the weights.
     """
     data = serialised(weights)
