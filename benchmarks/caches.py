@@ -18,9 +18,9 @@ from statistics import median
 
 import common
 import torch
-from hippocampus import leave
 from monai.data import CacheDataset, Dataset, LMDBDataset, PersistentDataset
-from recipes import DEMO
+from results import leave
+from trainings import DEMO
 
 
 def ways(data: list[dict], chain, folder: Path) -> dict[str, Callable[[], Dataset]]:

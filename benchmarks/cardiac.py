@@ -9,7 +9,8 @@ of a fold, and scores them on these: the settings and the number of epochs are c
 one takes the chosen recipe, trains networks on all pictures of `train`, and scores them on `val`: one network, the mean
 of all these networks, and the mean of the networks of the folds. No training sees `val`, and each keeps its last epoch.
 What was stopped, or is out of its minutes, goes on when the same command is given again. The tables are left in
-demo/cardiac as cardiac.md and cardiac.json. Research use only.
+demo/cardiac as cardiac.md and cardiac.json; rows whose trainings are not there any more stay in them. Research use
+only.
 """
 
 import argparse
@@ -20,8 +21,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from hippocampus import command, leave
-from recipes import DEMO, execute
+from results import leave, with_earlier
 from slice_folds import (
     Study,
     Variant,
@@ -38,6 +38,7 @@ from slice_folds import (
     train,
     write_datalist,
 )
+from trainings import DEMO, command, execute
 
 PUBLISHED = ("its authors, on test pictures of their own", "0.876")
 DESCRIPTION = "hearts in short-axis MR, cut from ACDC (Bernard et al. 2018)"
@@ -173,7 +174,7 @@ def main() -> None:
     else:
         todo = product(given.fold or range(given.folds), given.only)
         whole = all(time.monotonic() < deadline and work(study, name, fold, given, deadline) for fold, name in todo)
-    rows = outcomes(study, given.folds)
+    rows = with_earlier(outcomes(study, given.folds), study.output / "cardiac.json", lambda row: row["name"])
     text = table(rows) + "\n\nMean Dice of the pictures, its 95 % interval over patients. Research use only.\n"
     leave(rows, text, study.output / "cardiac")
     sys.exit(not whole)

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import common
 import numpy as np
-from hippocampus import leave, rows_of_other_sets
-from recipes import DEMO
+from results import leave, rows_of_other_sets
+from trainings import DEMO
 
 PARTS = 4
 BAD = 0.1  # quantile of the Dice below which a result is to be found

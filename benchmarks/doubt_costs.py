@@ -17,8 +17,8 @@ from statistics import median
 
 import common
 import torch
-from hippocampus import leave, rows_of_other_sets
-from recipes import DEMO
+from results import leave, rows_of_other_sets
+from trainings import DEMO
 
 WAYS = {"without": {}, "fingerprint": {}, "doubt": {"uncertainty": True}}
 

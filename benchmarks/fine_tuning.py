@@ -27,8 +27,8 @@ from pathlib import Path
 
 import common  # noqa: F401 - puts the bundle on the path
 import numpy as np
-from hippocampus import command, leave, train_once
-from recipes import DEMO, execute
+from results import leave
+from trainings import DEMO, command, execute, train_once
 
 SIZE = (64, 64, 32)
 SITE_SIGNALS = {  # T1 weighted, relative to fat, where it differs from scripts.phantoms.generate.SIGNALS

@@ -30,9 +30,9 @@ import full_size
 import nibabel as nib
 import numpy as np
 import torch
-from hippocampus import earlier_rows, leave
 from ignite.engine import Events
-from recipes import DEMO
+from results import earlier_rows, leave
+from trainings import DEMO
 
 GOALS = {  # piece and row: what is hoped for on an H200
     ("steps", "128x128x64, batch 2, bfloat16"): "at most 7 ms, 3 GiB",

@@ -22,8 +22,8 @@ from pathlib import Path
 import common
 import nibabel as nib
 import numpy as np
-from hippocampus import earlier_rows, leave
-from recipes import DEMO
+from results import earlier_rows, leave
+from trainings import DEMO
 
 SIZE = (24, 24, 24)
 SMALL = "--spatial_size [32,16,16] --features 1 --num_workers 0 --cache_workers 1 --picture_interval 1000"

@@ -12,17 +12,17 @@ that. The table is left beside the folds as hippocampus.md and hippocampus.json.
 """
 
 import argparse
-import csv
 import json
 import math
 import sys
 import time
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 
 import common
 import numpy as np
-from recipes import DEMO, execute
+from results import leave
+from trainings import DEMO, command, duration, execute, train_once
 
 PARTS = ("fold0", "fold1", "fold2", "fold3")
 SOURCE = "Hippocampus of the Medical Segmentation Decathlon (Task04, CC-BY-SA 4.0)"
@@ -34,7 +34,6 @@ PUBLISHED = {  # case-mean Dice of other systems, trained on 208 cases where the
 SHAPING = ("features", "levels", "network_def")  # options that evaluation needs as well
 RECIPE = ["recipe_hippocampus"]
 PEER = "nnunet_v1_case_dice.json"
-ALONE = "--calibrate False"  # the training and no more; the weights are the same
 
 
 def datalist(data: Path, part: str) -> dict:
@@ -56,14 +55,6 @@ def datalist(data: Path, part: str) -> dict:
         "validation": [entries[name] for name in names if name in scored],
         "test": [],
     }
-
-
-def command(what: str, files: list[str | Path], folder: Path, out: str, options: dict, *more: str) -> str:
-    """As one would type it in bundle/; files are configurations by name, or any others by path."""
-    listed = ",".join(f"'{file}'" if isinstance(file, Path) else f"'configs/{file}.json'" for file in files)
-    paths = f"--datalist {folder}/datalist.json --output_dir {folder}/{out} --ckpt_dir {folder}/models"
-    given = [f'--{name} "{value}"' for name, value in options.items()]
-    return " ".join([f'python -m monai.bundle run {what} --config_file "[{listed}]"', paths, *given, *more])
 
 
 def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
@@ -93,36 +84,6 @@ def work(part: str, given: argparse.Namespace, deadline: float) -> bool:
 def shaping(options: dict) -> dict:
     """Those of the options of a training that its evaluation needs as well."""
     return {name: value for name, value in options.items() if name.split("::")[0] in SHAPING}
-
-
-def train_once(folder: Path, title: str, train: str, noted: str, deadline: float) -> bool:
-    """Trains in a folder, unless that is done; returns whether it is. Refuses what another command has trained.
-
-    Args:
-        folder: receives `trained.json`, which says by which command.
-        title: of the training, for the reader of the output.
-        train: the command.
-        noted: the command as it is kept and compared.
-        deadline: a time of time.monotonic().
-    """
-    done, settings = folder / "trained.json", {"command": noted}
-    if done.is_file() and json.loads(done.read_text()) != settings:
-        sys.exit(f"{folder}: trained by another command ({json.loads(done.read_text())['command']}); move it away")
-    if not done.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        common.note_processor(folder)
-        if not execute(f"{title}: train", f"{train} {ALONE}", deadline):
-            return False
-        done.write_text(json.dumps(settings) + "\n")
-    return True
-
-
-def duration(run: Path) -> dict:
-    """Epochs and seconds that a training took; an epoch in which it was paused counts as long as the others."""
-    with (run / "history.csv").open(newline="") as file:
-        seconds = [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
-    usual = median(seconds)
-    return {"epochs": len(seconds), "seconds": round(sum(s if s <= 3 * usual else usual for s in seconds))}
 
 
 def outcome(part: str, folder: Path, peer: dict[str, float]) -> dict:
@@ -188,26 +149,6 @@ def peers_of(rows: list[dict]) -> str:
     """Two cells: the mean of nnU-Net's Dice, and ours less it."""
     found = difference(rows)
     return f"{mean(mean(row['peer'].values()) for row in rows):.4f} | {found}" if found else " | "
-
-
-def rows_of_other_sets(file: Path, name: str, processor: str | None = None) -> list[dict]:
-    """The rows that an earlier call has left in NAME.json, without those of a set that is measured anew.
-
-    With a processor, what other processors have measured of this set stays as well.
-    """
-    return [row for row in earlier_rows(file) if row["set"] != name or (processor and row["processors"] != [processor])]
-
-
-def earlier_rows(file: Path) -> list[dict]:
-    """The rows that an earlier call has left in NAME.json."""
-    return json.loads(file.read_text())["rows"] if file.is_file() else []
-
-
-def leave(rows: list[dict], text: str, file: Path) -> None:
-    """Writes results as NAME.json and NAME.md, and shows them."""
-    file.with_suffix(".json").write_text(json.dumps({"rows": rows}, indent=1) + "\n")
-    file.with_suffix(".md").write_text(text)
-    print(f"\n{text}")
 
 
 def join_networks(given: argparse.Namespace, rows: list[dict]) -> None:

@@ -17,10 +17,11 @@ from pathlib import Path
 import common
 import numpy as np
 import torch
-from hippocampus import CLASSES, RECIPE, leave
+from hippocampus import CLASSES, RECIPE
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
-from recipes import DEMO
+from results import leave
+from trainings import DEMO
 
 FOLDS = ("fold0", "fold1", "fold2", "fold3")
 SHIFTS = [(step * (axis == 0), step * (axis == 1), step * (axis == 2)) for axis in range(3) for step in (-1, 1)]

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import common
 import torch
-from hippocampus import leave
-from recipes import DEMO
+from results import leave
+from trainings import DEMO
 
 SIZE = (128, 128, 64)  # that the network sees
 WAYS: dict[str, dict] = {

@@ -18,8 +18,8 @@ from statistics import median
 
 import common
 import torch
-from hippocampus import leave, rows_of_other_sets
-from recipes import DEMO
+from results import leave, rows_of_other_sets
+from trainings import DEMO
 
 EDGES = 2  # convolutions at the beginning and at the end that stay in float32
 

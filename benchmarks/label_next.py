@@ -22,9 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
+from common import BUNDLE
 from fine_tuning import CLASSES, write_site
-from hippocampus import command, datalist, leave, train_once
-from recipes import BUNDLE, DEMO, execute
+from hippocampus import datalist
+from results import leave
+from trainings import DEMO, command, execute, train_once
 
 ROUNDS, COUNT = 5, 8
 WAYS = {"next": "`scripts.next`", "random": "at random"}

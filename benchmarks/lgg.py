@@ -18,8 +18,7 @@ import time
 from itertools import product
 from pathlib import Path
 
-from hippocampus import leave
-from recipes import DEMO
+from results import leave
 from slice_folds import (
     Study,
     Variant,
@@ -29,13 +28,14 @@ from slice_folds import (
     divide,
     epochs_within,
     folder_of,
+    in_order,
     on_processors,
     score,
     seconds_a_step,
     train,
-    with_earlier,
     write_datalist,
 )
+from trainings import DEMO
 
 PUBLISHED = ("U-Net of 256x256, cross-validated by patient, as published", 105, "0.836", "0.873")
 DESCRIPTION = "lower-grade glioma in brain MR (LGG collection)"
@@ -233,7 +233,7 @@ def main() -> None:
         row | {"cell": True, "seconds_a_step": seconds_of(study, row["name"], [])}
         for row in compared(study, CELLS, folds[True])
     ]
-    rows = with_earlier(rows, study.output / "lgg.json", [*RECIPES, *CELLS])
+    rows = in_order(rows, study.output / "lgg.json", [*RECIPES, *CELLS])
     text = table(rows) + "\n\nMean Dice of the volumes, its 95 % interval over patients. Research use only.\n"
     leave(rows, text, study.output / "lgg")
     sys.exit(not whole)

@@ -153,8 +153,8 @@ def main() -> None:
         print(json.dumps(sample_ours(given.size, given.samples)))
         return
     import common
-    from hippocampus import leave
-    from recipes import DEMO
+    from results import leave
+    from trainings import DEMO
 
     given.output = given.output or DEMO / "peer_data"
     given.output.mkdir(parents=True, exist_ok=True)

@@ -184,8 +184,8 @@ def main() -> None:
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         print(json.dumps((plan_peer if given.only == "plan" else predict_peer)(given.work)))
         return
-    from hippocampus import leave
-    from recipes import DEMO
+    from results import leave
+    from trainings import DEMO
 
     given.output = given.output or DEMO / "peer_inference"
     given.output.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ from pathlib import Path
 from shlex import quote
 
 import common  # puts the bundle on the path as well
-from hippocampus import CLASSES, RECIPE, command, datalist, shaping, train_once
+from hippocampus import CLASSES, RECIPE, datalist, shaping
 from peer_results import (
     DATASET,
     MARKS,
@@ -48,8 +48,8 @@ from peer_results import (
     table,  # noqa: F401 - .ci/figures.py asks for it here
     table_row,
 )
-from recipes import DEMO, execute
 from training_steps import write_raw
+from trainings import DEMO, command, execute, train_once
 
 FOLD = "fold0"
 INSTALL = "python3.11 -m venv NNUNET && NNUNET/bin/pip install torch==2.13.0 nnunetv2==2.8.1"

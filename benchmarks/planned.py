@@ -20,8 +20,8 @@ from pathlib import Path
 
 import common
 import hippocampus
-from hippocampus import command, duration, earlier_rows, leave, train_once
-from recipes import DEMO, execute
+from results import leave, with_earlier
+from trainings import DEMO, command, duration, execute, train_once
 
 FOLDS = 5
 ONE_FOLD = ("hearts", "pelvis")
@@ -143,12 +143,6 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def with_earlier(rows: list[dict], file: Path) -> list[dict]:
-    """The rows, and those that an earlier call has left in planned.json of trainings that are not there any more."""
-    places = {(row["set"], row["fold"]): row for row in [*earlier_rows(file), *rows]}
-    return [places[place] for place in sorted(places, key=lambda place: (list(TASKS).index(place[0]), place[1]))]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", choices=TASKS)
@@ -169,7 +163,9 @@ def main() -> None:
     done = sorted(file.parent.parent for file in given.output.glob("*/fold*/run/metrics.json"))
     if not done:
         sys.exit("no fold is scored yet; the same command goes on")
-    rows = with_earlier([outcome(folder) for folder in done], given.output / "planned.json")
+    rows = [outcome(folder) for folder in done]
+    rows = with_earlier(rows, given.output / "planned.json", lambda row: (row["set"], row["fold"]))
+    rows.sort(key=lambda row: (list(TASKS).index(row["set"]), row["fold"]))
     text = f"{table(rows)}\n\nMean Dice of the cases, its 95 % interval. Research use only.\n"
     leave(rows, text, given.output / "planned")
     sys.exit(not whole)

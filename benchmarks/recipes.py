@@ -12,25 +12,18 @@ recipes.json. The exit status is 1 if a recipe failed or stayed below `ENOUGH`.
 import argparse
 import csv
 import json
-import math
-import os
 import re
-import shlex
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parent.parent
-BUNDLE, DEMO = ROOT / "bundle", ROOT / "demo"
+from trainings import DEMO, execute
+
 HERE = DEMO / "recipes"
 ENOUGH = 0.8  # mean foreground Dice
 PELVIS = ["background", "body", "bones", "bladder", "rectum", "prostate"]  # classes of the phantoms of the pelvis
-STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # statuses of a command that was asked to end
 
 
 @dataclass(frozen=True)
@@ -139,7 +132,7 @@ def work(name: str) -> str | None:
         if once and done.exists():
             print(f"\n== {name}: {step}: done before")
         elif not execute(f"{name}: {step}", command):
-            print(f"   to begin it anew: rm -r {folder.relative_to(ROOT)}")
+            print(f"   to begin it anew: rm -r {folder.relative_to(DEMO.parent)}")
             return step
         elif once:
             done.touch()
@@ -154,36 +147,6 @@ def begin(folder: Path, settings: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     record.write_text(settings)
-
-
-def execute(title: str, command: str, deadline: float = math.inf) -> bool:
-    """Runs a command in bundle/ and returns whether it succeeded. If this program was told to stop, it ends here.
-
-    Args:
-        title: text that is printed above the command.
-        command: the command as typed.
-        deadline: a time of time.monotonic(); a command that is not finished by then is stopped and has not succeeded.
-    """
-    print(f"\n== {title}\n   cd bundle && {command}", flush=True)
-    began = time.monotonic()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    process = subprocess.Popen(shlex.split(command), cwd=BUNDLE, env={**os.environ, "PATH": path})
-    # A terminal's Ctrl-C reaches the command by itself; it saves, then both end. A SIGTERM is for this process alone.
-    kept = signal.signal(signal.SIGINT, lambda *_: None), signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        status = process.wait(None if deadline == math.inf else max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.terminate()
-        process.wait()
-        status = None
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), kept):
-        signal.signal(number, handler)
-    if status in STOPPED:
-        print("stopped; the same command goes on from here")
-        sys.exit(status if status > 0 else 128 - status)
-    fate = {0: "done", None: "out of time"}.get(status, f"failed with status {status}")
-    print(f"== {fate} after {time.monotonic() - began:.0f} s")
-    return status == 0
 
 
 def outcome(name: str, task: str, folder: Path, split: str = "test") -> dict:
@@ -206,7 +169,7 @@ def outcome(name: str, task: str, folder: Path, split: str = "test") -> dict:
         "patients": total["patients"],
         "scans": total["n"],
         "seconds_a_case": median(case["seconds"] for case in inferred["metric_per_case"]),
-        "report": (folder / "run").relative_to(ROOT).as_posix(),
+        "report": (folder / "run").relative_to(DEMO.parent).as_posix(),
         "versions": about["Versions"],
         "device": about["Device"],
     }

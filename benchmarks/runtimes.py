@@ -18,8 +18,8 @@ from pathlib import Path
 import common
 import numpy as np
 import torch
-from hippocampus import leave, rows_of_other_sets
-from recipes import DEMO
+from results import leave, rows_of_other_sets
+from trainings import DEMO
 
 FIRST = "PyTorch"
 

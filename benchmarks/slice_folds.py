@@ -16,9 +16,9 @@ from statistics import median
 
 import common
 import numpy as np
-from hippocampus import command, duration, earlier_rows, train_once
 from ignite.engine import Events
-from recipes import execute
+from results import with_earlier
+from trainings import command, duration, execute, train_once
 
 
 @dataclass(frozen=True)
@@ -197,11 +197,10 @@ def compared(study: Study, variants: dict[str, Variant], folds: int) -> list[dic
     return rows
 
 
-def with_earlier(rows: list[dict], file: Path, order: Sequence[str]) -> list[dict]:
-    """The rows, and those that an earlier call has left in NAME.json of trainings that are not there any more."""
-    new = {row["name"] for row in rows}
-    kept = [row for row in earlier_rows(file) if row["name"] in order and row["name"] not in new]
-    return sorted([*kept, *rows], key=lambda row: order.index(row["name"]))
+def in_order(rows: list[dict], file: Path, order: Sequence[str]) -> list[dict]:
+    """The rows of known variants, with those of trainings that are not there any more, in the order of the variants."""
+    known = [row for row in with_earlier(rows, file, lambda row: row["name"]) if row["name"] in order]
+    return sorted(known, key=lambda row: order.index(row["name"]))
 
 
 def costs(study: Study, names: Sequence[str], out: str = "run") -> dict:

@@ -16,8 +16,8 @@ from pathlib import Path
 from statistics import median
 
 import common
-from hippocampus import leave
-from recipes import DEMO
+from results import leave
+from trainings import DEMO
 
 QUIET = os.environ | {"PAGER": "cat", "OMP_WAIT_POLICY": "PASSIVE"}
 IMPORTS = "import torch, monai.bundle, monai.engines, monai.handlers, monai.transforms"

@@ -152,8 +152,8 @@ def main() -> None:
         work(given.work, given.sizes[0], given.half)
         return
     import common
-    from hippocampus import earlier_rows, leave
-    from recipes import DEMO
+    from results import earlier_rows, leave
+    from trainings import DEMO
 
     from scripts.networks.bfloat16 import supports_bfloat16
 

@@ -16,8 +16,10 @@ import sys
 from pathlib import Path
 
 import common
-from hippocampus import ALONE, CLASSES, RECIPE, command, datalist, duration, leave
-from recipes import BUNDLE, DEMO, execute
+from common import BUNDLE
+from hippocampus import CLASSES, RECIPE, datalist
+from results import leave
+from trainings import ALONE, DEMO, command, duration, execute
 
 FOLD = "fold1"
 KEYS = ["image", "label"]

@@ -22,9 +22,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 from fine_tuning import SITE_SIGNALS, SIZE, make_site_scan
-from hippocampus import leave, rows_of_other_sets
 from pydicom.data import get_testdata_files
-from recipes import DEMO
+from results import leave, rows_of_other_sets
+from trainings import DEMO
 
 SAID = "unlike the training data: "
 MADE = 8  # images of each kind that is made

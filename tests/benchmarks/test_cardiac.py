@@ -41,7 +41,7 @@ def run(script, data, tmp_path, monkeypatch):
         commands.append(command)
         return True
 
-    for name in ("hippocampus", "slice_folds", "cardiac"):
+    for name in ("trainings", "slice_folds", "cardiac"):
         monkeypatch.setattr(importlib.import_module(name), "execute", execute)
 
     def call(*words):

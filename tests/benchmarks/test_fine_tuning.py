@@ -62,7 +62,7 @@ def given(tmp_path):
 
 def test_both_arms_differ_in_what_they_start_from_and_its_settings(script, given, monkeypatch):
     ran = []
-    for module in ("fine_tuning", "hippocampus"):  # the latter trains, for both
+    for module in ("fine_tuning", "trainings"):  # the latter trains, for both
         monkeypatch.setattr(f"{module}.execute", lambda title, command, deadline: ran.append(command) or True)
     pair = [script.Run("prostate", 1, 4, tuned) for tuned in (False, True)]
     assert script.train_source(given, math.inf) and all(script.work(run, given, math.inf) for run in pair)

@@ -53,7 +53,8 @@ def test_a_case_that_is_not_there_is_named(script, data):
 
 def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkeypatch):
     ran = []
-    monkeypatch.setattr(script, "execute", lambda title, command, deadline: ran.append(command) or True)
+    for module in ("hippocampus", "trainings"):
+        monkeypatch.setattr(f"{module}.execute", lambda title, command, deadline: ran.append(command) or True)
     given = Namespace(data=data, output=tmp_path / "out", seed=3, options={"features": "8", "epochs": "2"})
     assert all(script.work(part, given, math.inf) for part in ("fold0", "fold1"))
     assert [command.split()[4] for command in ran] == ["training", "evaluating"] * 2
@@ -75,7 +76,8 @@ def test_commands_name_files_and_knobs_that_exist(script, data, tmp_path, monkey
 
 def test_all_networks_are_left_as_files_and_their_list(script, data, tmp_path, monkeypatch):
     """In half precision, counters as they are, once all are there, with the ranges of all cases."""
-    monkeypatch.setattr(script, "execute", lambda *_: True)
+    for module in ("hippocampus", "trainings"):
+        monkeypatch.setattr(f"{module}.execute", lambda *_: True)
     monkeypatch.setattr(script, "PARTS", ("fold0", "fold1"))
     labels = np.zeros((8, 8, 8), np.uint8)
     labels[2:4, 2:4, 2:4], labels[4:6, 4:6, 4:6] = 1, 2

@@ -31,7 +31,7 @@ def data(tmp_path):
 def ran(script, monkeypatch):
     """The commands, which are not run."""
     commands = []
-    for module in (importlib.import_module("hippocampus"), importlib.import_module("slice_folds")):
+    for module in (importlib.import_module("trainings"), importlib.import_module("slice_folds")):
         monkeypatch.setattr(module, "execute", lambda title, command, deadline: commands.append(command) or True)
     monkeypatch.setattr(script, "seconds_a_step", lambda study, name, *_: 4.0 if "resnext" in name else 1.0)
     return commands

@@ -40,7 +40,7 @@ def test_the_plan_is_made_once_and_is_all_that_a_training_is_given(script, tmp_p
         return True
 
     monkeypatch.setattr(script, "execute", execute)
-    monkeypatch.setattr("hippocampus.execute", execute)
+    monkeypatch.setattr("trainings.execute", execute)
     given = Namespace(data=data, output=tmp_path, seed=3, minutes_each=20)
     assert all(script.work("promise12", fold, given, math.inf) for fold in (0, 1))
     kinds = [next(word for word in ("plan", "training", "evaluating") if f"{word} " in line) for line in ran]
@@ -77,14 +77,6 @@ def test_a_plan_with_folds_trains_on_the_same_cases(script, tmp_path):
 def test_the_pelvis_is_scored_on_the_cases_of_the_demo(script, phantoms):
     content, listed = script.datalist("pelvis", phantoms, 0), make_datalist(phantoms)
     assert content["training"] == listed["training"] and content["validation"] == listed["test"]
-
-
-def test_rows_of_trainings_that_are_gone_stay(script, tmp_path):
-    old = [{"set": "pelvis", "fold": "0", "dice": 0.1}, {"set": "promise12", "fold": "2", "dice": 0.2}]
-    (tmp_path / "planned.json").write_text(json.dumps({"rows": old}))
-    new = {"set": "pelvis", "fold": "0", "dice": 0.3}
-    assert script.with_earlier([new], tmp_path / "planned.json") == [old[1], new]
-    assert script.with_earlier([new], tmp_path / "none.json") == [new]
 
 
 def test_table(script):

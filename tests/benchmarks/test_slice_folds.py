@@ -120,6 +120,6 @@ def test_a_step_is_timed_once(script, tmp_path):
 def test_rows_of_trainings_that_are_gone_stay(script, tmp_path):
     kept = [{"name": "b", "n": 1}, {"name": "c", "n": 1}, {"name": "x"}]
     (tmp_path / "a.json").write_text(json.dumps({"rows": kept}))
-    found = script.with_earlier([{"name": "b", "n": 2}, {"name": "a"}], tmp_path / "a.json", ["a", "b", "c"])
+    found = script.in_order([{"name": "b", "n": 2}, {"name": "a"}], tmp_path / "a.json", ["a", "b", "c"])
     assert found == [{"name": "a"}, {"name": "b", "n": 2}, {"name": "c", "n": 1}]
-    assert script.with_earlier([], tmp_path / "none.json", ["a"]) == []
+    assert script.in_order([], tmp_path / "none.json", ["a"]) == []
