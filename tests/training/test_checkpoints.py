@@ -315,6 +315,27 @@ def test_a_lengthened_training_has_the_rates_of_its_new_schedule(tmp_path):
     assert rate(8, 6, resume=True, allow_changes=True) == pytest.approx(0.1 * (1 + math.cos(math.pi * 6 / 8)) / 2)
 
 
+def test_a_changed_rate_and_its_companions_are_those_of_the_resumed_run(tmp_path):
+    """The rate keeps its place on the schedule; without a change everything is as it was saved."""
+
+    def go(epochs: int, rate: float, decay: float, gamma: float, **options) -> dict:
+        made = Run(tmp_path, [0.5] * 4)
+        made.optimizer = torch.optim.AdamW(made.network.parameters(), lr=rate, weight_decay=decay)
+        made.scheduler = torch.optim.lr_scheduler.ExponentialLR(made.optimizer, gamma)
+        made.checkpoints.parts |= {"optimizer": made.optimizer, "lr_scheduler": made.scheduler}
+        parts = {"optimizer": made.optimizer, "lr_scheduler": made.scheduler}
+        made.checkpoints.identity = RunIdentity(parts, {}, {}, allow_changes=True)
+        made.checkpoints.resume = True
+        made.go(epochs)
+        return made.optimizer.param_groups[0]
+
+    assert go(2, 0.1, 0.01, 0.5)["lr"] == pytest.approx(0.1 * 0.5**2)
+    same = go(3, 0.1, 0.01, 0.5)
+    assert (same["lr"], same["weight_decay"]) == (0.1 * 0.5**3, 0.01)
+    other = go(4, 0.02, 0.3, 0.25)
+    assert other["lr"] == pytest.approx(0.02 * 0.5**3 * 0.25) and other["weight_decay"] == 0.3
+
+
 def test_what_was_learned_of_weights_keeps_their_name(tmp_path):
     Run(tmp_path, [0.5]).go(1)
     (tmp_path / "model_doubt.json").write_text("{}")

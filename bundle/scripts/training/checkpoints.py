@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process, refuse_separate_folders
@@ -85,12 +86,15 @@ class Checkpoints:
     def load(self, trainer: Engine, file: Path, saved: dict) -> None:
         """Restores the weights, the optimizer, the schedule, the history, the best score and the epoch."""
         compare_classes(info_in(saved, file).get("class_names"), self.best_model.info["class_names"], file)
-        self.identity.compare(saved, file)
+        changed = self.identity.compare(saved, file)
         load_strictly(self.network, saved["model"], file)
         for name, part in self.parts.items():
             state = saved[name]
-            if isinstance(part, LambdaLR):  # where it stands; its shape is that of the present settings
+            if isinstance(part, LambdaLR) or (changed and isinstance(part, LRScheduler)):
+                # where it stands; its shape is that of the present settings
                 state = part.state_dict() | {key: state[key] for key in COUNTERS}
+            if changed and isinstance(part, Optimizer):
+                state = with_present_settings(state, part.state_dict()["param_groups"])
             part.load_state_dict(state)
         if saved["scaler"] and trainer.scaler is not None:
             trainer.scaler.load_state_dict(saved["scaler"])
@@ -129,3 +133,12 @@ class Checkpoints:
             if self.best_model.best["epoch"] == 0:  # no score, or none that beats that of the start
                 kept += f"; the weights of the last epoch are in {self.dir / LAST}"
             logger.info(f"finished at epoch {trainer.state.epoch}: {kept}")
+
+
+def with_present_settings(saved: dict, groups: list[dict]) -> dict:
+    """The saved state of an optimizer with the options of the present one; a rate stays as far along its schedule."""
+    merged = []
+    for was, now in zip(saved["param_groups"], groups, strict=True):
+        share = was["lr"] / was["initial_lr"] if was.get("initial_lr") else 1.0
+        merged.append({**now, "params": was["params"], "lr": now.get("initial_lr", now["lr"]) * share})
+    return {**saved, "param_groups": merged}

@@ -44,8 +44,8 @@ class RunIdentity:
     def state_dict(self) -> dict:
         return {"knobs": self.knobs, "facts": self.facts, "objects": self.objects}
 
-    def compare(self, saved: dict, file: Path) -> None:
-        """Refuses to resume another run than the saved one.
+    def compare(self, saved: dict, file: Path) -> bool:
+        """Refuses to resume another run than the saved one; returns whether something has changed, where that is allowed.
 
         Args:
             saved: the content of the checkpoint.
@@ -62,9 +62,10 @@ class RunIdentity:
             changed = differing(saved["fingerprint"], {**self.knobs, **self.facts}, shared_only=True)
         else:
             logger.warning(f"{file}: does not tell its settings and cases, so they can't be compared with this run's")
-            return
+            return False
         if changed:
             self.report(changed, file)
+        return bool(changed)
 
     def report(self, changed: list[Change], file: Path) -> None:
         listed = "; ".join(f"{name} was {was}, is {now}" for name, was, now in map(shortened, changed[:LONGEST]))
@@ -75,7 +76,7 @@ class RunIdentity:
                 f"{file}: belongs to a run with other settings or data: {listed}. Give the former values, or "
                 "--resume_changed True to resume with the new ones, or leave out --resume to start anew"
             )
-        logger.warning(f"resumed with changes: {listed}; the optimizer keeps its state, the schedule its place")
+        logger.warning(f"resumed with changes: {listed}; the optimizer keeps its averages, the schedule its place")
 
     def changes(self, before: Mapping) -> list[Change]:
         """Everything that is not as it was: knobs and cases by name, then objects that no changed knob explains.
