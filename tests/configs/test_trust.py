@@ -155,3 +155,15 @@ def test_paths_that_lead_upwards_write_nothing_outside(phantoms, tmp_path):
     outside = {path for path in tmp_path.rglob("*") if tmp_path / "out" not in (path, *path.parents)}
     assert outside == before
     assert len(list((tmp_path / "out").glob("*_seg.nii.gz"))) == 4
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_key_is_written_twice(file):
+    """JSON keeps the last one without a word; MONAI warns at every start, or refuses the file."""
+
+    def once(pairs):
+        keys = [key for key, _ in pairs]
+        assert len(keys) == len(set(keys)), sorted(key for key in set(keys) if keys.count(key) > 1)
+        return dict(pairs)
+
+    json.loads(file.read_text(), object_pairs_hook=once)

@@ -16,9 +16,10 @@ from monai.bundle import ConfigParser
 from monai.data import CacheDataset, DataLoader
 from monai.handlers import LrScheduleHandler
 from monai.losses import DiceCELoss
-from monai.transforms import Compose, RandFlipd, RandGaussianNoised
+from monai.transforms import Compose, RandFlipd, RandGaussianNoised, SaveImaged
 
 from scripts.core.describe import describe, settings_text
+from scripts.inference.fastest import FastestInferer
 
 FRESH = """
 import json, sys, torch
@@ -135,6 +136,20 @@ def test_how_data_are_loaded_does_not_count():
     assert settings_text(loader()) == settings_text(loader(workers=2, cache_rate=0.5))
     for options in ({"batch_size": 2}, {"shuffle": True}, {"drop_last": True}):
         assert settings_text(loader()) != settings_text(loader(**options))
+
+
+def test_folders_do_not_count(tmp_path):
+    """However they are spelled, and where a folder of results has been moved to; what is written there does."""
+
+    def saver(folder, postfix="seg"):
+        return settings_text(SaveImaged("pred", output_dir=folder, output_postfix=postfix))
+
+    assert saver("predictions") == saver(tmp_path) != saver(tmp_path, "other")
+
+    def inferer(folder, enabled=False):
+        return settings_text(FastestInferer(enabled, ckpt_dir=folder))
+
+    assert inferer("models") == inferer(str(tmp_path)) != inferer("models", True)
 
 
 def test_an_event_filter_counts_and_a_progress_bar_does_not():

@@ -13,7 +13,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import BUNDLE, TINY, run
+from conftest import BUNDLE, CONFIGS, TINY, run
 
 from scripts.run import knobs
 
@@ -239,3 +239,11 @@ def test_other_packages_of_the_name_scripts_in_one_process(tmp_path):
     modules = {"own": "scripts.own", "ours": "scripts.networks.improved_unet", "others": "scripts.theirs"}
     said = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("found ")]
     assert said == [[modules[name] for name in order.split(",")] for order in ORDERS], done.stderr
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "inference"])
+def test_patches_for_several_processes_find_the_scripts_from_any_folder(name):
+    """They have a list `initialize` of their own; the first steps of it are those of the file that they change."""
+    complete = {"evaluate": "train"}.get(name, name)
+    first, patch = (json.loads((CONFIGS / f"{file}.json").read_text()) for file in (complete, f"multi_gpu_{name}"))
+    assert patch["initialize"][:2] == first["initialize"][:2] and "sys.path" in first["initialize"][0]

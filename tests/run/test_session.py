@@ -69,6 +69,7 @@ def test_unknown_ids_are_refused(words, wrong, meant):
         (["configs/mirrored.json", "/else where/inference.json"], True),
         (["configs/train.json", "configs/evaluate.json", "configs/demo.json"], False),
         (["own.json", "other.json"], False),
+        ("configs/demo.json,configs/train.json", True),
         ("configs/my train.json", False),
         ("[configs/train.json", False),
     ],
@@ -77,7 +78,8 @@ def test_a_patch_before_its_file_is_refused(files, refused, form):
     words = [*RUN, *form.replace(" ", "\n").format(files).split("\n")]
     if refused:
         said = refusal(refuse_wrong_order, command_line.files_of(words))
-        assert said.startswith(f"--config_file: {files[0]} stands before {files[1]}") and "put" in said
+        first, second = files if isinstance(files, list) else files.split(",")
+        assert said.startswith(f"--config_file: {first} stands before {second}") and "put" in said
     else:
         refuse_wrong_order(command_line.files_of(words))
 
@@ -104,6 +106,29 @@ def test_a_patch_before_its_file_is_refused(files, refused, form):
 )
 def test_known_ids_pass(words):
     command_line.refuse_unknown_ids([*RUN, *words])
+
+
+@pytest.mark.parametrize(
+    "files, words, used",
+    [
+        (["train.json"], ["--levels", "3"], False),
+        (["train.json"], ["--network_def::levels", "3"], True),
+        (["train.json", "recipe_hippocampus.json"], ["--levels", "3"], True),
+        (["train.json"], ["--tolerance_mm", "2"], False),
+        (["train.json", "evaluate.json"], ["--tolerance_mm", "2", "--epochs=3"], True),
+        (["inference.json"], ["--run_id", "x", "--members", "[]"], False),
+        (["inference.json", "ensemble.json"], ["--members", "[]"], True),
+    ],
+)
+def test_an_id_that_the_given_files_do_not_use_is_refused(files, words, used):
+    given = [str(BUNDLE / "configs" / name) for name in files]
+    for line in (["--config_file", str(given)], [f"--config_file={','.join(given)}"]):
+        if used:
+            command_line.refuse_unused_ids([*RUN, *line, *words])
+        else:
+            said = refusal(command_line.refuse_unused_ids, [*RUN, *words, *line])
+            assert f"nothing in {', '.join(given)} uses it" in said and "leave it out, or add to --config_file" in said
+            assert "configs/" in said.partition("a file that has it (")[2]
 
 
 @pytest.mark.parametrize("form", [["--args_file", "{}"], ["--args_file={}"]])
@@ -150,11 +175,19 @@ def test_two_runs_do_not_share_a_folder(tmp_path, network):
     (tmp_path / "a").mkdir()
     with FileLock(tmp_path / "a" / ".training.lock"):  # as a run in another process holds it
         message = refusal(start, tmp_path / "a", network)
-        assert str(tmp_path / "a") in message and "another training run" in message and "--output_dir" in message
+        assert str(tmp_path / "a") in message and "another run" in message and "--output_dir" in message
         assert not (tmp_path / "a" / "training.log").exists()
         start(tmp_path / "b", network)
         start(tmp_path / "a", network, log_name="evaluation")
     start(tmp_path / "a", network)
+
+
+def test_an_inference_and_an_evaluation_do_not_share_a_folder(tmp_path, network):
+    """Both keep run.json, which the other one would begin anew."""
+    with FileLock(tmp_path / ".results.lock"):
+        for name in ("inference", "evaluation"):
+            assert "another run is using this folder" in refusal(start, tmp_path, network, log_name=name)
+        start(tmp_path, network)
 
 
 def test_two_runs_do_not_share_their_checkpoints(tmp_path, network):

@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from monai.data import ImageReader
+from monai.data.folder_layout import FolderLayoutBase
+from monai.inferers import Inferer
 from monai.transforms import Transform
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -36,6 +38,8 @@ LEFT_OUT = {  # attributes that do not shape a training, or that change during o
     DataLoader: "num_workers prefetch_factor pin_memory pin_memory_device timeout persistent_workers worker_init_fn "
     "multiprocessing_context generator in_order",
     Sampler: "rank epoch data_source generator",
+    FolderLayoutBase: "output_dir",  # however it is spelled
+    Inferer: "ckpt_dir file folder",  # where networks are kept that are made from the weights
     ImageReader: "filenames",  # of the case that was read last
     Transform: "_tracing _do_transform _cached_grid _over",  # notes of the last call, and of the epoch
 }

@@ -43,16 +43,38 @@ def check_command_line(debug: bool = False) -> None:
         warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # MONAI's, in every run beside pydicom
         refuse_unknown_ids(sys.argv[1:])
         refuse_wrong_order(files_of(sys.argv[1:]))
+        refuse_unused_ids(sys.argv[1:])
 
 
 def files_of(arguments: Sequence[str]) -> list[str]:
-    """The configuration files of a command line that lists several; none of another one."""
+    """The configuration files of a command line."""
     words = [part for word in arguments for part in word.split("=", 1)]
     given = [value for word, value in zip(words, words[1:]) if word == "--config_file"]
     try:
-        return [str(file) for file in ast.literal_eval(given[-1])]  # of several, the last one counts
-    except (IndexError, TypeError, ValueError, SyntaxError):  # none, a single file, or what MONAI will refuse
-        return []
+        found = ast.literal_eval(given[-1])  # of several, the last one counts
+    except IndexError:
+        found = args_file(arguments).get("config_file", [])
+    except (ValueError, SyntaxError):  # a file, or several with commas between
+        found = given[-1]
+    return found.split(",") if isinstance(found, str) else [str(file) for file in found]
+
+
+def args_file(arguments: Sequence[str]) -> dict:
+    """What the file of `--args_file` holds, if there is one."""
+    found: dict = {}
+    for position, word in enumerate(arguments):
+        if word.startswith("--args_file"):
+            path = word.partition("=")[2] or next(iter(arguments[position + 1 :]), "")
+            found |= ConfigParser.load_config_file(path)
+    return found
+
+
+def ids_of(arguments: Sequence[str]) -> list[str]:
+    """The ids that a command line and its `--args_file` set, without the arguments of MONAI's command."""
+    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
+    given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
+    given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
+    return [name for name in [*given, *args_file(arguments)] if name.lstrip("+") not in own]
 
 
 def is_bundle_command() -> bool:
@@ -72,20 +94,37 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
     """
     if "run" not in arguments[:1]:
         return
-    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
-    given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
-    given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
-    for position, word in enumerate(arguments):
-        if word.startswith("--args_file"):
-            path = word.partition("=")[2] or next(iter(arguments[position + 1 :]), "")
-            given += ConfigParser.load_config_file(path)
     known, components = known_ids()
-    for name in given:
+    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
+    for name in ids_of(arguments):
         plain = name.lstrip("+").replace("#", "::")
-        if plain in own or plain in known or is_argument(plain, components):
+        if plain in known or is_argument(plain, components):
             continue
         nearest = difflib.get_close_matches(plain, [*known, *own], n=1, cutoff=0)[0]
         raise UserError(f"--{name}: no configuration of this bundle knows this id; did you mean --{nearest}?")
+
+
+def refuse_unused_ids(arguments: Sequence[str]) -> None:
+    """Rejects an override of an id that none of the given files has or refers to. MONAI itself would ignore it.
+
+    Args:
+        arguments: a command line without the program.
+
+    Raises:
+        UserError: the first such id, with shipped files that have it.
+    """
+    files = files_of(arguments)
+    contents = [ConfigParser.load_config_file(file) for file in files]
+    there = {key.lstrip("+") for content in contents for key in content}
+    text = json.dumps(contents, default=str)
+    for name in ids_of(arguments):
+        top = name.lstrip("+").replace("#", "::").split("::")[0]
+        if top not in there and not re.search(rf"[@%]{re.escape(top)}(?!\w)", text):
+            others = [file.name for file in configurations() if top in json.loads(file.read_text(encoding="utf-8"))]
+            raise UserError(
+                f"--{name}: nothing in {', '.join(files)} uses it; leave it out, or add to --config_file a file that "
+                f"has it ({', '.join(f'configs/{other}' for other in others[:4])})"
+            )
 
 
 def refuse_misspelled_ids(config: Mapping[str, object]) -> None:
@@ -121,11 +160,15 @@ def known_ids() -> tuple[set[str], dict[str, str]]:
                 components[name] = child
             walk(child, f"{name}::{key}" if name else str(key))
 
-    for file in sorted(CONFIGS.glob("*.json")):
-        if file.name not in NO_PATCHES:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            walk({key.lstrip("+"): value for key, value in content.items()}, "")
+    for file in configurations():
+        content = json.loads(file.read_text(encoding="utf-8"))
+        walk({key.lstrip("+"): value for key, value in content.items()}, "")
     return known, components
+
+
+def configurations() -> list[Path]:
+    """The shipped files that hold ids of a run."""
+    return [file for file in sorted(CONFIGS.glob("*.json")) if file.name not in NO_PATCHES]
 
 
 def is_argument(name: str, components: dict[str, str]) -> bool:

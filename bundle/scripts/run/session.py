@@ -25,6 +25,7 @@ PATCHES = {  # for several processes, by the name of the log
     "evaluation": "multi_gpu_evaluate.json",
     "inference": "multi_gpu_inference.json",
 }
+LOCKS = {"inference": "results", "evaluation": "results"}  # both write run.json and the report
 open_handles: list = []  # locks and log file of the current run
 
 
@@ -39,7 +40,8 @@ def start(
 
     Args:
         output_dir: folder of all the files that the run writes, except its checkpoints.
-        log_name: name of the log file in it, without the extension. Two runs of one name can't share a folder.
+        log_name: name of the log file in it, without the extension. Two runs of one name can't share a folder; nor can
+            an inference and an evaluation, which keep the same record.
         network: its `check_size`, if it has one, must accept `spatial_size`.
         spatial_size: size of the network's input.
         ckpt_dir: folder of the checkpoints, if the run writes any.
@@ -55,7 +57,7 @@ def start(
             raise UserError(f"spatial_size: {error}") from error
     if not is_main_process():
         return
-    lock_folder(output_dir, log_name, "output_dir")
+    lock_folder(output_dir, LOCKS.get(log_name, log_name), "output_dir")
     if ckpt_dir is not None and Path(ckpt_dir).resolve() != Path(output_dir).resolve():
         lock_folder(ckpt_dir, log_name, "ckpt_dir")
     file = logging.FileHandler(Path(output_dir) / f"{log_name}.log", encoding="utf-8")
@@ -89,14 +91,14 @@ def warn_if_machine_is_busy() -> None:
 
 
 def lock_folder(folder: str, name: str, knob: str) -> None:
-    """Locks a folder until the run ends, even if it is killed. Another run of that name in the folder is refused."""
+    """Locks a folder until the run ends, even if it is killed. Another run with a lock of that name is refused."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder) / f".{name}.lock")
     try:
         lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout as error:
         raise UserError(
-            f"{folder}: another {name} run is using this folder, expected none; wait for it or give another --{knob}"
+            f"{folder}: another run is using this folder, expected none; wait for it or give another --{knob}"
         ) from error
     open_handles.append(lock)
 
