@@ -145,6 +145,9 @@ def test_memory_is_kept_to(symmetric):
 
     large, less = (plan_for(data, memory=memory, cost=cost).settings for memory in (8, 1))
     assert np.prod(less["spatial_size"]) < np.prod(large["spatial_size"]) and "cache" not in large
+    many = replace(data, images=[*data.images] * 500)  # their images go to disk, whatever the size
+    settings = plan_for(many, cost=cost).settings
+    assert settings["spatial_size"] == large["spatial_size"] and settings["cache"] == "disk"
     plan = plan_for(data, memory=0.005)
     assert plan.settings["cache"] == "disk" and "were given" in plan.reasons["cache"]
 

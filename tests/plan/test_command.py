@@ -74,11 +74,13 @@ def test_a_list_has_its_own_split(tmp_path, quick, capsys):
     given = {"datalist": str(listed), "output_dir": str(tmp_path / "out"), "workers": 1}
     main(str(folder), str(tmp_path / "plan.json"), **given)
     assert not {"folds", "fold", "test_share"} & set(json.loads((tmp_path / "plan.json").read_text()))
-    folds = [case | {"fold": number % 3} for number, case in enumerate(cases)]
+    assert "about 8 cases train" in capsys.readouterr().out
+    folds = [case | {"fold": 1 + number % 3} for number, case in enumerate(cases)]
     listed.write_text(json.dumps({"training": folds, "class_names": NAMES}))
     main(str(folder), str(tmp_path / "plan.json"), **given)
-    assert json.loads((tmp_path / "plan.json").read_text())["fold"] == 0
-    assert f"--dataset_dir {folder} --datalist {listed}" in capsys.readouterr().out
+    assert json.loads((tmp_path / "plan.json").read_text())["fold"] == 1
+    said = capsys.readouterr().out
+    assert f"--dataset_dir {folder} --datalist {listed}" in said and "about 8 cases train" in said
 
 
 @pytest.mark.programs

@@ -16,6 +16,7 @@ from scripts.run.knobs import (
     check_class_names,
     check_configuration,
     check_dimensions,
+    check_pieces,
     fits,
     in_words,
     rules,
@@ -62,6 +63,15 @@ def test_what_can_not_be_meant(name, wrong):
 )  # fmt: skip
 def test_what_can(name, right):
     check({name: right})
+
+
+def test_keeping_the_largest_pieces_of_no_class_is_refused():
+    names = ["background", "kidney", "tumour"]
+    check_pieces({"keep_largest": True, "single_piece": ["kidney", "prostate"], "class_names": names})
+    check_pieces({"keep_largest": False, "single_piece": ["prostate"], "class_names": names})
+    message = refusal(check_pieces, {"keep_largest": True, "single_piece": ["prostate"], "class_names": names})
+    assert "['prostate'], has none of the classes ['background', 'kidney', 'tumour']" in message
+    assert message.count("--single_piece") == 1
 
 
 def test_a_size_has_as_many_numbers_as_the_network_has_axes():

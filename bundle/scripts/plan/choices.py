@@ -34,7 +34,8 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
     """
     if found.box is None or not found.shares:
         raise UserError(
-            f"found {len(found.labels)} label maps with a class in them, expected some: a plan looks at labelled cases"
+            f"found no class in {len(found.labels)} label maps, expected values from 1 to 63: a plan looks at "
+            "labelled cases"
         )
     plan, tried = Plan(), []
     for share, width in SIZES:
@@ -48,7 +49,7 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
         choose_length(plan, found, minutes)
         shown = " x ".join(map(str, plan.settings["spatial_size"]))
         logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
-        if plan.steps >= ENOUGH_STEPS and needed_gib(plan, found) <= memory:
+        if plan.steps >= ENOUGH_STEPS and plan.cost.gib <= memory:
             break
     if not np.isfinite(plan.cost.gib):
         raise UserError(f"no step of {shown} and width {width} fits into the memory of this machine; free some of it")
@@ -109,6 +110,8 @@ def choose_length(plan: Plan, found: Fingerprint, minutes: float) -> None:
 
 def split_sizes(plan: Plan, found: Fingerprint) -> tuple[int, int]:
     """About how many labelled cases are trained and validated on."""
+    if found.listed:
+        return max(1, found.listed.training), max(1, found.listed.validation)
     settings, count = chains.shipped("train") | plan.settings, len(found.labels)
     validation = 1 / settings["folds"] if settings["folds"] else settings["validation_share"]
     training = max(1, round(count * (1 - validation - settings["test_share"])))
@@ -139,11 +142,6 @@ def windows(plan: Plan, found: Fingerprint) -> int:
     size = np.array(plan.settings["window_size"])
     further = (prepared_shape(plan, found) - size) / ((1 - plan.settings["plain_inferer"]["overlap"]) * size)
     return int(np.prod(1 + np.ceil(further)))
-
-
-def needed_gib(plan: Plan, found: Fingerprint) -> float:
-    """Memory of a step and of the cached images."""
-    return plan.cost.gib + cached_gib(plan, found)
 
 
 def choose_memory(plan: Plan, found: Fingerprint, memory: float) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from scripts.check.dataset import check_listed
 from scripts.core.errors import UserError
-from scripts.data.datalist import read_datalist
-from scripts.data.splits import SPLITS
+from scripts.data.datalist import choose_fold, read_datalist
 from scripts.plan.chains import shipped
 from scripts.plan.choices import make_plan
-from scripts.plan.fingerprint import fingerprint
+from scripts.plan.fingerprint import Split, fingerprint
 from scripts.plan.patch import patch_of, write_patch
 from scripts.plan.picture import draw
 from scripts.plan.timing import measure_apart
@@ -81,9 +80,11 @@ def main(
     print(f"next: python -m monai.bundle run training --config_file {files} {data_options}")
 
 
-def split_of(datalist: str | None, dataset_dir: str) -> str:
-    """What a datalist says of who trains, see `Fingerprint`."""
+def split_of(datalist: str | None, dataset_dir: str) -> Split | None:
+    """How a datalist divides the cases; of several folds, the first one is validated on."""
     if datalist is None:
-        return ""
+        return None
     content = read_datalist(datalist, dataset_dir)
-    return "folds" if any("fold" in entry for split in SPLITS for entry in content.get(split, [])) else "split"
+    fold = min((entry["fold"] for entry in content["training"] if "fold" in entry), default=None)
+    choose_fold(content, fold, datalist)
+    return Split(len(content["training"]), len(content["validation"]), fold)

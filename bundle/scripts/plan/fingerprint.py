@@ -16,6 +16,21 @@ CHANGING = 1.1  # voxels that differ by this factor between images have to be re
 
 
 @dataclass(frozen=True)
+class Split:
+    """How a datalist divides the cases.
+
+    Args:
+        training: number of cases that train.
+        validation: number of cases that validate.
+        fold: the fold that these numbers are of; None without folds.
+    """
+
+    training: int
+    validation: int
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
 class Fingerprint:
     """What a data set is like.
 
@@ -25,7 +40,7 @@ class Fingerprint:
         class_names: names of the values 0, 1, ...
         patients: their number.
         sliced: whether the images are stacks of pictures, which have a reader of their own.
-        listed: whether a datalist says which cases train: "" for no, "folds" if it has folds, else "split".
+        listed: how a datalist divides the cases, if there is one.
     """
 
     images: Sequence[Mapping]
@@ -33,7 +48,7 @@ class Fingerprint:
     class_names: Sequence[str]
     patients: int
     sliced: bool
-    listed: str = ""
+    listed: Split | None = None
 
     @cached_property
     def shapes(self) -> np.ndarray:
@@ -102,7 +117,7 @@ class Fingerprint:
         return {name: float(np.mean(one)) for name, one in found.items() if one}
 
 
-def fingerprint(found: Findings, class_names: Sequence[str], listed: str = "") -> Fingerprint:
+def fingerprint(found: Findings, class_names: Sequence[str], listed: Split | None = None) -> Fingerprint:
     """The fingerprint of the cases of a check; those with errors are left out."""
     sound = [case for case in found.cases if "error" not in found.files[case.image]]
     labels = dict.fromkeys(case.label for case in sound if case.label and "error" not in found.files[case.label])

@@ -25,8 +25,8 @@ def choose_training(plan: Plan, found: Fingerprint) -> None:
     plan.choose("keep_last", True, "The weights are averaged, so no epoch has to be chosen.")
     plan.choose("num_workers", 0, "Images stay in memory once they are read.")
     if found.listed:  # the datalist has the split
-        if found.listed == "folds":
-            plan.choose("fold", 0, "The first of the folds of the datalist; train the others too.")
+        if found.listed.fold is not None:
+            plan.choose("fold", found.listed.fold, "The first of the folds of the datalist; train the others too.")
     elif found.patients < FEW:
         folds = min(FOLDS, found.patients)
         reason = (

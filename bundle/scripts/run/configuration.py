@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError
 
-COMPLETE = ("train.json", "inference.json")  # configurations that patches follow
+PLACES = {"train.json": 0, "inference.json": 0, "evaluate.json": 1}  # of configurations that patches follow
 
 
 def current_parser() -> ConfigParser:
@@ -39,10 +39,12 @@ def refuse_missing_files(files: Sequence[str]) -> None:
 
 def refuse_wrong_order(files: Sequence[str]) -> None:
     """Refuses a patch that stands before the file that it changes, which would replace what the patch says."""
-    for file in files[1:]:
-        if Path(file).name in COMPLETE:
+    for number, file in enumerate(files):
+        place = PLACES.get(Path(file).name, number)
+        if number > place:
             raise UserError(
-                f"--config_file: {files[0]} stands before {file}, which replaces what it says; put {file} first"
+                f"--config_file: {files[place]} stands before {file}, which replaces what it says; put {file} "
+                f"{('first', 'second')[place]}"
             )
 
 

@@ -56,6 +56,7 @@ def check_configuration() -> dict[str, object]:
     }
     check(values)
     check_dimensions(values)
+    check_pieces(values)
     if values.get("half") and "device" in parser.config:
         check_half(value_of(parser, "device"))
     return values
@@ -100,6 +101,16 @@ def check_dimensions(knobs: Mapping[str, Any]) -> None:
         size, axes = knobs.get(name), knobs.get("spatial_dims")
         if size and axes and len(size) != axes:
             raise UserError(f"{name} is {size}: expected {axes} numbers, as spatial_dims says; give another --{name}")
+
+
+def check_pieces(knobs: Mapping[str, Any]) -> None:
+    """Refuses to keep the largest pieces where none of the classes is to be one piece: nothing would be done."""
+    pieces, names = knobs.get("single_piece", []), knobs.get("class_names", [])
+    if knobs.get("keep_largest") and not set(pieces) & set(names):
+        raise UserError(
+            f"keep_largest is True, but single_piece, {pieces}, has none of the classes {names}; say "
+            f'--single_piece "{names[-1:]}" with the names of those that are one piece'
+        )
 
 
 def check_class_names(names: Sequence[str]) -> list[str]:

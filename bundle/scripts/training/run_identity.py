@@ -45,7 +45,7 @@ class RunIdentity:
         return {"knobs": self.knobs, "facts": self.facts, "objects": self.objects}
 
     def compare(self, saved: dict, file: Path) -> bool:
-        """Refuses to resume another run than the saved one; returns whether something has changed, where that is allowed.
+        """Refuses to resume another run than the saved one. Where changes are allowed, returns whether there are any.
 
         Args:
             saved: the content of the checkpoint.
