@@ -4,7 +4,9 @@ import base64
 import gzip
 import json
 import logging
+import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -193,6 +195,31 @@ def test_a_write_that_fails_leaves_no_half_result(tmp_path, monkeypatch, caplog)
     fates = {case["image"]: case["fate"] for case in json.loads((out / "run.json").read_text())["cases"]}
     assert fates == {str(tmp_path / "a.nii.gz"): "failed", str(tmp_path / "b.nii.gz"): "done"}
     assert "disk full" in (out / "report.html").read_text()
+
+
+def test_where_every_case_fails_nothing_of_an_earlier_run_seems_to_be_of_this_one(tmp_path, monkeypatch, caplog):
+    """The map may have been corrected by a person, so it stays, and is named."""
+    given(tmp_path / "case.nii.gz")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"])
+    os.utime(out / "case_seg.nii.gz", (1, 1))
+    monkeypatch.setattr(writer, "write_map", lambda *_: 1 / 0)
+    finish(tmp_path, [tmp_path / "case.nii.gz"])
+    assert f"{out}: case_seg.nii.gz of an earlier run, since 1 case(s) failed now" in caplog.text
+    kept = {f"{Path(name).stem}.1{Path(name).suffix}" for name in FOR_ALL if name != "run.json"}
+    assert {path.name for path in out.iterdir()} == {"case_seg.nii.gz", "run.json", *kept}
+
+
+def test_a_run_that_goes_on_draws_what_is_missing_or_shows_other_labels(tmp_path):
+    given(tmp_path / "case.nii.gz")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"])
+    drawn = out / "case_overlay.png"
+    finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True, resume=True)
+    before, stamp = drawn.read_bytes(), drawn.stat().st_mtime_ns
+    finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True, resume=True)
+    assert drawn.stat().st_mtime_ns == stamp
+    nib.save(nib.Nifti1Image(np.roll(labels(), 2, 1), AFFINE), out / "case_seg.nii.gz")
+    finish(tmp_path, [tmp_path / "case.nii.gz"], pictures=True, resume=True)
+    assert drawn.read_bytes() != before
 
 
 def test_a_run_that_goes_on_reports_on_all_cases(tmp_path):

@@ -13,8 +13,11 @@ import torch
 from ignite.engine import Engine, Events
 
 from scripts.core.errors import one_line_reason
+from scripts.core.files import rename_previous
 from scripts.inference.journal import Journal
 from scripts.report.schema import CaseRecord
+
+OF_ALL_CASES = ("report.html", "report.md", "metrics.json", "metrics.csv", "volumes.csv")
 
 
 class CaseHandler:
@@ -105,6 +108,9 @@ class CaseHandler:
             if records:
                 self.write_tables(records)
                 self.write_report(records)
+            else:  # those of an earlier run would seem to be of this one
+                for name in OF_ALL_CASES:
+                    rename_previous(self.dir / name)
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         raise NotImplementedError

@@ -220,6 +220,9 @@ class Journal:
         """What the report says of each finished case, in the order of `run.json`."""
         return [self.cases[image][RECORD] for image in sorted(self.cases) if self.cases[image]["fate"] == DONE]
 
+    def has_failed(self, image: str) -> bool:
+        return self.cases.get(self.public_name(image), {}).get("fate") == FAILED
+
     def failures(self) -> list[str]:
         found = [self.cases[image] for image in sorted(self.cases)]
         return [f"{case['image']}: {case['reason']}" for case in found if case["fate"] == FAILED]

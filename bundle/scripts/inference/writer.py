@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from ignite.engine import Engine
 
 from scripts.core.errors import one_line_reason
-from scripts.core.files import write_csv
+from scripts.core.files import is_newer, write_csv
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
 from scripts.data.slices import is_picture, is_sliced, picture_names, scan_exists, write_label_pictures, write_pictures
@@ -86,6 +87,7 @@ class SegmentationWriter(CaseHandler):
 
     def begin(self) -> None:
         super().begin()
+        self.began = time.time()
         self.model, self.info = provenance.of_model(self.network, self.journal.weights)
         self.formats.begin(self.journal.made_with["weights"], self.journal.word)
 
@@ -101,6 +103,8 @@ class SegmentationWriter(CaseHandler):
         result = self.journal.earlier_result(source)
         labels, affine = read_labels(result, self.class_names)
         start = self.dir / self.shown_name(Path(source))
+        if not is_newer(self.overlay_of(start.name), result):
+            self.draw(read_volume(Path(source))[0] if self.pictures else None, labels, affine, start.name)
         self.pages.renew(Path(source), labels, affine, start.name, result)
         self.formats.write(source, labels, affine, self.class_names, start, made_from=result)
         record = self.measure(source, labels, affine, None)
@@ -144,12 +148,7 @@ class SegmentationWriter(CaseHandler):
             highest = len(self.class_names) - 1
             write_map(labels.reshape(shape), affine, header, ready, "seg", highest, shown != case)
         labels = labels.reshape(shape[:3])
-        picture = None
-        drawn = self.dir / f"{shown}_overlay.png"
-        drawn.unlink(missing_ok=True)  # of an earlier run: it would show other labels
-        if self.pictures and volume is not None:
-            picture = drawn
-            overlay(volume, {"prediction": labels}, affine, self.class_names, picture, shown)
+        picture = self.draw(volume if self.pictures else None, labels, affine, shown)
         self.pages.write(source, labels, affine, shown, volume, picture)
         if ready.exists():
             os.replace(ready, self.dir / output)
@@ -162,6 +161,18 @@ class SegmentationWriter(CaseHandler):
             if not unlike and (expected := self.doubt.expected(record.measures)):  # no range holds for other kinds
                 said[EXPECTED] = expected
         self.note_done(path, digest, output, with_said(record, said), seconds, said=said)
+
+    def overlay_of(self, shown: str) -> Path:
+        return self.dir / f"{shown}_overlay.png"
+
+    def draw(self, volume: np.ndarray | None, labels: np.ndarray, affine: np.ndarray, shown: str) -> Path | None:
+        """Draws the label map over its image, if there is one; a picture of an earlier run would show other labels."""
+        picture = self.overlay_of(shown)
+        picture.unlink(missing_ok=True)
+        if volume is None:
+            return None
+        overlay(volume, {"prediction": labels}, affine, self.class_names, picture, shown)
+        return picture
 
     def write_doubt(
         self, probability: np.ndarray | None, labels: np.ndarray, source: Path, shape: tuple, affine, header
@@ -213,6 +224,18 @@ class SegmentationWriter(CaseHandler):
         super().finish_run()
         if self.journal.is_main:  # what killed processes and failed cases have left
             shutil.rmtree(self.dir / ".partial", ignore_errors=True)
+            self.say_which_maps_are_older()
+
+    def say_which_maps_are_older(self) -> None:
+        """Warns of label maps of failed cases that an earlier run has made: a person may have corrected them."""
+        failed = [image for image in self.images if self.journal.has_failed(image)]
+        maps = [self.dir / f"{self.shown_name(Path(image))}_seg.nii.gz" for image in failed]
+        older = [file.name for file in maps if file.is_file() and file.stat().st_mtime < self.began]
+        if older:
+            logger.warning(
+                f"{self.dir}: {', '.join(older[:3])}{', ...' if len(older) > 3 else ''} of an earlier run, since "
+                f"{len(older)} case(s) failed now; move away what is not to be used"
+            )
 
     def write_report(self, records: list[CaseRecord]) -> None:
         report = build(
