@@ -66,6 +66,14 @@ def test_another_error_of_the_disk_is_no_full_one(tmp_path):
         raise PermissionError(errno.EACCES, "denied")
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path):
+    """And not the hidden file, which would have become it."""
+    write_json({}, tmp_path / "file.json")
+    (tmp_path / "folder.json").mkdir()
+    for place in (tmp_path / "folder.json", tmp_path / "file.json" / "inside.json"):
+        assert refusal(write_json, {}, place).startswith(f"{place}: can't be written (")
+
+
 def test_data_and_name_are_forced_to_disk_in_this_order(tmp_path, monkeypatch):
     """The contents are synced before the new name; otherwise a power cut may keep the name without the contents."""
     steps = []

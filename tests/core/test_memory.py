@@ -60,22 +60,38 @@ def test_another_c_library_is_left_alone(monkeypatch):
     assert keep_freed() is False
 
 
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    """What a system tells of its memory, in files that a test writes."""
+    for name, file in (("CONTAINER", "groups"), ("MACHINE", "meminfo"), ("GROUPS", "own")):
+        monkeypatch.setattr(memory, name, tmp_path / file)
+    return tmp_path
+
+
+def tell(system, group, version, limit, used, held) -> None:
+    folder = system / "groups" / group
+    folder.mkdir(parents=True, exist_ok=True)
+    names = memory.GROUP_FILES[version]
+    for name, text in ((names[0], limit), (names[1], used), ("memory.stat", f"anon 7\n{names[2]} {held}")):
+        (folder / name).write_text(f"{text}\n")
+
+
 @pytest.mark.parametrize("limit, used, held, free", [("max", 0, 0, 8192), (6000, 2000, 500, 4500), (2000, 3000, 0, 0)])
-def test_free_memory_is_the_machines_or_the_containers(limit, used, held, free, tmp_path, monkeypatch):
-    """A container may have less than its machine; what it holds of files is given back when it is needed."""
-    for name, text in (
-        ("memory.max", limit),
-        ("memory.current", used),
-        ("memory.stat", f"anon 7\ninactive_file {held}"),
-    ):
-        (tmp_path / name).write_text(f"{text}\n")
-    (tmp_path / "meminfo").write_text("MemTotal:  16 kB\nMemAvailable:  8 kB\n")
-    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
-    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+@pytest.mark.parametrize(
+    "own, group, version",
+    [
+        ("0::/", "", 2),  # a container
+        ("0::/slurm/job_7/step_0", "slurm/job_7", 2),  # a job, whose limit lies above the step
+        ("9:name=systemd:/\n4:memory:/slurm/job_7\n0::/", "memory/slurm/job_7", 1),
+    ],
+)
+def test_free_memory_is_the_machines_or_that_of_a_container_or_job(limit, used, held, free, own, group, version, system):
+    """What a group holds of files is given back when it is needed."""
+    (system / "meminfo").write_text("MemTotal:  16 kB\nMemAvailable:  8 kB\n")
+    (system / "own").write_text(f"{own}\n")
+    tell(system, group, version, limit, used, held)
     assert memory.available_memory() == free
 
 
-def test_a_system_that_does_not_tell(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "CONTAINER", tmp_path)
-    monkeypatch.setattr(memory, "MACHINE", tmp_path / "meminfo")
+def test_a_system_that_does_not_tell(system):
     assert memory.available_memory() is None

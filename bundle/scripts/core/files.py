@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota exceeded, file too large
 
+NOT_WRITABLE = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS)
+
 
 @contextmanager
 def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
@@ -32,7 +34,7 @@ def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
         needed: its size in bytes for the error message, if it is known beforehand.
 
     Raises:
-        UserError: the disk is full.
+        UserError: the disk is full, or the place can't be written to.
     """
     partial = file.with_name(f".{file.name}.{platform.node()}-{os.getpid()}.partial")  # two machines may share a folder
     try:
@@ -42,8 +44,13 @@ def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
             with partial.open("rb+") as stream:
                 os.fsync(stream.fileno())
             replace_file(partial, file)
+    except OSError as error:
+        if error.errno in NOT_WRITABLE and str(error.filename) in map(str, (partial, *file.parents)):
+            raise UserError(f"{file}: can't be written ({os.strerror(error.errno)}); name another place") from error
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.parent.is_dir():
+            partial.unlink(missing_ok=True)
 
 
 def write_json(content: dict, file: Path, indent: int | None = 2) -> None:

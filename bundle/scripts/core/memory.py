@@ -3,13 +3,18 @@
 import ctypes
 import platform
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGE, KEPT = 2**30, 2**31 - 1  # bytes; blocks of LARGE or more, and free memory above KEPT, go back to the system
 MACHINE, PROCESS = Path("/proc/meminfo"), Path("/proc/self/status")
-CONTAINER = Path("/sys/fs/cgroup")  # a container may have less than its machine
+GROUPS, CONTAINER = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")  # a container or a job may have less
+GROUP_FILES = {  # by the version of control groups: the limit, what is used, what of it the system gives back
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 
 
 def keep_freed() -> bool:
@@ -25,17 +30,31 @@ def keep_freed() -> bool:
 
 
 def available_memory() -> int | None:
-    """Bytes that this process can still take: of the machine, or less where its container has a limit of its own.
-    None if the system does not tell."""
+    """Bytes that this process can still take: of the machine, or less where its container or its job has a limit of its
+    own. None if the system does not tell."""
     found = []
     with suppress(OSError, ValueError, StopIteration):
         found.append(bytes_in(MACHINE, "MemAvailable"))
-    with suppress(OSError, ValueError):  # "max" where there is no limit
-        limit = int((CONTAINER / "memory.max").read_text(encoding="ascii"))
-        used = int((CONTAINER / "memory.current").read_text(encoding="ascii"))
-        kinds = dict(line.split() for line in (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines())
-        found.append(max(0, limit - used + int(kinds.get("inactive_file", 0))))  # the system gives back files it holds
+    for folder, version in control_groups():
+        limit_file, used_file, kind = GROUP_FILES[version]
+        with suppress(OSError, ValueError):  # "max" where there is no limit
+            limit = int((folder / limit_file).read_text(encoding="ascii"))
+            used = int((folder / used_file).read_text(encoding="ascii"))
+            kinds = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+            found.append(max(0, limit - used + int(kinds.get(kind, 0))))
     return min(found, default=None)
+
+
+def control_groups() -> Iterator[tuple[Path, int]]:
+    """The folders of the groups that this process is in, from its own to the outermost, each with its version."""
+    lines = GROUPS.read_text(encoding="ascii").splitlines() if GROUPS.is_file() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root, version = (CONTAINER / "memory", 1) if controllers else (CONTAINER, 2)
+        inside = Path(path.lstrip("/"))
+        for part in dict.fromkeys((inside, *inside.parents)):
+            yield root / part, version
 
 
 def peak_memory() -> int:
