@@ -142,6 +142,11 @@ def test_a_value_becomes_what_the_command_wants():
     assert of_type(True, bool | str, "--anonymise") is True
 
 
+def test_a_name_that_looks_like_a_number_stays_as_it_was_typed(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "x", "--output_dir", "2024.10", "--word=1e3"])
+    assert (of_type(2024.1, str, "--output_dir"), of_type(1000.0, str, "--word")) == ("2024.10", "1e3")
+
+
 @pytest.mark.parametrize(
     "command", [("scripts.check", "x"), ("scripts.weeks", "x"), ("scripts.report", "compare", "a", "b")]
 )

@@ -85,7 +85,7 @@ def tell(system, group, version, limit, used, held) -> None:
         ("9:name=systemd:/\n4:memory:/slurm/job_7\n0::/", "memory/slurm/job_7", 1),
     ],
 )
-def test_free_memory_is_the_machines_or_that_of_a_container_or_job(limit, used, held, free, own, group, version, system):
+def test_free_memory_is_the_machines_or_that_of_a_job(limit, used, held, free, own, group, version, system):
     """What a group holds of files is given back when it is needed."""
     (system / "meminfo").write_text("MemTotal:  16 kB\nMemAvailable:  8 kB\n")
     (system / "own").write_text(f"{own}\n")

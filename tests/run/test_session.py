@@ -93,6 +93,7 @@ def test_a_patch_before_its_file_is_refused(files, refused, form):
         ["--epochs=5", "--bundle_root", "/somewhere", "--split", "validation"],
         ["--network_def::dropout", "0.1"],
         ["--network_def::levels", "4"],  # no configuration sets it
+        ["--network_def::shortcut", "True"],  # nor this; it is one of a recipe's network
         ["--optimizer::amsgrad", "True"],  # likewise, in a class of torch
         ["--train::trainer::max_epochs", "3"],
         ["--train#trainer#max_epochs", "3"],
@@ -152,7 +153,7 @@ def test_other_command_lines_are_left_alone(line):
 def test_every_target_of_the_configurations_can_be_asked():
     known, components = command_line.known_ids()
     assert {"epochs", "train::trainer::max_epochs", "deterministic_chain::0"} <= known
-    assert components["network_def"] == "scripts.networks.improved_unet.ImprovedUNet"
+    assert "scripts.networks.improved_unet.ImprovedUNet" in components["network_def"]
     for name in components:
         assert not command_line.is_argument(f"{name}::no_such_argument", components)
 

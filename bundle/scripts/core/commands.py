@@ -6,6 +6,7 @@ text of the module.
 """
 
 import ast
+import contextlib
 import difflib
 import functools
 import importlib
@@ -121,10 +122,20 @@ def of_type(value: Any, annotation: Any, shown: str) -> Any:
     if Sequence in kinds and isinstance(value, str):
         return [value]
     if str in kinds and number:
-        return str(value)
+        return as_typed(value)
     words = [KINDS.get(kind, kind.__name__) for kind in kinds if kind is not NoneType]
     found = "no value" if value is True and bool not in kinds else repr(value)
     raise UserError(f"{shown}: found {found}, expected {' or '.join(words)}")
+
+
+def as_typed(number: float) -> str:
+    """The word of the command line that fire has read as a number: a folder 2024.10 is another one than 2024.1."""
+    for word in sys.argv[1:]:
+        text = word.rpartition("=")[2]
+        with contextlib.suppress(ValueError, SyntaxError):
+            if ast.literal_eval(text) == number:
+                return text
+    return str(number)
 
 
 def outline(path: str) -> Callable:

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from pydoc import locate
@@ -146,10 +146,10 @@ def refuse_misspelled_ids(config: Mapping[str, object]) -> None:
 
 
 @cache
-def known_ids() -> tuple[set[str], dict[str, str]]:
-    """Returns the ids of all shipped configurations (nested ones as `a::b`), and the `_target_` of every component."""
+def known_ids() -> tuple[set[str], dict[str, set[str]]]:
+    """Returns the ids of all shipped configurations (nested ones as `a::b`), and each `_target_` of every component."""
     known: set[str] = set()
-    components: dict[str, str] = {}
+    components: dict[str, set[str]] = {}
 
     def walk(node: object, name: str) -> None:
         if name:
@@ -157,7 +157,7 @@ def known_ids() -> tuple[set[str], dict[str, str]]:
         children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
         for key, child in children:
             if key == "_target_" and isinstance(child, str):
-                components[name] = child
+                components.setdefault(name, set()).add(child)
             walk(child, f"{name}::{key}" if name else str(key))
 
     for file in configurations():
@@ -171,10 +171,11 @@ def configurations() -> list[Path]:
     return [file for file in sorted(CONFIGS.glob("*.json")) if file.name not in NO_PATCHES]
 
 
-def is_argument(name: str, components: dict[str, str]) -> bool:
-    """Returns whether `a::b` is an argument that the component `a` accepts, even if no configuration sets it."""
+def is_argument(name: str, components: Mapping[str, Iterable[str]]) -> bool:
+    """Returns whether `a::b` is an argument that a component `a` accepts, even if no configuration sets it."""
     parent, _, argument = name.rpartition("::")
-    if parent not in components:
-        return False
-    target: Any = locate(ConfigComponent({"_target_": components[parent]}).resolve_module_name())
-    return argument in inspect.signature(target).parameters
+    for target in components.get(parent, ()):
+        found: Any = locate(ConfigComponent({"_target_": target}).resolve_module_name())
+        if argument in inspect.signature(found).parameters:
+            return True
+    return False

@@ -126,7 +126,7 @@ def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob],
     for name in varied:
         parent = name.rpartition("::")[0]
         target = parser[parent].get("_target_") if parent in parser and isinstance(parser[parent], dict) else None
-        if name not in parser and not (target and is_argument(name, {parent: target})):
+        if name not in parser and not (target and is_argument(name, {parent: [target]})):
             raise UserError(f"space: {name} is in none of {', '.join(files)}, so it would change nothing; leave it out")
 
 
