@@ -1,6 +1,6 @@
 """Few cases of another kind: training from scratch against fine-tuning, with the same number of iterations.
 
-    python benchmarks/fine_tuning.py [--real DATA] [--minutes 60] [--output DIR]
+    python benchmarks/fine_tuning.py [--real DATA] [--half] [--minutes 60] [--output DIR]
 
 The weights to start from, `source`, are trained on phantoms of one site. The cases of the two tasks are
 - `site`: phantoms of other patients at another site. Fat is bright and fluid is dark, as in T1-weighted images; the
