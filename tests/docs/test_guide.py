@@ -5,6 +5,7 @@ import inspect
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import monai.bundle
@@ -23,7 +24,7 @@ from scripts.phantoms.generate import generate
 from scripts.plan.command import main as plan
 from scripts.report.commands import code, compare, evaluate, view
 from scripts.report.viewer import INSTALL
-from scripts.run.command_line import known_ids, refuse_unknown_ids
+from scripts.run.command_line import known_ids, refuse_unknown_ids, refuse_unused_ids
 from scripts.study.command import main as study
 from scripts.weeks.command import main as weeks
 
@@ -135,15 +136,21 @@ def bundle_faults(words: list[str]) -> list[str]:
     if verb != "run":
         allowed = inspect.signature(getattr(monai.bundle, verb)).parameters
         return [f"--{option}" for option in sorted(options(rest) - set(allowed))]
-    files = re.findall(r"configs/\w+\.json", " ".join(rest[: rest.index("--config_file") + 2]))
+    files = re.findall(r"[\w/.]+\.json", " ".join(rest[: rest.index("--config_file") + 2]))
     shipped = [BUNDLE / file for file in files if (BUNDLE / file).is_file()]
     made = {key for file in shipped for key in json.loads(file.read_text())}
-    return ([] if name in made else [f"nothing to run under {name}"]) + unknown_ids(options(rest))
+    return ([] if name in made else [f"nothing to run under {name}"]) + unknown_ids(
+        options(rest), shipped if len(shipped) == len(files) else ()
+    )
 
 
-def unknown_ids(names: set[str]) -> list[str]:
+def unknown_ids(names: set[str], files: Sequence[Path] = ()) -> list[str]:
+    """The first id that nobody knows, or that none of the files uses, if they are known."""
+    words = ["run", *(f"--{name}" for name in sorted(names - {"config_file"}))]
     try:
-        refuse_unknown_ids(["run", *(f"--{name}" for name in sorted(names))])
+        refuse_unknown_ids(words)
+        if files:
+            refuse_unused_ids([*words, "--config_file", str([str(file) for file in files])])
     except UserError as error:
         return [str(error)]
     return []
