@@ -290,6 +290,20 @@ def test_a_series_without_a_thickness_of_its_slices(tmp_path, case):
     assert len(list((tmp_path / "out").iterdir())) == 2
 
 
+@pytest.mark.parametrize("anonymise", [False, "secret"])
+@pytest.mark.parametrize("format", ["dicom_seg", "dicom_labelmap", "rtstruct"])
+def test_single_images_that_say_they_have_one_frame(tmp_path, case, format, anonymise):
+    series, out = tmp_path / "series", tmp_path / "out"
+    for image in series.iterdir():
+        edit(image, NumberOfFrames=1)
+    export(case[0], str(series), out, format, anonymise=anonymise)
+    import_structures(out, str(series), tmp_path / "back", anonymise=anonymise)
+    found, expected = case[1].to_frames(*imported(tmp_path / "back")), case_frames(case)
+    assert np.array_equal(np.where(expected, found, 0), expected)  # an RTSTRUCT fills the hole of the ring
+    (made,) = out.iterdir()
+    assert "ReferencedFrameNumber" not in {element.keyword for element in pydicom.dcmread(made).iterall()}
+
+
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path, case):
     file, _, labels, affine = case
     series, out = str(tmp_path / "series"), tmp_path / "out"

@@ -9,6 +9,7 @@ from typing import Any
 from scripts.core.errors import UserError
 from scripts.data.anonymise import patient_code
 from scripts.dicom.about import About
+from scripts.series.headers import MULTI_FRAME
 from scripts.series.stack import Stack
 from scripts.series.writer import uid_of
 
@@ -64,10 +65,11 @@ def headers_of(stack: Stack, about: About) -> list[Any]:
     for header, original, those in zip(made, originals, numbers.values()):
         if "SliceThickness" not in header:
             header.SliceThickness = None
-        if "NumberOfFrames" in header:
+        if original.get("SOPClassUID") in MULTI_FRAME:
             keep_frames(header, original, those)
         else:  # a stack may differ by noise in the last digit, which highdicom refuses
             header.ImageOrientationPatient = made[0].ImageOrientationPatient
+            header.pop("NumberOfFrames", None)  # some programs write 1, and only a file of several frames has groups
     return made
 
 
