@@ -8,6 +8,8 @@ import pytest
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 import pydicom
 from helpers import refusal
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from segment_samples import ABOUT, CLASSES, make_case
 
 from scripts.core.errors import UserError
@@ -83,17 +85,32 @@ def test_headers_that_promise_what_is_not_there(tmp_path, made, changes, says):
     assert says in refusal(read_masks, read, stack, {1})
 
 
-@pytest.mark.parametrize("values", [b"1\\2\\3\\4", b"nan\\1\\1", b"a\\b\\c", b"", b"1e400\\1\\1"])
+@pytest.mark.parametrize("values", [b"1\\2\\3\\4", b"nan\\1\\1", b"a\\b\\c", b"1e400\\1\\1"])
 def test_contours_that_are_no_points(tmp_path, made, values):
-    from pydicom.dataelem import RawDataElement
-
     folder, stack = made
     content = pydicom.dcmread(folder / "rtstruct.dcm")
     contour = content.ROIContourSequence[1].ContourSequence[0]
     padded = values + b" " * (len(values) % 2)
-    contour[0x30060050] = RawDataElement(pydicom.tag.Tag(0x30060050), "DS", len(padded), padded, 0, True, True)
+    contour[0x30060050] = RawDataElement(Tag(0x30060050), "DS", len(padded), padded, 0, True, True)
     content.save_as(tmp_path / "rt.dcm")
     assert "not readable" in refusal(read_masks, open_structures(tmp_path / "rt.dcm"), stack, {2})
+
+
+@pytest.mark.parametrize("values", [None, b"", b"  "])
+def test_a_contour_without_data_is_left_out_and_counted(tmp_path, made, values):
+    folder, stack = made
+    content = pydicom.dcmread(folder / "rtstruct.dcm")
+    empty = pydicom.Dataset()
+    empty.ContourGeometricType, empty.NumberOfContourPoints = "CLOSED_PLANAR", 0
+    if values is not None:
+        empty[0x30060050] = RawDataElement(Tag(0x30060050), "DS", len(values), values, 0, True, True)
+    content.ROIContourSequence[1].ContourSequence.insert(0, empty)
+    content.save_as(tmp_path / "rt.dcm")
+    whole, found = (
+        read_masks(open_structures(file), stack, {2})[2] for file in (folder / "rtstruct.dcm", tmp_path / "rt.dcm")
+    )
+    assert np.array_equal(found.voxels, whole.voxels) and whole.voxels.any()
+    assert (whole.beside, found.beside) == (0, 1)
 
 
 def test_a_contour_of_many_points_takes_little(made):

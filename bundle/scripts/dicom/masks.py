@@ -25,7 +25,8 @@ class Mask:
 
     Attributes:
         voxels: indexed [slice, row, column].
-        beside: contours, or voxels of a SEG, that lie on no slice of the series or outside of it.
+        beside: contours, or voxels of a SEG, that lie on no slice of the series or outside of it; also contours without
+            a point.
         gaps: slices between its first and its last one that have no contour.
     """
 
@@ -158,7 +159,7 @@ def draw_regions(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> N
                 continue
             exclusive |= kind != CLOSED[0]
             points = contour_points(contour, stack)
-            place = round(float(np.median(points[:, 2])))
+            place = round(float(np.median(points[:, 2]))) if len(points) else -1
             within = 0 <= place < stack.shape[2] and np.abs(points[:, 2] - place).max() <= BETWEEN_SLICES
             if within:
                 on_slice.setdefault(place, []).append(points[:, :2])
@@ -169,15 +170,15 @@ def draw_regions(file: StructureFile, stack: Stack, masks: dict[int, Mask]) -> N
 
 
 def contour_points(contour: Any, stack: Stack) -> np.ndarray:
-    """The points of a contour as (column, row, slice)."""
+    """The points of a contour as (column, row, slice); none where it has no data."""
     element = contour.get_item("ContourData")
-    if element.is_raw:  # as bytes: pydicom takes ten times as long to make numbers of them
-        values = np.array(element.value.strip(b" \0").split(b"\\"), dtype=float)
-    else:
-        values = np.array(element.value, dtype=float)
-    points = values.reshape(-1, 3)
-    if len(points) == 0 or not np.isfinite(points).all():
-        raise ValueError("a contour has no points, or one that is no number")
+    found = element.value if element is not None else None
+    if isinstance(found, bytes):  # not read yet: pydicom takes ten times as long to make numbers of them
+        text = found.strip(b" \0")
+        found = text.split(b"\\") if text else None
+    points = np.array([] if found is None else found, dtype=float).reshape(-1, 3)
+    if not np.isfinite(points).all():
+        raise ValueError("a contour has a point that is no number")
     to_place = np.linalg.inv(stack.affine)
     return points @ to_place[:3, :3].T + to_place[:3, 3]
 
