@@ -143,6 +143,15 @@ def test_by_the_frame_of_reference_where_the_images_are_others(tmp_path, capsys,
     assert (imported(tmp_path / "back")[0] == 3).sum() == (labels == 3).sum()
 
 
+def test_an_empty_frame_of_reference_is_no_common_one(tmp_path, case):
+    make_series(tmp_path / "other", "oblique", FrameOfReferenceUID="")
+    file = structure_set(tmp_path / "rt", case[1], {"bladder": [square(2.5, 5.5, 4)]})
+    content = pydicom.dcmread(file)
+    content.ReferencedFrameOfReferenceSequence[0].FrameOfReferenceUID = ""
+    content.save_as(file)
+    assert "no series in" in refusal(import_structures, file, str(tmp_path / "other"), tmp_path / "back")
+
+
 def structure_set(folder, stack, regions, kind="CLOSED_PLANAR"):
     """An RTSTRUCT as another program may write it: by explicit syntax, and without references to images.
 

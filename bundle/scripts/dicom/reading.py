@@ -95,7 +95,8 @@ def items(content: Any, *sequences: str) -> Iterator[Any]:
 
 
 def uids(found: Iterator[Any], name: str) -> frozenset[str]:
-    return frozenset(str(item[name].value) for item in found if name in item)
+    """The UIDs that items have; one that is empty names nothing."""
+    return frozenset(str(item[name].value) for item in found if item.get(name))
 
 
 def segmentation_references(content: Any) -> tuple[frozenset[str], frozenset[str]]:
