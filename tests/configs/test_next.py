@@ -30,9 +30,10 @@ def named(scans, tmp_path, monkeypatch):
     """Runs the command, without its settings of the log; returns its table."""
     monkeypatch.setattr(command, "ConfigWorkflow", functools.partial(Workflow, logging_file=False))
 
-    def call(**overrides):
+    def call(*patches, **overrides):
         given = {key: value for key, value in TINY.items() if key not in ("cache_workers", "calibrate")}
-        command.main(str(scans), 2, str(tmp_path / "next"), str(CONFIGS / "inference.json"), **given, **overrides)
+        files = [str(CONFIGS / file) for file in ("inference.json", *patches)]
+        command.main(str(scans), 2, str(tmp_path / "next"), files, **given, **overrides)
         return rows(tmp_path / "next" / "next.csv")
 
     return call
@@ -86,8 +87,14 @@ def test_without_weights_scans_are_chosen_by_what_they_show(named, monkeypatch, 
     assert [row["rank"] for row in table] == ["1", "2", "", ""] and {row["expected_dice"] for row in table} == {""}
 
 
-def test_a_folder_without_weights_and_a_missing_file_are_refused(named, scans, tmp_path):
-    assert "no weights there yet" in refusal(named, ckpt_dir=str(tmp_path))
+def test_weights_that_are_named_must_be_there(named, tmp_path):
+    for given in ({"ckpt_dir": str(tmp_path)}, {"weights_file": str(tmp_path / "model.pt")}):
+        assert "no weights there yet" in refusal(named, **given)
+    assert "no weights there yet" in refusal(named, "ensemble.json", members=[str(tmp_path / "model.pt")])
+    assert "members is []: expected files" in refusal(named, "ensemble.json")
+
+
+def test_a_missing_configuration_and_another_one_are_refused(scans, tmp_path):
     assert "no such configuration file" in refusal(command.main, str(scans), 2, str(tmp_path), "none.json")
     train = str(CONFIGS / "train.json")
     assert f"{train} is no inference" in refusal(command.main, str(scans), 2, str(tmp_path), train)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
-from monai.utils import ensure_tuple
 
 from scripts.core.errors import UserError
 from scripts.core.paths import BUNDLE, CONFIGS
@@ -50,9 +49,10 @@ def main(
             f"--config_file: {', '.join(files)} is no inference; begin with configs/inference.json"
         ) from error
     made.initialize()
-    files = ensure_tuple(made.parser.get_parsed_content("weights_file"))
-    if "ckpt_dir" not in given and not any(Path(file).is_file() for file in files):
-        logger.info(f"{files[0]}: no weights there yet, so the scans are chosen by what they show alone")
-        made.run_id = "by_images"
+    if "ckpt_dir" not in given and isinstance(made.parser["weights_file"], dict):  # no file and no folder was named
+        file = made.parser.get_parsed_content("weights_file")
+        if not Path(file).is_file():
+            logger.info(f"{file}: no weights there yet, so the scans are chosen by what they show alone")
+            made.run_id = "by_images"
     made.run()
     made.finalize()
