@@ -6,7 +6,7 @@ The datalist, the data check and inference use it.
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from scripts.core.errors import UserError
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 SCAN = re.compile(r"(?:case_|c)(\d+)_week_?(\d+)", re.IGNORECASE)
 SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
 LABELS = "labels"  # a folder beside images
+Pair = tuple[Path, Path | None]  # an image, and its label if it has one
 EXPECTED = (
     "expected semantic_MRs*/ with semantic_labels*/ (HipMRI), imagesTr/ with labelsTr/ or a dataset.json (Decathlon), "
     f"or slices: {slice_layouts.EXPECTED}"
@@ -67,30 +68,53 @@ def find_pairs(dataset_dir: str | Path, by_slice: bool = False) -> list[dict]:
             patient and week.
     """
     root = existing_folder(dataset_dir)
-    listed = decathlon_pairs(root)
-    if listed is not None:
-        pairs = listed
-    elif folders_named(root, "semantic_MRs"):
-        images = index_by_key(nifti_files(folders_named(root, "semantic_MRs")), scan_key_or_refuse)
-        labels = index_by_key(nifti_files(folders_named(root, "semantic_labels")), scan_key_or_refuse)
-        pairs = match_pairs(root, images, labels)
-    elif (root / "imagesTr").is_dir():
-        labels = index_by_key(nifti_files([root / "labelsTr"]), case_name)
-        images = index_by_key(nifti_files([root / "imagesTr"]), decathlon_key)
-        images = images or series_by_label(root / "imagesTr", labels)
-        pairs = match_pairs(root, images, labels)
-    elif (sliced := slice_layouts.find_slices(root, by_slice)) is not None:
+    pairs = volume_pairs(root)
+    if pairs is None:
+        sliced = slice_layouts.find_slices(root, by_slice)
+        if sliced is None:
+            raise UserError(f"{root}: {reason_nothing_found(root)}; {EXPECTED}")
         index_by_key((root / entry["image"] for entry in sliced), case_name)
         return sorted((with_patient(entry, by_slice) for entry in sliced), key=sort_key)
-    else:
-        raise UserError(f"{root}: {reason_nothing_found(root)}; {EXPECTED}")
     if not pairs:
         raise UserError(f"{root}: found no image in it; {EXPECTED}; name another folder with --dataset_dir")
     entries = []
-    for image, label in pairs:
-        relative = [path.relative_to(root).as_posix() for path in (image, label)]
-        entries.append(with_patient({"image": relative[0], "label": relative[1]}))
+    for pair in pairs:
+        relative = [path.relative_to(root).as_posix() for path in pair if path]
+        entries.append(with_patient(dict(zip(("image", "label"), relative))))
     return sorted(entries, key=sort_key)
+
+
+def volume_pairs(root: Path, unlabelled: bool = False, series: str | int | None = None) -> Sequence[Pair] | None:
+    """Pairs the volumes and the DICOM series of a folder with their labels.
+
+    Args:
+        root: the folder.
+        unlabelled: also find images without a label, and pass over labels without an image and earlier results.
+        series: of a DICOM source, see `scripts.series.index.choose`.
+
+    Returns:
+        The pairs, or None if the layout is none of those that have volumes.
+    """
+
+    def images_in(*folders: Path) -> list[Path]:
+        return [path for path in nifti_files(folders) if not (unlabelled and is_result_or_label(path, root))]
+
+    training, test = root / "imagesTr", root / "imagesTs"
+    if (listed := decathlon_pairs(root, unlabelled)) is not None:
+        pairs = with_unlisted(listed, images_in(training, test) or images_in(root)) if unlabelled else listed
+        index_by_key((image for image, _ in pairs), case_name)
+        return pairs
+    if scans := folders_named(root, "semantic_MRs"):
+        images = index_by_key(images_in(*scans), scan_key_or_refuse)
+        labels = index_by_key(nifti_files(folders_named(root, "semantic_labels")), scan_key_or_refuse)
+    elif training.is_dir():
+        labels = index_by_key(nifti_files([root / "labelsTr"]), case_name)
+        found = images_in(training, test) if unlabelled else images_in(training)
+        images = index_by_key(found, lambda path: decathlon_key(path, labels))
+        images = images or series_by_label(root if unlabelled else training, labels, series)
+    else:
+        return None
+    return match_pairs(root, images, labels, unlabelled)
 
 
 def with_patient(entry: dict, by_slice: bool = False) -> dict:
@@ -205,10 +229,11 @@ def index_by_key(paths: Iterable[Path], key) -> dict:
     return found
 
 
-def match_pairs(root: Path, images: dict, labels: dict) -> list[tuple[Path, Path]]:
-    """Pairs images and labels of equal keys, and refuses an image or a label that has no partner."""
-    slice_layouts.refuse_unpaired(images, labels, "label", f" in {root}")
-    return [(image, labels[key]) for key, image in images.items()]
+def match_pairs(root: Path, images: dict, labels: dict, unlabelled: bool = False) -> list[Pair]:
+    """Pairs images and labels of equal keys. It refuses an image or a label without a partner, if not `unlabelled`."""
+    if not unlabelled:
+        slice_layouts.refuse_unpaired(images, labels, "label", f" in {root}")
+    return [(image, labels.get(key)) for key, image in images.items()]
 
 
 def scan_key_or_refuse(path: Path) -> tuple[str, int | None]:
@@ -219,11 +244,12 @@ def scan_key_or_refuse(path: Path) -> tuple[str, int | None]:
     return patient, week
 
 
-def decathlon_key(path: Path) -> str:
-    """Returns the name of the case without nnU-Net's channel number (`_0000`), and refuses a second channel."""
+def decathlon_key(path: Path, labels: dict[str, Path]) -> str:
+    """Returns the name of the label: that of the image, or this without nnU-Net's channel number (`_0000`). It refuses
+    a second channel."""
     name = case_name(path)
     channel = re.search(r"_(\d{4})$", name)
-    if not channel or any((path.parent.parent / "labelsTr" / f"{name}{end}").exists() for end in (".nii.gz", ".nii")):
+    if not channel or name in labels or name[:-5] not in labels:
         return name
     if int(channel[1]) > 0 and path.with_name(path.name.replace(channel[0], "_0000")).exists():
         raise UserError(f"{path}: found a second channel, expected images of one channel; keep the _0000 files only")
@@ -235,8 +261,8 @@ def is_inside(file: Path, folder: Path) -> bool:
     return Path(os.path.normpath(file)).is_relative_to(os.path.normpath(folder))
 
 
-def decathlon_pairs(root: Path) -> list[tuple[Path, Path]] | None:
-    """Returns the pairs that a dataset.json lists, or None if it lists none."""
+def decathlon_pairs(root: Path, unlabelled: bool = False) -> list[tuple[Path, Path]] | None:
+    """Returns the pairs that a dataset.json lists, or None if it lists none. If `unlabelled`, labels may be missing."""
     path = root / "dataset.json"
     training = read_json(path).get("training") if path.is_file() else None
     if not isinstance(training, list) or not training:
@@ -248,12 +274,21 @@ def decathlon_pairs(root: Path) -> list[tuple[Path, Path]] | None:
             raise UserError(
                 f"{path}: found {entry!r} under training, expected image and label, each a file in this folder; fix it"
             )
-        pairs.append((root / entry["image"], root / entry["label"]))
-    for file in (file for pair in pairs for file in pair):
-        if not file.is_file():
-            raise UserError(f"{file}: listed in {path}, but no such file; add it or remove it from the list")
-    index_by_key((image for image, _ in pairs), case_name)
+        image, label = root / entry["image"], root / entry["label"]
+        for file in (image, label):
+            if not file.is_file() and not (unlabelled and file == label):
+                raise UserError(f"{file}: listed in {path}, but no such file; add it or remove it from the list")
+        pairs.append((image, label))
     return pairs
+
+
+def with_unlisted(listed: Sequence[tuple[Path, Path]], found: Iterable[Path]) -> list[Pair]:
+    """Adds the images that a list leaves out: neither one of its files, nor in a folder of its labels alone. A label
+    that is not there yet is left out."""
+    images, labels = zip(*listed)
+    folders = {label.parent for label in labels} - {image.parent for image in images}
+    others = [path for path in found if path not in {*images, *labels} and path.parent not in folders]
+    return [(image, label if label.is_file() else None) for image, label in listed] + [(path, None) for path in others]
 
 
 def reason_nothing_found(root: Path) -> str:

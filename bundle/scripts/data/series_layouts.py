@@ -23,12 +23,18 @@ def chosen_series(source: Path, series: str | int | None = None) -> list[Series]
     return chosen
 
 
-def series_by_label(folder: Path, labels: dict[str, Path]) -> dict[str, Path]:
-    """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder."""
+def series_by_label(folder: Path, labels: dict[str, Path], wanted: str | int | None = None) -> dict[str, Path]:
+    """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder.
+
+    Args:
+        folder: of the series.
+        labels: by their names. A series may have none.
+        wanted: chooses among the series, see `scripts.series.index.choose`.
+    """
     if not is_source(folder):
         return {}
     found: dict[str, Path] = {}
-    for series in chosen_series(folder):
+    for series in chosen_series(folder, wanted):
         folders = {Path(file.path).parent for file in series.files}
         own = next(iter(folders)).name if len(folders) == 1 else ""
         name = own if own in labels and series.name not in labels else series.name

@@ -20,13 +20,15 @@ EXPECTED = (
 )
 
 
-def find_slices(root: Path, by_slice: bool = False) -> list[dict] | None:
+def find_slices(root: Path, by_slice: bool = False, unlabelled: bool = False) -> list[dict] | None:
     """Finds scans with their labels.
 
     Args:
         root: the folder.
         by_slice: treat every slice as a scan and a patient of its own. Neighbouring slices are much alike, so a split
             made of them serves only to measure the effect of this leak.
+        unlabelled: masks may be missing everywhere, not only those of a test folder without any; earlier results are
+            passed over.
 
     Returns:
         Entries of `image`, `split` (None if folders don't divide the data) and, if there is one, `label`. None if the
@@ -35,11 +37,15 @@ def find_slices(root: Path, by_slice: bool = False) -> list[dict] | None:
     Raises:
         UserError: a slice without its mask, or a mask without its slice.
     """
-    pairs = keras_slice_pairs(root) or picture_pairs(root) or patient_folder_pairs(root)
+    pairs = (
+        keras_slice_pairs(root, unlabelled) or picture_pairs(root, unlabelled) or patient_folder_pairs(root, unlabelled)
+    )
     if not pairs:
         return None
     scans: dict[tuple, dict] = {}
     for image, label, split in pairs:
+        if unlabelled and is_label(image):
+            continue
         name = image if by_slice else stack_pattern(image)
         entry = scans.setdefault((name, split), {"image": name.relative_to(root).as_posix(), "split": split})
         if label:
@@ -73,7 +79,7 @@ def stack_pattern(path: Path) -> Path:
     return path.with_name(name)
 
 
-def keras_slice_pairs(root: Path) -> list[tuple]:
+def keras_slice_pairs(root: Path, unlabelled: bool = False) -> list[tuple]:
     """Pairs `keras_slices_train/case_004_week_0_slice_0.nii.gz` with `keras_slices_seg_train/seg_004_...` and so on."""
     found = []
     for folder in sorted(path for path in (*root.glob("keras_slices_*"), *root.glob("*/keras_slices_*"))):
@@ -81,23 +87,22 @@ def keras_slice_pairs(root: Path) -> list[tuple]:
         if folder.is_dir() and not part.startswith("seg"):
             masks = slices_by_key(folder.with_name(f"keras_slices_seg_{part}"), lambda name: name.removeprefix("seg_"))
             images = slices_by_key(folder, lambda name: name.removeprefix("case_"))
-            found += [(*pair, split_from_name(part)) for pair in match_slices(images, masks)]
+            found += [(*pair, split_from_name(part)) for pair in match_slices(images, masks, unlabelled)]
     return found
 
 
-def picture_pairs(root: Path) -> list[tuple]:
+def picture_pairs(root: Path, unlabelled: bool = False) -> list[tuple]:
     """Pairs `image/cmr1.png` with `mask/cmr1_mask.png`, in one folder or in one for each split."""
     found = []
     for folder in sorted(path for path in (root / "image", *root.glob("*/image")) if path.is_dir()):
         split = split_from_folders(folder, root)
         masks = slices_by_key(folder.with_name("mask"), lambda name: re.sub(r"_mask(?=\.)", "", name))
-        unlabelled = split == "test" and not masks
-        pairs = match_slices(slices_by_key(folder, str), masks, unlabelled)
+        pairs = match_slices(slices_by_key(folder, str), masks, unlabelled or (split == "test" and not masks))
         found += [(*pair, split) for pair in pairs]
     return found
 
 
-def patient_folder_pairs(root: Path) -> list[tuple]:
+def patient_folder_pairs(root: Path, unlabelled: bool = False) -> list[tuple]:
     """Pairs `PATIENT/PATIENT_1.tif` with `PATIENT/PATIENT_1_mask.tif`."""
     inside = [path for path in root.rglob("*") if is_picture(path)]
     if not any(map(is_label, inside)):
@@ -107,7 +112,7 @@ def patient_folder_pairs(root: Path) -> list[tuple]:
         slices = slices_by_key(folder, str)
         marked = {re.sub(r"_mask(?=\.)", "", name): path for name, path in slices.items() if is_label(path)}
         images = {name: path for name, path in slices.items() if not is_label(path)}
-        found += [(*pair, None) for pair in match_slices(images, marked)]
+        found += [(*pair, None) for pair in match_slices(images, marked, unlabelled)]
     return found
 
 

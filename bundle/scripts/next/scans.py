@@ -1,21 +1,15 @@
 """Which images of a source have a label, and which do not."""
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.data.datalist import read_datalist
-from scripts.data.layouts import (
-    case_name,
-    find_images,
-    folders_named,
-    index_by_key,
-    is_result_or_label,
-    nifti_files,
-    scan_key,
-)
+from scripts.data.layouts import Pair, case_name, find_images, index_by_key, nifti_files, volume_pairs
+from scripts.data.slice_layouts import find_slices
 from scripts.data.slices import is_sliced
 from scripts.data.splits import SPLITS
+from scripts.series.index import is_series
 
 LABELS = ("labelsTr", "labels/final")  # of Decathlon, and of MONAI Label's server
 
@@ -49,28 +43,20 @@ def find_scans(source: str, series: str | int | None = None) -> dict[str, list[d
 
 
 def entries_of(root: Path, series: str | int | None) -> list[dict]:
-    """The images of a folder, with the label of those that have one."""
+    """The images of a source, with the label of those that have one."""
     known = {case_name(path): path for name in LABELS for path in nifti_files([root / name])}
-    by_scan = {scan_key(path): path for path in nifti_files(folders_named(root, "semantic_labels"))}
-    folders = [root / name for name in ("imagesTr", "imagesTs")]  # inference would take the latter alone
-    decathlon = [path for path in nifti_files(folders) if not is_result_or_label(path, root)]
     return [
-        {
-            "image": str(path),
-            "label": mask_of(path)
-            if is_sliced(path)
-            else known.get(case_name(path))
-            or known.get(re.sub(r"_0000$", "", case_name(path)))  # nnU-Net's number of the channel
-            or by_scan.get(scan_key(path)),
-        }
-        for path in decathlon or find_images(root, series)
+        {"image": str(image), "label": label or known.get(case_name(image))} for image, label in pairs_of(root, series)
     ]
 
 
-def mask_of(path: Path) -> Path | None:
-    """The mask of a picture, or of the first slice of a stack."""
-    beside = f"{path.stem}_mask{path.suffix}"
-    keras = path.parent.name.replace("keras_slices_", "keras_slices_seg_")
-    places = [(path.parent.name, beside), ("mask", beside), ("masks", beside)]
-    places += [(keras, f"seg_{path.name.removeprefix('case_')}")] if keras != path.parent.name else []
-    return next((found for place, name in places for found in sorted(path.parent.with_name(place).glob(name))), None)
+def pairs_of(root: Path, series: str | int | None) -> Sequence[Pair]:
+    """The images of a source, paired as for a training."""
+    pairs = volume_pairs(root, unlabelled=True, series=series) if root.is_dir() else None
+    if pairs and (series is None or is_series(pairs[0][0])):
+        return pairs
+    images = find_images(root, series)
+    sliced = find_slices(root, unlabelled=True) if root.is_dir() and is_sliced(images[0]) else None
+    if sliced:
+        return [(root / entry["image"], root / entry["label"] if "label" in entry else None) for entry in sliced]
+    return [(image, None) for image in images]
