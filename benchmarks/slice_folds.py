@@ -164,8 +164,9 @@ def summary(folders: Sequence[Path], first: Sequence[Path] = ()) -> dict:
     cases = pooled(folders)
     row = {"cases": len(cases), "patients": len({patient for patient, _ in cases.values()})}
     values = np.array([dice for _, dice in cases.values()], float)
-    alone = side_by_side(np.stack([np.zeros_like(values), values]), [p for p, _ in cases.values()], "Dice")
-    row["dice"] = {"mean": alone["means"][1], "ci": alone["differences"][0]["ci"]}
+    patients = [patient for patient, _ in cases.values()]
+    alone = side_by_side(np.stack([np.zeros_like(values), values]), patients, "Dice")["differences"][0]
+    row["dice"] = {"mean": alone["mean"], "ci": alone["ci"]}
     row["dice"]["median"] = float(np.median(np.nanmean(values, axis=1)))
     row["classes"] = np.nanmean(values, axis=0).tolist()
     before = pooled(first)

@@ -11,7 +11,7 @@ import pytest
 from helpers import refusal
 from scipy.stats import bootstrap
 
-from scripts.report.comparison import compare, compared
+from scripts.report.comparison import compare, compared, side_by_side
 from scripts.report.files import build, metrics
 from scripts.report.schema import CaseRecord
 
@@ -73,8 +73,8 @@ def test_differences_by_hand(tmp_path):
     found = two(tmp_path, FIRST, SECOND)
     assert found["class_names"] == NAMES and list(found["measures"]) == compared()
     dice = found["measures"]["Dice"]
-    assert dice["bladder"]["means"] == pytest.approx([0.75, 0.77]) and len(dice["bladder"]["differences"]) == 1
-    change = dice["bladder"]["differences"][0]
+    (change,) = dice["bladder"]["differences"]
+    assert change["means"] == pytest.approx([0.75, 0.77])
     assert change["mean"] == pytest.approx((0.05 + 0.02 - 0.05 + 0.06) / 4)
     assert [change[key] for key in ("n", "patients", "worse", "better")] == [4, 3, 1, 3]
     change = dice["prostate"]["differences"][0]
@@ -83,9 +83,9 @@ def test_differences_by_hand(tmp_path):
 
 
 def test_foreground_by_hand(tmp_path):
-    found = two(tmp_path, FIRST, SECOND)["foreground"]
-    assert found["means"] == pytest.approx([(0.75 + 0.65) / 2, (0.77 + 0.5775) / 2])
-    change = found["differences"][0]  # of the cases' means: -0.025, 0.015, -0.025 and -0.07
+    change = two(tmp_path, FIRST, SECOND)["foreground"]["differences"][0]
+    assert change["means"] == pytest.approx([(0.75 + 0.65) / 2, (0.77 + 0.5775) / 2])
+    # of the cases' means: -0.025, 0.015, -0.025 and -0.07
     assert change["mean"] == pytest.approx((0.02 - 0.0725) / 2)
     assert [change[key] for key in ("n", "patients", "worse", "better")] == [4, 3, 3, 1]
 
@@ -164,18 +164,25 @@ def test_missed_and_absent_structures(tmp_path):
     dice, hd95 = (found["measures"][m]["prostate"]["differences"][0] for m in ("Dice", "hd95_mm"))
     assert (dice["n"], hd95["n"]) == (4, 3) and dice["mean"] == pytest.approx((0.1 + 0.4) / 4)
     assert found["foreground"]["differences"][0]["mean"] == pytest.approx((-1.0 / 3 + 0.5 / 4) / 2)
-    assert found["measures"]["hd95_mm"]["prostate"]["means"] == pytest.approx([40 * 1.1 / 3, 40 * 1.6 / 4])
+    assert hd95["means"] == pytest.approx([40 * 1.1 / 3, 40 * 1.0 / 3])  # without the case that one run missed
     assert [(e["class"], e["before"], e["after"]) for e in found["worse"]] == [
         ("bladder", 0.9, 0.0),
         ("bladder", 0.8, 0.7),
     ]
 
 
+def test_a_row_does_not_contradict_itself():
+    """Each run has cases that the other one has not; means and difference are of those that both have."""
+    runs = [[NAN, 5, 6, 2], [20, 4, 5, NAN]]
+    (change,) = side_by_side(np.array(runs, float)[..., None], [*"abcd"], "hd95_mm")["differences"]
+    assert change["means"] == [5.5, 4.5] and change["mean"] == -1.0 and change["better"] == change["n"] == 2
+
+
 def test_nothing_to_compare_in_a_class(tmp_path):
     found = two(tmp_path, [(0.5, ABSENT)] * 4, [(0.6, ABSENT)] * 4)
-    prostate = found["measures"]["Dice"]["prostate"]
-    assert prostate["differences"][0]["n"] == 0 and prostate["differences"][0]["ci"] is None
-    assert np.isnan([*prostate["means"], prostate["differences"][0]["mean"]]).all()
+    prostate = found["measures"]["Dice"]["prostate"]["differences"][0]
+    assert prostate["n"] == 0 and prostate["ci"] is None
+    assert np.isnan([*prostate["means"], prostate["mean"]]).all()
     assert found["foreground"]["differences"][0]["mean"] == pytest.approx(0.1)
 
 
@@ -207,8 +214,8 @@ def test_three_runs_against_the_first(tmp_path):
     assert [run["label"] for run in found["runs"]] == ["old", "new", "same"]
     assert [run["about"] for run in found["runs"]] == [[["Model", name]] for name in ("old", "new", "same")]
     bladder = found["measures"]["Dice"]["bladder"]
-    assert bladder["means"] == pytest.approx([0.75, 0.77, 0.75])
     assert [change["mean"] for change in bladder["differences"]] == pytest.approx([0.02, 0.0])
+    assert np.ravel([c["means"] for c in bladder["differences"]]) == pytest.approx([0.75, 0.77, 0.75, 0.75])
     assert {entry["run"] for entry in found["worse"]} == {"new"}
     assert [case["case"] for case in found["cases"]] == WEEKS
     assert found["cases"][3]["patient"] == "Case_017"
@@ -224,7 +231,8 @@ def test_one_file_twice(tmp_path):
     assert found["worse"] == [] and len({r["label"] for r in found["runs"]}) == 2
     assert {r["source"] for r in found["runs"]} == {f"{run}/metrics.json"}
     for change in [found["foreground"], *(c for of in found["measures"].values() for c in of.values())]:
-        assert change["means"][0] == change["means"][1] > 0
+        first, second = change["differences"][0].pop("means")
+        assert first == second > 0
         assert change["differences"] == [{"n": 4, "patients": 3, "mean": 0, "ci": [0, 0], "worse": 0, "better": 0}]
 
 

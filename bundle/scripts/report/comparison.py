@@ -13,7 +13,8 @@ from scripts.report.measures import MEASURES, NAN
 from scripts.report.summary import intervals, nanmean
 
 RULES = (
-    "A difference is the value of a run minus that of the first run in the same case, where both have a value.",
+    "A difference is the value of a run minus that of the first run in the same case, where both have a value. The "
+    "means beside it are over these cases.",
     "Intervals (95 %) draw all scans of a patient or none. An interval without 0 is unlikely to be chance, if there is "
     "one comparison. Of twenty comparisons, one such interval is expected by chance.",
     "A missed structure has Dice 0 and counts. Its distances are not defined and have no difference.",
@@ -132,7 +133,7 @@ def label_runs(sources: list[Path]) -> list[str]:
 
 
 def side_by_side(values: np.ndarray, patients: Sequence[str], measure: str) -> dict:
-    """Means of all runs and differences from the first.
+    """Differences from the first run, each with the means of both runs over the cases where both have a value.
 
     Args:
         values: of shape (runs, cases, classes); over several classes the mean of theirs is compared.
@@ -145,17 +146,19 @@ def side_by_side(values: np.ndarray, patients: Sequence[str], measure: str) -> d
         difference = other - values[0]
         per_case = nanmean(difference, axis=1)
         known = ~np.isnan(per_case)
+        both = np.where(np.isnan(difference), NAN, [values[0], other])
         differences.append(
             {
                 "n": int(known.sum()),
                 "patients": len({p for p, k in zip(patients, known) if k}),
+                "means": [mean_of_means(run) for run in both],
                 "mean": mean_of_means(difference),
                 "ci": intervals(difference[..., None], patients, over_classes=True)[0][0],
                 "worse": int((sign * per_case[known] < 0).sum()),
                 "better": int((sign * per_case[known] > 0).sum()),
             }
         )
-    return {"means": [mean_of_means(run) for run in values], "differences": differences}
+    return {"differences": differences}
 
 
 def mean_of_means(table: np.ndarray) -> float:

@@ -17,8 +17,8 @@ def comparison_table(comparison: dict, measures: list[str], caption: str) -> Tab
         decimals = MEASURES[measure].decimals
         rows = []
         for name, entry in entries.items():
-            for label, mean, change in zip(labels[1:], entry["means"][1:], entry["differences"]):
-                means = [number(value, decimals) for value in (entry["means"][0], mean, change["mean"])]
+            for label, change in zip(labels[1:], entry["differences"]):
+                means = [number(value, decimals) for value in (*change["means"], change["mean"])]
                 counts = [str(change[key]) for key in ("better", "worse", "n", "patients")]
                 limits = [interval(change["ci"], decimals), verdict(change, measure)]
                 rows.append([f"{name}, {label}" if len(labels) > 2 else name, *means, *limits, *counts])
