@@ -38,6 +38,14 @@ def test_one_foreign_list_makes_both_foreign(which, data):
     assert "another program" in found["description"]
 
 
+def test_patient_number_0_is_a_patient():
+    training, validation = [case("a", patient=0), case("b", patient=1)], [case("c", patient=0), case("d", patient="")]
+    assert list(cases_of_run(training, validation)["patients"].values()) == ["0", "1", "0", "d"]
+    together = cases_of_run(training, validation, keep_patients_together=True)
+    sides = [{entry["patient"] for entry in together[split]} for split in ("training", "validation")]
+    assert not sides[0] & sides[1]
+
+
 def test_a_case_wants_an_image_and_a_label():
     for wrong in ({"image": "a.nii.gz"}, "a.nii.gz", None, {"image": 1, "label": 2}):
         assert refusal(cases_of_run, [wrong], []).startswith(f"train::dataset::data: found {wrong!r}; expected")

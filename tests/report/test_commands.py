@@ -190,11 +190,11 @@ def test_patients_of_a_data_list(folders):
     for kind in ("truth", "pred"):
         for i, file in enumerate(sorted((folders / kind).iterdir())):
             file.rename(file.with_name(f"scan_{i}.nii.gz"))
-    listed = {"training": [], "validation": [], "test": [{"image": f"i/scan_{i}.nii.gz", "patient": p}
-                                                         for i, p in enumerate(["x", "y", "x", "y"])]}  # fmt: skip
+    listed = {"training": [], "validation": [], "test": [{"image": f"i/scan_{i}.nii.gz", "patient": i % 2}
+                                                         for i in range(4)]}  # fmt: skip
     (folders / "list.json").write_text(json.dumps(listed))
     alone, together = evaluate(folders), evaluate(folders, datalist_file=str(folders / "list.json"))
-    assert list(alone["patients"]) == [f"scan_{i}" for i in range(4)] and list(together["patients"]) == ["x", "y"]
+    assert list(alone["patients"]) == [f"scan_{i}" for i in range(4)] and list(together["patients"]) == ["0", "1"]
     assert alone["foreground"]["ci_naive"] is None
     assert together["foreground"]["ci_naive"] == alone["foreground"]["ci"] != together["foreground"]["ci"]
 

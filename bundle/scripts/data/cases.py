@@ -12,7 +12,7 @@ from typing import Any
 from monai.data import CacheDataset
 
 from scripts.core.errors import UserError
-from scripts.data.layouts import case_name, index_by_key, scan_key
+from scripts.data.layouts import case_name, index_by_key, patient_of
 from scripts.data.splits import SPLITS, unshare_patients
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def cases_of_run(
     if origins[0] is not None and all(origin is origins[0] for origin in origins):
         return origins[0]
     every = [check_case(case, name) for name, cases in lists.items() for case in cases]
-    patients = {case["image"]: str(case.get("patient") or scan_key(case["image"])[0]) for case in every}
+    patients = {case["image"]: patient_of(case) for case in every}
     sides = list(training or []), list(validation or [])
     if keep_patients_together:
         sides = divide_anew(*sides, patients)

@@ -6,7 +6,7 @@ The datalist, the data check and inference use it.
 import logging
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.core.errors import UserError
@@ -44,6 +44,12 @@ def scan_key(path: str | Path) -> tuple[str, int | None]:
         return found[1].zfill(3), int(found[2])
     made = SERIES.match(name)
     return (made["patient"] if made else name), None
+
+
+def patient_of(entry: Mapping) -> str:
+    """Returns the patient whom an entry names, who may be number 0, or else that in the name of its image."""
+    named = entry.get("patient")
+    return scan_key(entry["image"])[0] if named in (None, "") else str(named)
 
 
 def scan_date(path: str | Path) -> str | None:

@@ -24,7 +24,7 @@ from scripts.data.label_maps import (
     read_volume,
     refuse_other_grid,
 )
-from scripts.data.layouts import scan_key
+from scripts.data.layouts import patient_of, scan_key
 from scripts.report import comparison, page, provenance, viewer
 from scripts.report.files import LIMITS, build, write
 from scripts.report.schema import CaseRecord
@@ -66,9 +66,9 @@ def evaluate(
     pairs, problems = pair_truth_and_prediction(truth, prediction)
     image_of, more = files_by_key(images, "images", (*MAPS, DOUBT)) if images else ({}, [])
     problems += more
-    patient_of = patients_of(datalist_file) if datalist_file else {}
+    patients = patients_of(datalist_file) if datalist_file else {}
     keys = [label_key(true) for true, _ in pairs]
-    jobs = [ScoringJob(*both, image_of.get(key), patient_of.get(key)) for key, both in zip(keys, pairs)]
+    jobs = [ScoringJob(*both, image_of.get(key), patients.get(key)) for key, both in zip(keys, pairs)]
     results = score_all(jobs, class_names, float(tolerance_mm), int(workers))
     records = [result for result in results if isinstance(result, CaseRecord)]
     problems += [result for result in results if isinstance(result, str)]
@@ -103,7 +103,7 @@ def patients_of(file: str) -> dict[str, str]:
     content = read_json(Path(file))
     lists = [datalist.entries_of(content, split, Path(file)) for split in datalist.SPLITS]
     entries = [e for one in lists for e in one if isinstance(e, dict) and "image" in e]
-    return {label_key(e["image"]): str(e.get("patient") or scan_key(e["image"])[0]) for e in entries}
+    return {label_key(entry["image"]): patient_of(entry) for entry in entries}
 
 
 def compare(*runs: str, output_dir: str) -> None:
