@@ -14,7 +14,7 @@ from scripts.data.anonymise import case_code, patient_code, secret_word
         (patient_code("004", "ours"), "Pcf4f9c5b"),
         (case_code("Case_004_Week12_LFOV", "004", "ours"), "Pcf4f9c5b-W12"),
         (case_code("prostate_01", "prostate_01"), "P74e20d04"),
-        (case_code("prostate_01", "17"), "P1c31f47e-74e2"),
+        (case_code("prostate_01", "17"), "P1c31f47e-74e20d04"),
     ],
 )
 def test_codes_stay_what_they_are(code, wanted):
@@ -66,6 +66,11 @@ def test_scans_of_a_patient_share_its_part(names):
     assert not {code.split("-")[0] for code in codes} & {case_code(n, "Jones", "ours").split("-")[0] for n in names}
 
 
+def test_no_two_scans_of_a_patient_have_one_code():
+    assert case_code("cmr153", "patient7") != case_code("cmr380", "patient7")  # these share four digits
+    assert len({case_code(f"cmr{number}", "patient7") for number in range(1000)}) == 1000
+
+
 def test_the_only_scan_needs_no_part_of_its_own():
     assert case_code("prostate_01.nii.gz", "prostate_01") == patient_code("prostate_01")
 
@@ -77,7 +82,7 @@ def test_the_only_scan_needs_no_part_of_its_own():
 )
 def test_no_name_shows_in_a_code(name, patient, word):
     code = case_code(name, patient, word)
-    assert re.fullmatch(r"P[0-9a-f]{8}(-W\d+|-[0-9a-f]{4})?", code)
+    assert re.fullmatch(r"P[0-9a-f]{8}(-W\d+|-[0-9a-f]{8})?", code)
     assert not any(part.lower() in code.lower() for part in re.findall(r"[^\W_]{2,}", f"{patient} {word}"))
 
 

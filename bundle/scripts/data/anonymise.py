@@ -25,7 +25,7 @@ def case_code(name: str, patient: str, word: str = "") -> str:
     if week is not None:
         return f"{patient_code(patient, word)}-W{week}"
     scan = label_key(name)
-    own = "" if scan == label_key(patient) else "-" + patient_code(scan, word)[1:5]
+    own = "" if scan == label_key(patient) else "-" + patient_code(scan, word)[1:]
     return patient_code(patient, word) + own
 
 
