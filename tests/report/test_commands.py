@@ -170,19 +170,20 @@ def test_class_names_that_can_not_be_meant(names, folders):
     assert "class_names is" in refusal(*call)
 
 
-def test_an_image_on_another_grid_is_named(folders):
-    save_labels(folders / "images" / "Case_006_Week0_LFOV.nii.gz", truth_of(6)[:, 1:], AFFINE)
-    refusal(evaluate, folders, images=str(folders / "images"))
-    written = json.loads((folders / "out" / "metrics.json").read_text())
-    assert "images" in written["problems"][0] and "found shape (16, 13, 12)" in written["problems"][0]
-
-
-def test_an_image_that_is_not_whole_is_named(folders):
+@pytest.mark.parametrize(
+    "what, words", [("grid", "found shape (16, 13, 12), expected (16, 14, 12)"), ("half", "not readable")]
+)
+def test_a_case_is_scored_whatever_its_image_is(what, words, folders, caplog):
+    """The image serves for pictures alone: one that does not fit is named, and the picture is drawn without it."""
     file = folders / "images" / "Case_006_Week0_LFOV.nii.gz"
-    file.write_bytes(file.read_bytes()[:-60])
-    refusal(evaluate, folders, images=str(folders / "images"))
-    (problem,) = json.loads((folders / "out" / "metrics.json").read_text())["problems"]
-    assert problem.startswith(f"{file}: not readable")
+    if what == "grid":
+        save_labels(file, truth_of(6)[:, 1:], AFFINE)
+    else:
+        file.write_bytes(file.read_bytes()[:-60])
+    written = evaluate(folders, images=str(folders / "images"))
+    assert written["problems"] == [] and len(written["metric_per_case"]) == len(WEEKS)
+    (line,) = caplog.messages
+    assert line.startswith(f"{file}: ") and words in line and "the case is scored" in line
 
 
 def test_patients_of_a_data_list(folders):

@@ -1,5 +1,6 @@
 """Scores pairs of label maps on disk, in as many processes as the machine has cores for."""
 
+import logging
 import multiprocessing
 import re
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -19,6 +21,8 @@ from scripts.data.layouts import case_name
 from scripts.report.records import measure_case
 from scripts.report.schema import CaseRecord
 from scripts.report.strips import Scan
+
+logger = logging.getLogger(__name__)
 
 MOST_WORKERS = 32  # more processes than that wait for the disk
 CASES_PER_WORKER = 16  # starting a process takes as long as scoring about that many small cases
@@ -31,7 +35,7 @@ class ScoringJob:
     Attributes:
         truth: its true label map.
         prediction: its predicted label map.
-        image: its image, which must be on the same grid, or None.
+        image: its image on the same grid, for pictures, or None.
         patient: name of the patient, or None where the name of the file says it.
     """
 
@@ -101,7 +105,7 @@ def score(job: ScoringJob, class_names: Sequence[str], tolerance_mm: float) -> C
     Raises:
         UserError: a file can't be read or is not on the grid of the truth.
     """
-    prediction, truth, affine, _ = read_case(job, class_names)
+    prediction, truth, affine = read_case(job, class_names)
     record = measure_case(
         job.case, prediction, truth, affine, class_names, patient=job.patient, tolerance_mm=tolerance_mm
     )
@@ -110,15 +114,29 @@ def score(job: ScoringJob, class_names: Sequence[str], tolerance_mm: float) -> C
 
 
 def read_case(job: ScoringJob, class_names: Sequence[str]) -> tuple:
-    """Prediction, truth, affine and image of a case, all on the grid of the truth."""
+    """Prediction, truth and affine of a case, all on the grid of the truth."""
     expected = read_labels(job.truth, class_names)
     prediction, affine = read_labels(job.prediction, class_names)
     refuse_other_grid(job.prediction, prediction, affine, expected, job.truth.name)
-    volume = None
-    if job.image is not None:
-        volume, affine = read_volume(job.image)
-        refuse_other_grid(job.image, volume, affine, expected, job.truth.name)
-    return prediction, *expected, volume
+    return prediction, *expected
+
+
+def read_image(job: ScoringJob, grid: tuple) -> np.ndarray | None:
+    """The image of a case for its pictures; None, with a warning, if it is not on the grid of the truth.
+
+    Args:
+        job: the case.
+        grid: truth and its affine.
+    """
+    if job.image is None:
+        return None
+    try:
+        image, affine = read_volume(job.image)
+        refuse_other_grid(job.image, image, affine, grid, job.truth.name)
+    except UserError as error:
+        logger.warning(f"{error} (the case is scored, its pictures are without the image)")
+        return None
+    return image
 
 
 class CasePainter:
@@ -137,6 +155,7 @@ class CasePainter:
     def __call__(self, record: CaseRecord, name: str) -> dict:
         """The picture of a class, or of all classes where the name is empty."""
         if self.last[0] != record.prediction_file:
-            prediction, truth, affine, image = read_case(self.jobs[record.prediction_file], self.class_names)
-            self.last = record.prediction_file, Scan(image, truth, prediction, affine)
+            job = self.jobs[record.prediction_file]
+            prediction, truth, affine = read_case(job, self.class_names)
+            self.last = record.prediction_file, Scan(read_image(job, (truth, affine)), truth, prediction, affine)
         return self.last[1].strip(self.class_names.index(name) if name else None)
