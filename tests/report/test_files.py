@@ -9,6 +9,8 @@ from helpers import measured, refusal, rows
 
 from scripts.report.files import average, build, metrics, read_history, write
 from scripts.report.records import measure_case
+from scripts.report.schema import Motion
+from scripts.report.tables import motion_table
 
 NAMES = ["background", "body", "prostate"]
 
@@ -55,6 +57,18 @@ def test_what_is_not_defined_is_empty_in_the_table_and_nan_in_json(tmp_path):
         for measure in ("truth_ml", "predicted_ml", "difference_ml"):
             known = written["classes"][name]["measures"][measure]["mean"]
             assert written["mean"][str(value)][measure] == pytest.approx(known)
+
+
+def test_a_table_of_motion_that_is_cut_short_is_whole_in_the_file(monkeypatch):
+    monkeypatch.setattr("scripts.report.tables.MOST_ROWS", 1)
+    rows = [("004", f"Week {n}", "bladder", [10.0 * n, 1.0, 2.0, None, 5.0, 0.5], "touches the border") for n in (1, 2)]
+    report = build(RECORDS, NAMES, [], motion=Motion(rows))
+    assert motion_table(report.motion).caption.endswith("the first 1 of 2, the others are in metrics.json")
+    first, second = metrics(report)["motion"]
+    assert (second["patient"], second["scan"], second["organ"], second["note"]) == ("004", *rows[1][1:3], rows[1][4])
+    assert (first["change_percent"], second["change_percent"], second["head_mm"]) == (10, 20, None)
+    assert (second["left_mm"], second["surface_max_mm"], second["residual_mm"]) == (1, 5, 0.5)
+    assert metrics(build(RECORDS, NAMES, []))["motion"] is None
 
 
 def test_means_leave_out_what_is_not_defined():

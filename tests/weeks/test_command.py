@@ -51,6 +51,16 @@ def test_everything_is_written(maps, capsys):
     assert table[0]["left_mm"] == "" and float(table[0]["volume_ml"]) > 0
 
 
+def test_tables_that_are_cut_short_name_the_file_that_has_the_rest(maps, monkeypatch):
+    monkeypatch.setattr("scripts.report.tables.MOST_ROWS", 2)
+    found = run(maps)
+    text = (maps.parent / "out" / "weeks.html").read_text()
+    assert "the first 2 of 10, the others are in weeks.json" in text  # organs
+    assert "the first 2 of 3, the others are in weeks.json" in text and "metrics.json" not in text  # bones
+    scans = [scan for patient in found["patients"] for scan in patient["scans"]]
+    assert sum(len(scan["organs"]) for scan in scans) == 10 and sum(scan["bones"] is not None for scan in scans) == 3
+
+
 def test_the_page_says_what_it_is_and_what_it_is_not(maps):
     run(maps)
     page, text = ((maps.parent / "out" / f"weeks.{kind}").read_text() for kind in ("html", "md"))

@@ -146,7 +146,15 @@ def metrics(report: Report) -> dict:
         "patients": {name: asdict(found) for name, found in summary.patients.items()},
         **{key: getattr(report, key) for key in ("problems", "rules", "limits")},
         "doubt": doubt if report.looks else None,
+        "motion": [motion_of_organ(row) for row in report.motion.rows] if report.motion else None,
     }
+
+
+def motion_of_organ(row: tuple[str, str, str, list, str]) -> dict:
+    """A row of `Motion`, with the names that `weeks.json` has for its figures."""
+    patient, scan, organ, figures, note = row
+    keys = ("change_percent", "left_mm", "back_mm", "head_mm", "surface_max_mm", "residual_mm")
+    return {"patient": patient, "scan": scan, "organ": organ, **dict(zip(keys, figures, strict=True)), "note": note}
 
 
 def case_metrics(case: CaseRecord, names: Sequence[str], numbers: Sequence[str]) -> dict:

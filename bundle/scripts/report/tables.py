@@ -172,10 +172,20 @@ def motion_table(motion: Motion) -> Table:
     return long_table(caption, [*head, "Residual (mm)", "Note"], rows, text=(0, 1, 2, 9))
 
 
-def long_table(caption: str, head: list[str], rows: list[list[str]], text: tuple[int, ...]) -> Table:
-    """A table that may have a row for every case or patient; where they are too many, of the first ones."""
+def long_table(
+    caption: str, head: list[str], rows: list[list[str]], text: tuple[int, ...], file: str = "metrics.json"
+) -> Table:
+    """A table that may have a row for every case or patient; where they are too many, of the first ones.
+
+    Args:
+        caption: see `Table`, as are `head` and `text`.
+        head: likewise.
+        rows: all of them.
+        text: likewise.
+        file: beside the page, with all of the rows.
+    """
     if len(rows) > MOST_ROWS:
-        caption += f": the first {MOST_ROWS} of {len(rows)}, the others are in metrics.json"
+        caption += f": the first {MOST_ROWS} of {len(rows)}, the others are in {file}"
     return Table(caption, head, [(None, rows[:MOST_ROWS])], text=text)
 
 

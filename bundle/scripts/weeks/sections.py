@@ -129,7 +129,7 @@ def shifts(weeks: Weeks) -> Section:
         rows.append([patient, scan, organ, *sizes, *shift, *surface, *grown, note])
     head = ["Patient", "Scan", "Organ", "Volume (ml)", "Change (ml)", "Change (%)", "Left (mm)", "Back (mm)"]
     head += ["Head (mm)", "Largest (mm)", "95 % (mm)", "Outside +5 mm (%)", "Outside +10 mm (%)", "Note"]
-    table = long_table("Every organ in every scan, relative to bone", head, rows, text=(0, 1, 2, 13))
+    table = long_table("Every organ in every scan, relative to bone", head, rows, text=(0, 1, 2, 13), file="weeks.json")
     single = Text(f"{', '.join(weeks.single)}.", "One scan, nothing to compare: ") if weeks.single else None
     return Section("shifts", "Every organ in every scan", "Organs", present([table, single]))
 
@@ -152,7 +152,7 @@ def bones(weeks: Weeks) -> Section:
     )
     note += "middle of the bones. Pitch, yaw and roll turn about the axes towards left, back and head, as a screw that "
     note += "moves that way."
-    table = long_table("Bones in every scan", head, rows, text=(0, 1))
+    table = long_table("Bones in every scan", head, rows, text=(0, 1), file="weeks.json")
     return Section("bones", "The bones", "Bones", [Text(note), table])
 
 
