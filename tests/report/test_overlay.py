@@ -111,6 +111,15 @@ def panels(figure) -> list[np.ndarray]:
     return [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
 
 
+def test_one_value_that_is_no_number_does_not_make_a_picture_white():
+    image = np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+    spoiled = image.copy()
+    spoiled[3, 4, 5] = np.nan  # in all three planes
+    usual, shown = (panels(overlay(one, {"truth": volume()}, np.eye(4), NAMES)) for one in (image, spoiled))
+    assert all(np.isfinite(panel).all() for panel in shown)
+    assert np.mean([np.abs(a - b).mean() for a, b in zip(usual, shown)]) < 0.02
+
+
 @pytest.mark.parametrize("codes", ORIENTATIONS[1:])
 def test_one_picture_for_any_orientation(codes, tmp_path):
     """Image, truth and prediction of a volume and of its turned copy give the same pixels, drawn at the same size."""

@@ -102,6 +102,17 @@ def test_of_slices_without_errors_the_largest():
     assert (made["plane"], made["slice"]) == ("axial", 17)
 
 
+@pytest.mark.parametrize("doubtful, expected", [(None, 17), (12, 12)])
+def test_without_a_truth_where_most_is_doubtful_or_else_the_largest(doubtful, expected):
+    labels, doubt = np.zeros((2, *SHAPE), np.uint8)
+    labels[20:30, 20:30, 10:20] = 1
+    labels[18:32, 18:32, 17] = 1
+    if doubtful is not None:
+        doubt[22:26, 22:26, doubtful] = 40
+    made = strip(None, None, labels, np.eye(4), 1, doubt)
+    assert (made["plane"], made["slice"]) == ("axial", expected)
+
+
 @pytest.mark.parametrize("truth_too", [True, False])
 def test_all_classes_are_shown_in_the_slice_that_tells_most(truth_too):
     labels = np.zeros((20, 22, 24), np.uint8)

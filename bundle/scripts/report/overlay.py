@@ -46,9 +46,9 @@ def overlay(
     size = (width, 3.6 * sum(heights) / max(extent[:2]) + 1.8)
     figure = Figure(figsize=size, layout="constrained", facecolor="white")
     axes = figure.subplots(len(planes), 1 + len(maps), squeeze=False, height_ratios=heights)
-    low, high = np.percentile(image, (1, 99.5))
+    black, greys = window_of(image)
     for row, axis in zip(axes, planes):
-        grey = np.clip((cut(image, axis, where[axis]) - low) / max(high - low, 1e-6), 0, 1)
+        grey = np.clip((np.nan_to_num(cut(image, axis, where[axis])) - black) / greys, 0, 1)
         ratio = aspect(spacing, axis)
         for column, (name, labels) in enumerate([("image", None), *maps.items()]):
             shown = np.repeat(grey[..., None], 3, axis=-1)
@@ -76,6 +76,13 @@ def upright(volume: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndar
     """The volume with its axes in RAS order, and its voxel size in mm."""
     canonical = nib.as_closest_canonical(nib.Nifti1Image(volume, affine))
     return np.asanyarray(canonical.dataobj), nib.affines.voxel_sizes(canonical.affine)
+
+
+def window_of(image: np.ndarray) -> tuple[float, float]:
+    """The value that is drawn black, and how far above it white is; values that are not finite don't count."""
+    values = image[np.isfinite(image)]
+    low, high = np.percentile(values, (1, 99.5)) if values.size else (0, 1)
+    return float(low), max(float(high - low), 1e-6)
 
 
 def most_informative_slices(labels: np.ndarray) -> list[int]:

@@ -13,7 +13,7 @@ from matplotlib.image import imsave
 from scipy.ndimage import binary_dilation, find_objects, map_coordinates
 
 from scripts.core.palette import colour
-from scripts.report.overlay import PLANES, blend, cut, upright
+from scripts.report.overlay import PLANES, blend, cut, upright, window_of
 
 # Distinct for every kind of colour vision. Printed in grey they are light, middle and dark.
 ERROR_COLOURS = {"missed": "#FFE14D", "extra": "#D13A00", "wrong class": "#4DA3FF"}
@@ -58,10 +58,7 @@ class Scan:
         if image is not None:
             self.image = upright(np.asarray(image).astype(np.float32, copy=False), affine)[0]
             step = 2 if self.image.size > 2_000_000 else 1  # every second voxel is enough for the percentiles
-            values = self.image[::step, ::step, ::step]
-            values = values[np.isfinite(values)]
-            low, high = np.percentile(values, (1, 99.5)) if values.size else (0, 1)
-            self.window = float(low), max(float(high - low), 1e-6)
+            self.window = window_of(self.image[::step, ::step, ::step])
         self.maps = [labels for labels in (self.truth, self.prediction) if labels is not None]
         self.boxes = boxes(self.maps)
         self.known: dict[int, list[np.ndarray]] = {}
@@ -101,14 +98,15 @@ class Scan:
         areas = self.areas(value)
         millimetres = np.prod(self.spacing) / self.spacing  # mm^2 of a voxel's face across each axis
         axis = max(self.planes(), key=lambda i: areas[i].max() * millimetres[i])
-        if self.truth is None and self.doubt is not None:
-            return axis, int(np.argmax(self.doubt_of(value).sum(tuple(i for i in range(3) if i != axis))))
-        if self.truth is None:
+        if self.truth is None and self.doubt is None:
             return axis, int(np.argmax(areas[axis]))
-        box = self.boxes[value]
-        wrong = (self.truth[box] == value) ^ (self.prediction[box] == value)
-        errors = full_axis(count_in_slices(wrong, axis), box[axis], self.prediction.shape[axis])
-        return axis, int(np.lexsort((areas[axis], errors))[-1])  # most errors; of equals the largest area
+        if self.truth is None:
+            wrong = self.doubt_of(value).sum(tuple(i for i in range(3) if i != axis))
+        else:
+            box = self.boxes[value]
+            errors = (self.truth[box] == value) ^ (self.prediction[box] == value)
+            wrong = full_axis(count_in_slices(errors, axis), box[axis], self.prediction.shape[axis])
+        return axis, int(np.lexsort((areas[axis], wrong))[-1])  # most errors or doubt; of equals the largest area
 
     def most_informative(self) -> tuple[int, int]:
         """The slice that shows most of all classes, as `overlay.most_informative_slices`, in the best plane."""
