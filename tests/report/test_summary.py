@@ -384,7 +384,7 @@ def test_columns_end_below_their_titles():
 
 
 def test_the_table_where_a_class_is_in_no_case():
-    rows = lines(summary.summarise([case("A0", 0.5, ABSENT)], NAMES))
+    rows = lines(summary.summarise([case("A0", 0.5, ABSENT), case("A1", ABSENT, false_alarm(5.0))], NAMES))
     assert rows[1].split() == ["bladder", "1", "0", "0.5000", "-", "-", "0.5000", "0.5000", "A0"]
-    assert rows[2].split() == ["prostate", "0", "0", "-", "-", "-", "-", "absent", "from", "every", "case"]
+    assert rows[2].split() == ["prostate", "0", "0", "-", "-", "-", "-", "in", "the", "truth", "of", "no", "case"]
     assert rows[3].split()[2:5] == ["1", "0", "0.5000"]

@@ -221,5 +221,5 @@ def lines(summary: Summary) -> list[str]:
 def line(name: str, width: int, n: int, missed: int, found: Statistics) -> str:
     between = f"{found.ci[0]:.4f}-{found.ci[1]:.4f}" if found.ci else "-"
     mean, spread, median = ("-" if math.isnan(v) else f"{v:.4f}" for v in (found.mean, found.sd, found.median))
-    last = f"{found.worst['value']:.4f} {found.worst['case']}" if found.worst else "absent from every case"
+    last = f"{found.worst['value']:.4f} {found.worst['case']}" if found.worst else "in the truth of no case"
     return f"{name:<{width}} {n:>4} {missed:>7} {mean:>7} {between:>15} {spread:>7} {median:>7}   {last}"
