@@ -40,6 +40,8 @@ def test_another_word_gives_other_codes(name, patient):
         ("Case_004_Week0_LFOV.nii.gz", "-W0"),
         ("C004_Week12_SEMANTIC", "-W12"),
         ("case_004_week_007.nii", "-W7"),
+        ("case_004_week_0_slice_7.nii.gz", "-W0-S7"),
+        ("case_004_week_0_slice_*.nii.gz", "-W0"),
     ],
 )
 def test_weeks_are_kept(name, end):

@@ -115,6 +115,11 @@ def test_another_shape(tmp_path):
         (["hippocampus_001.nii.gz", "hippocampus_001_seg.nii", "hippocampus_001_0000.nii.gz"], "hippocampus_001"),
         (["hippocampus_001.nii.gz", "hippocampus_001_0000_seg.nii.gz"], "hippocampus_001"),
         (["a_week.nii"], "a_week"),
+        (
+            [f"{name}.nii.gz" for name in ("case_004_week_0_slice_7", "seg_004_week_0_slice_7", "c4_week0_slice_07_seg")],
+            "004 week 0 slice 7",
+        ),
+        (["case_004_week_0_slice_*.nii.gz", "seg_004_week_0_slice_*.nii.gz"], "004 week 0"),
     ],
 )
 def test_one_key_for_image_truth_and_prediction(names, key):
@@ -140,8 +145,16 @@ def test_pairs_and_what_has_no_partner(tmp_path):
     assert len(problems) == 3
 
 
+def test_slices_are_cases_of_their_own(tmp_path):
+    truth = stubs(tmp_path / "truth", [f"seg_004_week_{n % 2}_slice_{n}.nii.gz" for n in range(8)])
+    prediction = stubs(tmp_path / "pred", [f"case_004_week_{n % 2}_slice_{n}_seg.nii.gz" for n in range(8)])
+    pairs, problems = pair_truth_and_prediction(truth, prediction)
+    assert len(pairs) == 8 and problems == []
+    assert all(a.name.split("_")[5].split(".")[0] == b.name.split("_")[5] for a, b in pairs)
+
+
 def test_folders_that_have_nothing_in_common(tmp_path):
-    truth, prediction = stubs(tmp_path / "truth", ["a.nii"]), stubs(tmp_path / "pred", ["b.nii"])
-    assert "(1 and 1 NIfTI files found)" in refusal(pair_truth_and_prediction, truth, prediction)
+    truth, prediction = stubs(tmp_path / "truth", ["a.nii"]), stubs(tmp_path / "pred", ["b.nii", "b_seg.nii"])
+    assert "(2 and 1 NIfTI files found)" in refusal(pair_truth_and_prediction, truth, prediction)
     assert "prediction does not exist" in refusal(pair_truth_and_prediction, truth, tmp_path / "nowhere")
     assert "truth is a file" in refusal(pair_truth_and_prediction, truth / "a.nii", prediction)

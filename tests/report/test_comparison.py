@@ -241,6 +241,7 @@ def test_one_file_twice(tmp_path):
     [
         ("Case_004_Week{}_LFOV", "Case_004_Week{}_SEMANTIC_LFOV"),
         ("prostate_0{}", "prostate_0{}_seg"),
+        ("case_004_week_0_slice_{}", "case_004_week_0_slice_{}_seg"),
     ],
 )
 def test_cases_that_have_other_names(tmp_path, first, second):

@@ -6,7 +6,7 @@ Reports and the record of an inference (`run.json`) use them.
 import hashlib
 
 from scripts.data.label_maps import label_key
-from scripts.data.layouts import scan_key
+from scripts.data.layouts import scan_key, slice_number
 
 
 def patient_code(patient: str, word: str = "") -> str:
@@ -20,10 +20,11 @@ def patient_code(patient: str, word: str = "") -> str:
 
 
 def case_code(name: str, patient: str, word: str = "") -> str:
-    """Returns the code of a case: that of the patient and, if there may be several scans, the week: `P1a2b3c4d-W0`."""
-    week = scan_key(name)[1]
+    """Returns the code of a case: that of the patient and, if there may be several scans, the week: `P1a2b3c4d-W0`. A
+    single slice has its number too: `P1a2b3c4d-W0-S7`."""
+    week, number = scan_key(name)[1], slice_number(name)
     if week is not None:
-        return f"{patient_code(patient, word)}-W{week}"
+        return f"{patient_code(patient, word)}-W{week}" + ("" if number is None else f"-S{number}")
     scan = label_key(name)
     own = "" if scan == label_key(patient) else "-" + patient_code(scan, word)[1:]
     return patient_code(patient, word) + own

@@ -12,7 +12,7 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.data import slices
-from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key
+from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key, slice_number
 from scripts.series.index import is_series
 from scripts.series.reader import read_series
 from scripts.series.stack import GRID_TOLERANCE_MM
@@ -135,10 +135,12 @@ def voxel_ml(affine: np.ndarray) -> float:
 
 
 def label_key(path: str | Path) -> str:
-    """Returns the key that a label map shares with its image and its truth: patient and week, or the bare name."""
+    """Returns the key that a label map shares with its image and its truth: patient and week, of a single slice its
+    number as well, or the bare name."""
     patient, week = scan_key(path)
     if week is not None:
-        return f"{patient} week {week}"
+        number = slice_number(path)
+        return f"{patient} week {week}" + ("" if number is None else f" slice {number}")
     return re.sub(rf"({'|'.join(MAPS)}|_0000)+$", "", case_name(path), flags=re.IGNORECASE)
 
 
@@ -187,8 +189,9 @@ def pair_truth_and_prediction(truth: str | Path, prediction: str | Path) -> tupl
     ]
     pairs = [(path, predictions[key]) for key, path in truths.items() if key in predictions]
     if not pairs:
+        counts = f"{len(predictions) + len(second)} and {len(truths) + len(first)}"
         raise UserError(
-            f"{prediction}: no file matches one in {truth} ({len(predictions)} and {len(truths)} NIfTI files found); "
+            f"{prediction}: no file matches one in {truth} ({counts} NIfTI files found); "
             "expected equal names (a final _seg is ignored), or equal patient and week; rename the files"
         )
     return pairs, problems

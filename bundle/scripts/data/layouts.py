@@ -19,7 +19,8 @@ from scripts.series.index import is_series, is_source
 
 logger = logging.getLogger(__name__)
 
-SCAN = re.compile(r"(?:case_|c)(\d+)_week_?(\d+)", re.IGNORECASE)
+SCAN = re.compile(r"(?:case_|c|seg_)(\d+)_week_?(\d+)", re.IGNORECASE)  # seg_: HipMRI's masks of slices
+SLICE = re.compile(r"_slice_(\d+)", re.IGNORECASE)
 SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
 LABELS = "labels"  # a folder beside images
 Pair = tuple[Path, Path | None]  # an image, and its label if it has one
@@ -44,6 +45,12 @@ def scan_key(path: str | Path) -> tuple[str, int | None]:
         return found[1].zfill(3), int(found[2])
     made = SERIES.match(name)
     return (made["patient"] if made else name), None
+
+
+def slice_number(path: str | Path) -> int | None:
+    """Returns the number of a slice that is a case of its own, or None for a volume or a stack."""
+    found = SLICE.search(case_name(path))
+    return int(found[1]) if found else None
 
 
 def patient_of(entry: Mapping) -> str:
