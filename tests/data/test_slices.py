@@ -15,7 +15,7 @@ from scripts.check.dataset import find_faults
 from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
 from scripts.data.label_maps import read_labels
 from scripts.data.layouts import case_name, find_images, find_pairs
-from scripts.data.slices import SliceReader, read_slices, scan_exists, scan_files, write_label_pictures
+from scripts.data.slices import SliceReader, is_sliced, read_slices, scan_exists, scan_files, write_label_pictures
 from scripts.phantoms import generate
 
 TWO = ["background", "tumour"]
@@ -61,6 +61,22 @@ def test_a_stack_is_its_files_in_order(tmp_path):
         and not scan_exists(tmp_path / "q_*.tif")
         and not scan_exists(tmp_path / "none/p_*.tif")
     )
+
+
+def test_two_files_of_one_number(tmp_path):
+    for number in ("1", "01", "2"):
+        (tmp_path / f"P1_{number}.tif").touch()
+    message = refusal(scan_files, tmp_path / "P1_*.tif")
+    assert message.startswith(f"{tmp_path / 'P1_1.tif'}: the same slice 1 as P1_01.tif; expected one file")
+
+
+def test_a_volume_whose_name_tells_the_distance_of_slices_is_no_slice(tmp_path):
+    volumes = ["p1.nii.gz", "p2_slice_3mm.nii.gz", "p3_slice_1.5mm_t2.nii"]
+    for name in volumes:
+        (tmp_path / name).touch()
+    assert [path.name for path in find_images(tmp_path)] == volumes
+    names = ("slice_0.nii.gz", "a_slice_12_seg.nii", "A_SLICE_3.NII.GZ", "a_slice_*.nii.gz", "a_slice_*_seg.nii.gz")
+    assert all(is_sliced(name) for name in names)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from scripts.series.index import is_series, is_source
 logger = logging.getLogger(__name__)
 
 SCAN = re.compile(r"(?:case_|c|seg_)(\d+)_week_?(\d+)", re.IGNORECASE)  # seg_: HipMRI's masks of slices
-SLICE = re.compile(r"_slice_(\d+)", re.IGNORECASE)
+SLICE = re.compile(r"_slice_(\d+)(?=_|$)", re.IGNORECASE)
 SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
 LABELS = "labels"  # a folder beside images
 Pair = tuple[Path, Path | None]  # an image, and its label if it has one

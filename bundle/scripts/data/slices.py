@@ -24,7 +24,7 @@ from scripts.core.files import atomic_write
 from scripts.series.index import is_series, named_series
 
 PICTURES = (".png", ".tif", ".tiff")
-NIFTI_SLICE = re.compile(r"slice_(\d+|\*).*\.nii(\.gz)?$", re.IGNORECASE)
+NIFTI_SLICE = re.compile(r"slice_(\d+|\*)(_.*)?\.nii(\.gz)?$", re.IGNORECASE)  # slice_3mm is no slice
 MODES = {"L": "grey, 8 bit", "I;16": "grey, 16 bit", "RGB": "colour, 8 bit"}
 OTHER_MODES = {"P": "a palette", "1": "one bit a pixel", "RGBA": "a channel of transparency", "LA": "transparency"}
 LARGEST_PIXELS = 2**26
@@ -89,6 +89,9 @@ def slice_files(path: str | Path, listed: FolderNames | None = None) -> dict[int
     Args:
         path: of the stack, with * for the number, or of a single file.
         listed: for many stacks of one folder, so that the folder is listed once.
+
+    Raises:
+        UserError: two files have the same number, such as 1 and 01.
     """
     path = Path(path)
     head, star, tail = path.name.partition("*")
@@ -96,7 +99,14 @@ def slice_files(path: str | Path, listed: FolderNames | None = None) -> dict[int
         return {0: path}
     name = re.compile(re.escape(head) + r"(\d+)" + re.escape(tail))
     inside = (listed or FolderNames()).starting_with(path.parent, head)
-    found = {int(match[1]): path.with_name(match[0]) for match in map(name.fullmatch, inside) if match}
+    found: dict[int, Path] = {}
+    for match in filter(None, map(name.fullmatch, inside)):
+        file, number = path.with_name(match[0]), int(match[1])
+        if number in found:
+            raise UserError(
+                f"{file}: the same slice {number} as {found[number].name}; expected one file for each, move one away"
+            )
+        found[number] = file
     return dict(sorted(found.items()))
 
 
