@@ -136,6 +136,8 @@ def test_class_names_against_the_folder(dataset, labels):
     assert "['a', 'b']" in message
     assert make_datalist(dataset, ["x", "y"])["class_names"] == ["x", "y"]
     assert make_datalist(dataset)["class_names"] == ["a", "b"]
+    message = refusal(make_datalist, dataset, ["b", "a"])
+    assert "in the order ['a', 'b'], " in message and message.endswith("say --class_names \"['a', 'b']\"")
 
 
 def test_what_a_list_says_of_itself(dataset):
@@ -190,6 +192,19 @@ def test_a_patient_on_two_sides_is_refused(content, sides, tmp_path):
     message = refusal(read_datalist, path)
     assert all(word in message for word in (str(path), *sides, "C004_Week0.nii.gz", "C004_Week1.nii.gz"))
     assert "patient 004" in message or "patient 4" in message
+
+
+def test_what_is_null_is_not_given(tmp_path):
+    """Programs that write every key write null where they know nothing."""
+    nothing = {"patient": None, "week": None, "fold": None}
+    stubs(tmp_path, ["c.nii.gz", *pair("a").values(), *pair("b").values()])
+    lists = {"training": [pair("a", **nothing)], "validation": [pair("b", **nothing)]}
+    path = written(tmp_path / "list.json", **lists, test=[{"image": "c.nii.gz", "label": None, **nothing}])
+    content = read_datalist(path)
+    assert [content[split][0]["patient"] for split in SPLITS] == ["a", "b", "c"]
+    assert content["test"] == [{"image": str(tmp_path / "c.nii.gz"), "patient": "c"}]
+    message = refusal(read_datalist, written(path, training=[{"image": "a.nii.gz", "label": None}]))
+    assert "under training has no label" in message
 
 
 def test_further_keys_of_an_entry_are_left_alone(tmp_path):
@@ -286,11 +301,18 @@ def test_a_list_of_another_folder_is_refused_with_a_hint(dataset, tmp_path):
     assert str(tmp_path / "elsewhere" / "semantic_MRs") in message and "--dataset_dir" in message
 
 
-@pytest.mark.parametrize("folds, fold, words", [(3, 3, ["[0, 1, 2]"]), (3, None, ["None"]), (0, 1, ["no folds"])])
+@pytest.mark.parametrize("folds, fold, words", [(3, 3, ["[0, 1, 2]"]), (3, None, ["None"]), (0, 1, ["without folds"])])
 def test_a_fold_that_is_not_there_is_refused(dataset, tmp_path, folds, fold, words):
     path = tmp_path / "list.json"
     message = refusal(prepare_datalist, str(path), str(dataset), NAMES, folds=folds, fold=fold)
     assert str(path) in message and f"fold is {fold}" in message and all(word in message for word in words)
+
+
+def test_a_fold_of_an_earlier_list_without_folds_needs_another_list(dataset, tmp_path):
+    path = tmp_path / "list.json"
+    prepare_datalist(str(path), str(dataset), NAMES)
+    message = refusal(prepare_datalist, str(path), str(dataset), NAMES, folds=3, fold=0)
+    assert "made without folds" in message and "--output_dir or --datalist" in message and "--fold N" not in message
 
 
 def test_images_of_a_file_and_a_folder(tmp_path):

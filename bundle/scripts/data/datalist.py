@@ -45,7 +45,8 @@ def make_datalist(
 
     Args:
         dataset_dir: folder in a layout that `scripts.data.layouts` knows.
-        class_names: names of the label values 0, 1, ...; compared with the folder's `dataset.json`, if there is one.
+        class_names: names of the label values 0, 1, ...; compared with the folder's `dataset.json`, if there is one:
+            other names are accepted, another number or order of them is not.
         validation: share of the patients, in [0, 1). It is not used with folds.
         test: share of the patients, in [0, 1).
         folds: 0 for one split, or 2 or more: every training entry gets the `fold` in which it is used for validation.
@@ -61,6 +62,11 @@ def make_datalist(
         raise UserError(
             f"{Path(dataset_dir) / 'dataset.json'}: found {len(given)} classes, the configuration expects "
             f'{len(class_names)} ({", ".join(class_names)}); say --class_names "{given}"'
+        )
+    if class_names and given and given != list(class_names) and sorted(map(str, given)) == sorted(class_names):
+        raise UserError(
+            f"{Path(dataset_dir) / 'dataset.json'}: found the classes in the order {given}, the configuration expects "
+            f'{list(class_names)}; say --class_names "{given}"'
         )
     entries = find_pairs(dataset_dir, by_slice)
     sides = split_entries(entries, float(validation), float(test), int(folds), seed, str(dataset_dir), by_slice)
@@ -140,7 +146,7 @@ def complete_entry(entry: dict | str, split: str, path: Path, root: Path, names:
     """Returns an entry with absolute paths and a patient. A test entry may be a plain path, or have no label."""
     if not isinstance(entry, str | dict):
         raise UserError(f"{path}: found {entry!r} under {split}, expected an object with image and label paths")
-    entry = {"image": entry} if isinstance(entry, str) else dict(entry)
+    entry = {"image": entry} if isinstance(entry, str) else {k: v for k, v in entry.items() if v not in (None, "")}
     for key in entry.keys() - set(KEYS):
         if (meant := near(key, KEYS)) and meant not in entry:
             raise UserError(f"{path}: found {key!r} in an entry under {split}, expected {meant!r}: {entry}; rename it")
@@ -249,8 +255,13 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
     folds = sorted({entry["fold"] for entry in content["training"] if "fold" in entry})
     if not folds and fold is None:
         return
+    if not folds:
+        raise UserError(
+            f"{path}: fold is {fold}, but this list was made without folds; expected one with folds, give another "
+            "--output_dir or --datalist, or leave --fold out"
+        )
     if fold not in folds:
-        raise UserError(f"{path}: fold is {fold}; expected one of {folds or 'none, the list has no folds'} (--fold N)")
+        raise UserError(f"{path}: fold is {fold}; expected one of {folds} (--fold N)")
     content["validation"] += [entry for entry in content["training"] if entry.get("fold") == fold]
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
 
