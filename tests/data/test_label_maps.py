@@ -114,9 +114,10 @@ def test_another_shape(tmp_path):
         ),
         (["hippocampus_001.nii.gz", "hippocampus_001_seg.nii", "hippocampus_001_0000.nii.gz"], "hippocampus_001"),
         (["hippocampus_001.nii.gz", "hippocampus_001_0000_seg.nii.gz"], "hippocampus_001"),
+        (["a.nii.gz", "a_label.nii", "a_pred.nii", "a_mask.nii", "a_SEG.nii"], "a"),
         (["a_week.nii"], "a_week"),
         (
-            [f"{name}.nii.gz" for name in ("case_004_week_0_slice_7", "seg_004_week_0_slice_7", "c4_week0_slice_07_seg")],
+            ["case_004_week_0_slice_7.nii.gz", "seg_004_week_0_slice_7.nii.gz", "c4_week0_slice_07_seg.nii"],
             "004 week 0 slice 7",
         ),
         (["case_004_week_0_slice_*.nii.gz", "seg_004_week_0_slice_*.nii.gz"], "004 week 0"),

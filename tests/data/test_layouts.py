@@ -164,6 +164,17 @@ def test_a_second_channel_is_refused(tmp_path):
     assert str(tmp_path / "imagesTr/a_0001.nii.gz") in message and "second channel" in message
 
 
+def test_a_list_of_nnunet_names_images_without_their_channel_number(tmp_path):
+    """`dataset.json` of nnU-Net v1 lists pelvis_1.nii.gz; the file is pelvis_1_0000.nii.gz."""
+    listing(tmp_path, training=decathlon_entries(1, 2))
+    stubs(tmp_path, [name.replace("imagesTr/pelvis_1", "imagesTr/pelvis_1_0000") for name in CASES])
+    found = [(entry["image"], entry["label"]) for entry in layouts.find_pairs(tmp_path)]
+    assert ("imagesTr/pelvis_1_0000.nii.gz", "labelsTr/pelvis_1.nii.gz") in found and len(found) == 2
+    assert ("imagesTr/pelvis_2.nii.gz", "labelsTr/pelvis_2.nii.gz") in found
+    stubs(tmp_path, ["imagesTr/pelvis_1_0001.nii.gz"])
+    assert "pelvis_1_0001.nii.gz: found a second channel" in refusal(layouts.find_pairs, tmp_path)
+
+
 @pytest.mark.parametrize(
     "training, words",
     [
@@ -270,6 +281,8 @@ def test_one_image(tmp_path):
         (["b.nii", "a.nii.gz", "notes.txt", "._a.nii.gz"], ["a.nii.gz", "b.nii"]),
         (["x/b.nii", "a.nii.gz"], ["a.nii.gz", "x/b.nii"]),
         (["a.nii.gz", "a_seg.nii.gz", "out/a_seg.nii"], ["a.nii.gz"]),
+        (["a.nii.gz", "a_mask.nii.gz", "a_label.nii", "a_pred.nii", "a_doubt.nii", "c_SEG.nii.gz"], ["a.nii.gz"]),
+        (["imagesTs/.keep", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz"], ["imagesTr/a.nii.gz"]),
         (["imagesTs/c.nii.gz", "imagesTr/a.nii.gz", "labelsTr/a.nii.gz"], ["imagesTs/c.nii.gz"]),
         (["imagesTr/a.nii.gz", "labelsTr/a.nii.gz"], ["imagesTr/a.nii.gz"]),
         (

@@ -12,13 +12,10 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.data import slices
-from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_key, slice_number
+from scripts.data.layouts import DOUBT, MAPS, case_name, existing_folder, nifti_files, scan_key, slice_number
 from scripts.series.index import is_series
 from scripts.series.reader import read_series
 from scripts.series.stack import GRID_TOLERANCE_MM
-
-MAPS = ("_seg", "_pred", "_label")  # ends of names of label maps
-DOUBT = "_doubt"
 
 
 def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

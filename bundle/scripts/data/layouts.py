@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 SCAN = re.compile(r"(?:case_|c|seg_)(\d+)_week_?(\d+)", re.IGNORECASE)  # seg_: HipMRI's masks of slices
 SLICE = re.compile(r"_slice_(\d+)(?=_|$)", re.IGNORECASE)
 SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
+MAPS = ("_seg", "_pred", "_label", "_mask")  # ends of names of label maps
+DOUBT = "_doubt"
 LABELS = "labels"  # a folder beside images
 Pair = tuple[Path, Path | None]  # an image, and its label if it has one
 EXPECTED = (
@@ -142,7 +144,7 @@ def sort_key(entry: dict) -> tuple:
 
 
 def find_images(source: str | Path, series: str | int | None = None) -> list[Path]:
-    """Finds the images of a folder, without labels and earlier results (`*_seg.nii.gz`). A file is its own result.
+    """Finds the images of a folder, without label maps and earlier results, see `MAPS`. A file is its own result.
 
     Args:
         source: a file, or a folder. If it has no NIfTI files and no slices, its DICOM series are the images; so are
@@ -162,7 +164,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
             )
         return [source]
     root = existing_folder(source)
-    decathlon = [root / name for name in ("imagesTs", "imagesTr") if (root / name).is_dir()]
+    decathlon = [folder for folder in (root / "imagesTs", root / "imagesTr") if any(folder.glob("[!.]*"))]
     inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
     images = [path for path in nifti_files(inside) if not is_result_or_label(path, root) and not is_sliced(path)]
     images = images or slice_layouts.find_slice_images(root)
@@ -179,8 +181,9 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
 
 
 def is_result_or_label(path: Path, root: Path) -> bool:
-    """Whether a file is an earlier result, or lies in a folder of labels, such as that of MONAI Label's server."""
-    return case_name(path).endswith(("_seg", "_doubt")) or LABELS in path.relative_to(root).parts[:-1]
+    """Whether a file is a label map or an earlier result by its name, or lies in a folder of labels, such as that of
+    MONAI Label's server."""
+    return case_name(path).lower().endswith((*MAPS, DOUBT)) or LABELS in path.relative_to(root).parts[:-1]
 
 
 def dataset_description(dataset_dir: str | Path) -> str:
@@ -269,6 +272,16 @@ def decathlon_key(path: Path, labels: dict[str, Path]) -> str:
     return name[:-5]
 
 
+def first_channel(image: Path) -> Path:
+    """Returns an image that a list names, or where only files with nnU-Net's channel number are there, the first."""
+    first, second = (image.with_name(re.sub(r"(?=\.nii(\.gz)?$)", end, image.name)) for end in ("_0000", "_0001"))
+    if image.exists() or not first.exists():
+        return image
+    if second.exists():
+        decathlon_key(second)  # refuses it
+    return first
+
+
 def is_inside(file: Path, folder: Path) -> bool:
     """Whether a path is one of a folder by its name; links may lead elsewhere."""
     return Path(os.path.normpath(file)).is_relative_to(os.path.normpath(folder))
@@ -287,11 +300,12 @@ def decathlon_pairs(root: Path, unlabelled: bool = False) -> list[tuple[Path, Pa
             raise UserError(
                 f"{path}: found {entry!r} under training, expected image and label, each a file in this folder; fix it"
             )
-        image, label = root / entry["image"], root / entry["label"]
+        image, label = first_channel(root / entry["image"]), root / entry["label"]
         for file in (image, label):
             if not file.is_file() and not (unlabelled and file == label):
                 raise UserError(f"{file}: listed in {path}, but no such file; add it or remove it from the list")
         pairs.append((image, label))
+    index_by_key((image for image, _ in pairs), case_name)
     return pairs
 
 

@@ -15,8 +15,6 @@ from scripts.core.files import read_json, write_json
 from scripts.data import datalist
 from scripts.data.anonymise import case_code, secret_word
 from scripts.data.label_maps import (
-    DOUBT,
-    MAPS,
     files_by_key,
     label_key,
     pair_truth_and_prediction,
@@ -24,7 +22,7 @@ from scripts.data.label_maps import (
     read_volume,
     refuse_other_grid,
 )
-from scripts.data.layouts import patient_of, scan_key
+from scripts.data.layouts import DOUBT, MAPS, patient_of, scan_key
 from scripts.report import comparison, page, provenance, viewer
 from scripts.report.files import LIMITS, build, write
 from scripts.report.schema import CaseRecord
