@@ -222,6 +222,11 @@ def test_valid_cases(data):
     assert [case.patient for case in found.cases] == ["P0", "P0", "P1", "P1", "P2", "P2"]
 
 
+def only(data: dict, split: str) -> dict:
+    """The cases of one split."""
+    return {key: data[key] for key in (split, "patients")}
+
+
 def copy(data: dict, split: str, patient: str, label: bool = False) -> str:
     """Adds a case whose image, or label, has the voxels of the first one, stored otherwise."""
     first = data["training"][0]
@@ -260,10 +265,9 @@ def test_a_case_twice_and_a_patient_on_two_sides(data):
 def test_missing_labels(data):
     for split, refused in (("test", 0), ("training", 1)):
         data[split][0] = {"image": data[split][0]["image"]}
-        found = check_dataset(data, CLASSES, splits=[split])
+        found = check_dataset(only(data, split), CLASSES)
         assert (len(found.errors), len(found.warnings)) == (refused, 1 - refused)
         assert f"no label for it under {split}" in (found.errors + found.warnings)[0]
-    assert len(check_dataset(data, CLASSES, splits=["test"], labelled=["test"]).errors) == 1
 
 
 def test_classes_that_are_nowhere_or_missing_once(data):
@@ -377,7 +381,7 @@ def test_a_memory_that_cannot_be_used(content, data, tmp_path):
 def test_one_split_does_not_forget_the_others(data, tmp_path):
     check_dataset(data, CLASSES, tmp_path)
     Path(data["test"][0]["image"]).touch()
-    assert check_dataset(data, CLASSES, tmp_path, splits=["test"]).read == 1
+    assert check_dataset(only(data, "test"), CLASSES, tmp_path).read == 1
     assert check_dataset(data, CLASSES, tmp_path).read == 0
 
 
@@ -388,7 +392,7 @@ def test_threads_change_nothing(corpus):
 
 def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO)
-    stop_on_errors(data, [*CLASSES, "urethra"], tmp_path, splits=["training"])
+    stop_on_errors(only(data, "training"), [*CLASSES, "urethra"], tmp_path)
     assert "warning: training: no label has any urethra" in caplog.text
     assert "4 files in" in caplog.text and "0 errors, 1 warnings" in caplog.text
     broken = [data["training"][1]["image"], data["test"][0]["label"], data["test"][1]["label"]]
@@ -398,8 +402,8 @@ def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog, monkeyp
     message = refusal(stop_on_errors, data, CLASSES, tmp_path)
     assert message.startswith(f"{broken[0]}: found an empty file") and "and 2 more" in message
     assert all(f"error: {file}: found an empty file" in caplog.text for file in broken)
-    assert "more" not in refusal(stop_on_errors, data, CLASSES, tmp_path, ["training"])
-    stop_on_errors(data, CLASSES, tmp_path, ["validation"])
+    assert "more" not in refusal(stop_on_errors, only(data, "training"), CLASSES, tmp_path)
+    stop_on_errors(only(data, "validation"), CLASSES, tmp_path)
     monkeypatch.setattr("scripts.check.dataset.is_main_process", lambda: False)
     stop_on_errors(data, CLASSES, tmp_path)
 

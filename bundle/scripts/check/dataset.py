@@ -1,7 +1,7 @@
 """Checks a data set before it is used: every file is complete, every pair is on one grid, no case is listed twice.
 
-`python -m scripts.check` checks a folder. Training and evaluation call `stop_on_errors` before they start; inference
-calls `find_faults` for each case.
+`python -m scripts.check` checks a folder. Training calls `stop_on_errors` before it starts; evaluation and inference
+call `find_faults` for each case.
 """
 
 import logging
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 REPORT = "check.json"
 PATHS = ("image", "label")
-LABELLED = ("training", "validation")  # the splits whose cases must have a label
+LABELLED = ("training", "validation")  # the splits whose cases must have a label; a test case without one is a warning
 
 
 @dataclass
@@ -56,8 +56,6 @@ def check_dataset(
     output_dir: str | Path | None = None,
     workers: int = 0,
     *,
-    splits: Sequence[str] = lists.SPLITS,
-    labelled: Sequence[str] = LABELLED,
     fresh: bool = False,
     channels: int | None = None,
     pieces: bool = False,
@@ -70,8 +68,6 @@ def check_dataset(
         class_names: names of the values 0, 1, ..., background first.
         output_dir: folder in which the facts are remembered; None reads all files and writes nothing.
         workers: number of threads; 0 for one per core.
-        splits: the splits to check.
-        labelled: the splits whose cases must have a label; in others a missing label is a warning.
         fresh: read all files, even those that have not changed.
         channels: number of channels that every image must have; None for any number.
         pieces: whether the facts on label maps shall say how their classes hang together.
@@ -84,7 +80,7 @@ def check_dataset(
             str(Path(entry["image"]).absolute()),
             str(Path(entry["label"]).absolute()) if entry.get("label") else None,
         )
-        for split in splits
+        for split in lists.SPLITS
         for entry in cases.get(split, [])
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
@@ -95,7 +91,7 @@ def check_dataset(
         found = case_faults(case.image, case.label, files, class_names, channels)
         errors += found
         sound += [] if found else [case]  # a case with an error gets no warnings
-        if not case.label and case.split in labelled:
+        if not case.label and case.split in LABELLED:
             line = f"{printable(case.image)}: no label for it under {case.split}"
             errors.append(f"{line}; expected one, add it or remove the case from the list")
         elif not case.label:
@@ -133,9 +129,7 @@ def stop_on_errors(
     data: dict,
     class_names: Sequence[str],
     output_dir: str,
-    splits: Sequence[str] = lists.SPLITS,
     workers: int = 0,
-    labelled: Sequence[str] | None = None,
     channels: int | None = None,
     reader: str | None = None,
     flip_probability: float = 1.0,
@@ -146,9 +140,7 @@ def stop_on_errors(
         data: the run's cases, see `scripts.data.cases.cases_of_run`.
         class_names: names of the values 0, 1, ...
         output_dir: folder of `check.json` and of the remembered facts.
-        splits: the splits to check.
         workers: number of threads; 0 for one per core.
-        labelled: the splits whose cases must have a label; by default training and validation.
         channels: number of channels that every image must have.
         reader: the reader that the configuration names.
         flip_probability: of mirror images in training; 0 where there are none to warn of.
@@ -158,11 +150,10 @@ def stop_on_errors(
     """
     if not is_main_process():
         return
-    for case in (case for split in splits for case in data.get(split, [])):
+    for case in (case for split in lists.SPLITS for case in data.get(split, [])):
         refuse_what_reader_cannot(case["image"], reader)
     began = time.perf_counter()
-    labelled = LABELLED if labelled is None else labelled
-    found = check_dataset(data, class_names, output_dir, workers, splits=splits, labelled=labelled, channels=channels)
+    found = check_dataset(data, class_names, output_dir, workers, channels=channels)
     file = write_check(found, class_names, output_dir)
     for kind, texts in (("warning", found.warnings), ("error", found.errors)):
         for text in texts:
