@@ -73,6 +73,14 @@ def test_no_two_scans_of_a_patient_have_one_code():
     assert len({case_code(f"cmr{number}", "patient7") for number in range(1000)}) == 1000
 
 
+def test_scans_whose_names_tell_another_patient_than_the_list_keep_apart():
+    """Two names of one week that a list gives to one patient; the name that tells this patient needs no more."""
+    names = ("Case_004_Week0", "Case_005_Week0")
+    codes = [case_code(name, "A") for name in names]
+    assert len(set(codes)) == 2 and all(code.startswith(f"{patient_code('A')}-W0-") for code in codes)
+    assert case_code(names[0], "004") == f"{patient_code('004')}-W0"
+
+
 def test_the_only_scan_needs_no_part_of_its_own():
     assert case_code("prostate_01.nii.gz", "prostate_01") == patient_code("prostate_01")
 

@@ -21,13 +21,13 @@ def patient_code(patient: str, word: str = "") -> str:
 
 def case_code(name: str, patient: str, word: str = "") -> str:
     """Returns the code of a case: that of the patient and, if there may be several scans, the week: `P1a2b3c4d-W0`. A
-    single slice has its number too: `P1a2b3c4d-W0-S7`."""
-    week, number = scan_key(name)[1], slice_number(name)
+    single slice has its number too: `P1a2b3c4d-W0-S7`. A name that does not tell the patient adds a code of its own."""
+    (named, week), number = scan_key(name), slice_number(name)
+    code = patient_code(patient, word)
     if week is not None:
-        return f"{patient_code(patient, word)}-W{week}" + ("" if number is None else f"-S{number}")
-    scan = label_key(name)
-    own = "" if scan == label_key(patient) else "-" + patient_code(scan, word)[1:]
-    return patient_code(patient, word) + own
+        code += f"-W{week}" + ("" if number is None else f"-S{number}")
+    told = label_key(name) == label_key(patient) if week is None else named == patient
+    return code if told else f"{code}-{patient_code(label_key(name), word)[1:]}"
 
 
 def secret_word(anonymise: bool | str | int | None) -> str | None:

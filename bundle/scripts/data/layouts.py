@@ -278,7 +278,7 @@ def first_channel(image: Path) -> Path:
     if image.exists() or not first.exists():
         return image
     if second.exists():
-        decathlon_key(second)  # refuses it
+        decathlon_key(second, {case_name(image): image})  # refuses it
     return first
 
 
