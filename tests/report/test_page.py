@@ -317,7 +317,8 @@ def test_a_table_on_a_page_ends_somewhere(monkeypatch):
     for truth, caption in ((False, "Predicted volumes of every case"), (True, "Dice of every patient")):
         made = report(records(12, 1, truth=truth), truth=truth)
         assert caption in (text := html(made))
-        assert "the first 7 of 12, the others are in metrics.json" in text
+        for shown in (text, to_markdown(report_page(made))):
+            assert "the first 7 of 12, the others are in metrics.json" in shown
         assert len(metrics(made)["metric_per_case"]) == 12
 
 

@@ -23,6 +23,7 @@ class Table:
         groups: pairs of a title, or None, and rows of text.
         text: columns that hold words; all others hold numbers and are aligned to the right.
         links: addresses that names of rows lead to, on the page only.
+        short: whether it has the first rows only, as its caption says.
     """
 
     caption: str
@@ -30,6 +31,7 @@ class Table:
     groups: list[tuple[str | None, list[list[str]]]]
     text: tuple[int, ...] = (0,)
     links: dict[str, str] = field(default_factory=dict)
+    short: bool = False
     kind: str = field(default="table", init=False)
 
 
@@ -184,9 +186,10 @@ def long_table(
         text: likewise.
         file: beside the page, with all of the rows.
     """
-    if len(rows) > MOST_ROWS:
+    short = len(rows) > MOST_ROWS
+    if short:
         caption += f": the first {MOST_ROWS} of {len(rows)}, the others are in {file}"
-    return Table(caption, head, [(None, rows[:MOST_ROWS])], text=text)
+    return Table(caption, head, [(None, rows[:MOST_ROWS])], text=text, short=short)
 
 
 def week(record: CaseRecord) -> str:
