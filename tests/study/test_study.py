@@ -387,6 +387,7 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
     [
         ({"space": {"learning_rat": [1]}}, "did you mean --learning_rate?"),
         ({"epoch": 3}, "did you mean --epochs?"),
+        ({"levels": 3}, "--levels: nothing in"),
         ({"space": {"activation": ["relu"]}}, "would change nothing"),
         ({"space": {}}, "expected values by id"),
         ({"trials": 0}, "trials is 0"),

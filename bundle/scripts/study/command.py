@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
-from scripts.run.command_line import is_argument, refuse_unknown_ids
+from scripts.run.command_line import is_argument, refuse_unknown_ids, refuse_unused_ids
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 from scripts.study.one_run import RunLauncher
 from scripts.study.space import Knob, parse_space, plan_runs
@@ -123,6 +123,7 @@ def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob],
         if name in varied:
             raise UserError(f"--{name}: is also in the space; leave one of them out")
     refuse_unknown_ids(["run", *(f"--{name}" for name in [*varied, *overrides])])
+    refuse_unused_ids(["run", "--config_file", str(list(files)), *(f"--{name}" for name in overrides)])
     for name in varied:
         parent = name.rpartition("::")[0]
         target = parser[parent].get("_target_") if parent in parser and isinstance(parser[parent], dict) else None
