@@ -91,7 +91,7 @@ def export(
         raise UserError(f"{labels}: every voxel is background, expected a class; DICOM has no empty segmentation")
     case = re.sub("_seg$", "", case_name(labels))
     if word is not None:
-        series_code = patient_code(str(stack.headers[0].get("SeriesInstanceUID", "")), word)[1:5]
+        series_code = patient_code(str(stack.headers[0].get("SeriesInstanceUID", "")), word)[1:]
         case = f"{patient_code(patient_of(stack.headers[0]), word)}-{series_code}"  # a patient may have several
     for line in unknown_classes(frames, names, about):
         print(line)
