@@ -305,7 +305,6 @@ def decathlon_pairs(root: Path, unlabelled: bool = False) -> list[tuple[Path, Pa
             if not file.is_file() and not (unlabelled and file == label):
                 raise UserError(f"{file}: listed in {path}, but no such file; add it or remove it from the list")
         pairs.append((image, label))
-    index_by_key((image for image, _ in pairs), case_name)
     return pairs
 
 
