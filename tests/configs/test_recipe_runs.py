@@ -12,11 +12,11 @@ from conftest import BUNDLE, CONFIGS, ROOT
 @pytest.fixture
 def recipes(monkeypatch, tmp_path):
     """The script, in an empty folder."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location("recipes", ROOT / "benchmarks" / "recipes.py")
     script = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "recipes", script)  # dataclasses look there
     spec.loader.exec_module(script)
-    monkeypatch.setattr(script, "ROOT", tmp_path)
     monkeypatch.setattr(script, "DEMO", tmp_path / "demo")
     monkeypatch.setattr(script, "HERE", tmp_path / "demo" / "recipes")
     return script

@@ -75,7 +75,7 @@ def test_codes_instead_of_names_and_back(tmp_path, case):
     series, out, back = str(tmp_path / "series"), tmp_path / "out", tmp_path / "back"
     export(file, series, out, "dicom_seg", anonymise="secret")
     (made,) = out.iterdir()
-    assert re.fullmatch(f"{patient_code('PAT 01', 'secret')}-[0-9a-f]{{4}}_seg.dcm", made.name)
+    assert re.fullmatch(f"{patient_code('PAT 01', 'secret')}-[0-9a-f]{{8}}_seg.dcm", made.name)
     assert "no series in" in refusal(import_structures, made, series, back)
     assert "no series in" in refusal(import_structures, made, series, back, anonymise="another")
     import_structures(made, series, back, anonymise="secret")

@@ -16,7 +16,15 @@ from scripts.core.errors import one_line_reason
 from scripts.core.files import is_newer, write_csv
 from scripts.data.label_maps import read_labels, read_volume
 from scripts.data.layouts import case_name
-from scripts.data.slices import is_picture, is_sliced, picture_names, scan_exists, write_label_pictures, write_pictures
+from scripts.data.slices import (
+    is_picture,
+    is_sliced,
+    picture_names,
+    scan_exists,
+    slice_files,
+    write_label_pictures,
+    write_pictures,
+)
 from scripts.doubt.handler import PROBABILITY, Doubt
 from scripts.doubt.maps import doubt_of
 from scripts.inference.case_handler import CaseHandler
@@ -103,7 +111,7 @@ class SegmentationWriter(CaseHandler):
         result = self.journal.earlier_result(source)
         labels, affine = read_labels(result, self.class_names)
         start = self.dir / self.shown_name(Path(source))
-        if not is_newer(self.overlay_of(start.name), result):
+        if not all(is_newer(self.overlay_of(start.name), file) for file in slice_files(result).values()):
             self.draw(read_volume(Path(source))[0] if self.pictures else None, labels, affine, start.name)
         self.pages.renew(Path(source), labels, affine, start.name, result)
         self.formats.write(source, labels, affine, self.class_names, start, made_from=result)

@@ -56,7 +56,8 @@ def check_configuration() -> dict[str, object]:
     }
     check(values)
     check_dimensions(values)
-    check_pieces(values)
+    if "finishing" in parser.config:  # not in a training, whatever a recipe wants done afterwards
+        check_pieces(values)
     if values.get("half") and "device" in parser.config:
         check_half(value_of(parser, "device"))
     return values
