@@ -37,7 +37,8 @@ def copies(images: list[Path], folder: Path, count: int) -> Path:
 
 def given(data: Path, trained: Path, out: Path, **more) -> dict:
     paths = {"dataset_dir": data, "ckpt_dir": trained / "models", "output_dir": out}
-    return {**TINY, "num_workers": 0, "pictures": False, **paths, **more}
+    tiny = {name: TINY[name] for name in ("spatial_size", "features", "num_workers")}  # the others are of a training
+    return {**tiny, "pictures": False, **paths, **more}
 
 
 def infer(data: Path, trained: Path, out: Path, status: str = "", **more) -> None:

@@ -356,7 +356,10 @@ MISTAKES = {  # words of the command line: what the message must name
     "--debug maybe": "debug is 'maybe': expected True or False",
     "--epoch 5": "--epoch: no configuration of this bundle knows this id; did you mean --epochs?",
 }
-ONLY_TRAINING = {"--fold 9": "fold is 9; expected", "--epochs 2.5": "epochs is 2.5: expected a whole number"}
+ONLY_TRAINING = {
+    "--fold 9": "fold is 9, but this list was made without folds",
+    "--epochs 2.5": "epochs is 2.5: expected a whole number",
+}
 CASES = [("training", ["train.json"], words, named) for words, named in (MISTAKES | ONLY_TRAINING).items()]
 CASES += [
     ("inference", ["inference.json"], "--features abc", MISTAKES["--features abc"]),

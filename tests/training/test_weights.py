@@ -8,7 +8,9 @@ import pytest
 import torch
 from checkpoint_samples import INFO, NAMES, flip, names, network, same
 from helpers import refusal
+from ignite.engine import Engine
 
+from scripts.training.best_model import BestModel
 from scripts.training.checkpoint_files import write_checkpoint
 from scripts.training.weights import load_weights, read_weights
 from scripts.training.weights_info import info_file, rename_previous_weights, write_ensemble, write_weights
@@ -44,6 +46,14 @@ def test_weights_are_loaded_and_named(saved, caplog):
         load_weights(str(file), other, NAMES)
     assert same(made, other)
     assert caplog.messages == [f"weights: {file}, trained on phantoms (epoch 7, validation Dice 0.812)"]
+
+
+def test_values_of_a_program_are_written_as_they_are_read(tmp_path):
+    """A size that a call from Python gives as a tuple is a list, in model.json and in what a checkpoint holds."""
+    made = BestModel(str(tmp_path), network(), Engine(lambda *_: None), "dice", {**INFO, "spatial_size": (8, 8, 4)})
+    assert made.info["spatial_size"] == [8, 8, 4]
+    made.keep_start()
+    assert read_weights(tmp_path / "model.pt").info["spatial_size"] == [8, 8, 4]
 
 
 @pytest.mark.parametrize("size, warned", [([8, 8, 4], False), ((16, 8, 4), True)])

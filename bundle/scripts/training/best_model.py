@@ -46,7 +46,7 @@ class BestModel:
     ):
         self.file = Path(ckpt_dir) / "model.pt"
         self.network, self.evaluator, self.key_metric = network, evaluator, key_metric
-        self.fixed_info = {**info, "class_names": list(info["class_names"])}
+        self.fixed_info = {name: list(value) if isinstance(value, tuple) else value for name, value in info.items()}
         self.keep_last = keep_last
         self.best = dict(NONE_YET)
         self.started_from: str | None = None  # what the given weights were trained on, in words
