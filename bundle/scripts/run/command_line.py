@@ -71,10 +71,19 @@ def args_file(arguments: Sequence[str]) -> dict:
 
 def ids_of(arguments: Sequence[str]) -> list[str]:
     """The ids that a command line and its `--args_file` set, without the arguments of MONAI's command."""
-    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
     given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
     given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
-    return [name for name in [*given, *args_file(arguments)] if name.lstrip("+") not in own]
+    return [name for name in [*given, *args_file(arguments)] if name.lstrip("+") not in arguments_of_run()]
+
+
+def arguments_of_run() -> list[str]:
+    """The arguments of MONAI's command itself."""
+    return [name for name in inspect.signature(monai.bundle.run).parameters if name != "override"]
+
+
+def is_referred_to(name: str, text: str) -> bool:
+    """Whether a configuration, as text, refers to an id."""
+    return bool(re.search(rf"[@%]{re.escape(name)}(?!\w)", text))
 
 
 def is_bundle_command() -> bool:
@@ -95,12 +104,11 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
     if "run" not in arguments[:1]:
         return
     known, components = known_ids()
-    own = set(inspect.signature(monai.bundle.run).parameters) - {"override"}
     for name in ids_of(arguments):
         plain = name.lstrip("+").replace("#", "::")
         if plain in known or is_argument(plain, components):
             continue
-        nearest = difflib.get_close_matches(plain, [*known, *own], n=1, cutoff=0)[0]
+        nearest = difflib.get_close_matches(plain, [*known, *arguments_of_run()], n=1, cutoff=0)[0]
         raise UserError(f"--{name}: no configuration of this bundle knows this id; did you mean --{nearest}?")
 
 
@@ -119,7 +127,7 @@ def refuse_unused_ids(arguments: Sequence[str]) -> None:
     text = json.dumps(contents, default=str)
     for name in ids_of(arguments):
         top = name.lstrip("+").replace("#", "::").split("::")[0]
-        if top not in there and not re.search(rf"[@%]{re.escape(top)}(?!\w)", text):
+        if top not in there and not is_referred_to(top, text):
             others = [file.name for file in configurations() if top in json.loads(file.read_text(encoding="utf-8"))]
             raise UserError(
                 f"--{name}: nothing in {', '.join(files)} uses it; leave it out, or add to --config_file a file that "
@@ -139,7 +147,7 @@ def refuse_misspelled_ids(config: Mapping[str, object]) -> None:
     known, _ = known_ids()
     text = json.dumps(config, default=str)
     for name in config:
-        if name in known or name.startswith("_") or re.search(rf"[@%]{re.escape(name)}(?!\w)", text):
+        if name in known or name.startswith("_") or is_referred_to(name, text):
             continue
         if nearest := difflib.get_close_matches(name, known, n=1, cutoff=0.75):
             raise UserError(f"{name}: nothing in the configuration uses this id; did you mean {nearest[0]}?")
