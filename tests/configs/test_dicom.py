@@ -10,7 +10,8 @@ from conftest import run
 from series_samples import edit, same_place, slices_of
 
 from scripts.core.errors import UserError
-from scripts.data.layouts import find_images, find_pairs, scan_date, scan_key
+from scripts.data.layouts import find_images, find_pairs
+from scripts.data.names import scan_date, scan_key
 from scripts.series.reader import read_series, read_stack
 from scripts.series.writer import write_series
 

@@ -9,7 +9,7 @@ from helpers import refusal, stubs
 
 from scripts.data.command import main
 from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
-from scripts.data.layouts import scan_key
+from scripts.data.names import scan_key
 from scripts.data.splits import SPLITS, split_patients
 
 NAMES = ["background", "body", "bones"]

@@ -6,6 +6,7 @@ import pytest
 from helpers import refusal, stubs
 
 from scripts.data import layouts
+from scripts.data.names import case_name
 
 LONG = "semantic_MRs_anon/Case_{}_Week{}_LFOV.nii.gz", "semantic_labels_anon/Case_{}_Week{}_SEMANTIC_LFOV.nii.gz"
 PLAIN = LONG[0], "semantic_labels_anon/Case_{}_Week{}_SEMANTIC.nii.gz"
@@ -154,7 +155,7 @@ def test_decathlon_without_a_list(content, tmp_path):
 )
 def test_channel_numbers(images, labels, tmp_path):
     stubs(tmp_path, [f"imagesTr/{name}.nii.gz" for name in images] + [f"labelsTr/{name}.nii.gz" for name in labels])
-    pairs = [(layouts.case_name(e["image"]), layouts.case_name(e["label"])) for e in layouts.find_pairs(tmp_path)]
+    pairs = [(case_name(e["image"]), case_name(e["label"])) for e in layouts.find_pairs(tmp_path)]
     assert pairs == list(zip(sorted(images), sorted(labels), strict=True))
 
 
@@ -188,42 +189,6 @@ def test_a_wrong_decathlon_list_is_refused(training, words, tmp_path):
     stubs(listing(tmp_path, training=training), CASES)
     message = refusal(layouts.find_pairs, tmp_path)
     assert all(word in message for word in words)
-
-
-@pytest.mark.parametrize(
-    "labels, expected",
-    [
-        ({"0": "background", "2": "bones", "1": "body"}, ["background", "body", "bones"]),
-        ({str(n): f"c{n}" for n in reversed(range(12))}, [f"c{n}" for n in range(12)]),  # 10 does not follow 1
-        ({"bones": 2, "background": 0, "body": 1}, ["background", "body", "bones"]),
-        ({}, None),
-        (["background"], None),
-        ({"background": 0, "whole": [1, 2]}, None),
-    ],
-)
-def test_class_names_in_both_spellings(labels, expected, tmp_path):
-    assert layouts.dataset_classes(listing(tmp_path, labels=labels)) == expected
-
-
-def test_no_class_names_without_a_dataset_json(tmp_path):
-    assert layouts.dataset_classes(tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    "files, expected",
-    [
-        ({}, "here"),
-        ({"dataset.json": {"name": "Pelvis"}}, "Pelvis"),
-        ({"dataset.json": {"name": "Pelvis", "description": "Weekly MR"}}, "Weekly MR"),
-        ({"dataset.json": {"name": "Pelvis"}, "phantom.json": {"description": "synthetic"}}, "synthetic"),
-    ],
-)
-def test_a_folder_describes_itself(files, expected, tmp_path):
-    root = tmp_path / "here"
-    root.mkdir()
-    for name, content in files.items():
-        (root / name).write_text(json.dumps(content))
-    assert layouts.dataset_description(root) == expected
 
 
 @pytest.mark.parametrize(
@@ -299,17 +264,3 @@ def test_images_of_a_folder(there, expected, tmp_path):
 def test_two_images_of_one_name_are_refused(names, tmp_path):
     message = refusal(layouts.find_images, stubs(tmp_path, names))
     assert all(str(tmp_path / name) in message for name in names)
-
-
-@pytest.mark.parametrize(
-    "path, key",
-    [
-        ("d/Case_004_Week0_LFOV.nii.gz", ("004", 0)),
-        ("C032_Week7_SEMANTIC.nii", ("032", 7)),
-        ("case_4_week_12.nii.gz", ("004", 12)),
-        ("seg.NII.GZ", ("seg", None)),
-        ("patient7.nii.gz", ("patient7", None)),
-    ],
-)
-def test_scan_key(path, key):
-    assert layouts.scan_key(path) == key

@@ -14,7 +14,8 @@ from scripts.check.cache import collect_facts
 from scripts.check.dataset import find_faults
 from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
 from scripts.data.label_maps import read_labels
-from scripts.data.layouts import case_name, find_images, find_pairs
+from scripts.data.layouts import find_images, find_pairs
+from scripts.data.names import case_name
 from scripts.data.slices import SliceReader, is_sliced, read_slices, scan_exists, scan_files, write_label_pictures
 from scripts.phantoms import generate
 

@@ -15,7 +15,8 @@ from helpers import refusal, rows
 from monai.transforms import Compose, LoadImaged
 
 from scripts.core.errors import UserError, one_line_reason
-from scripts.data.layouts import case_name, find_images
+from scripts.data.layouts import find_images
+from scripts.data.names import case_name
 from scripts.inference.journal import Journal
 from scripts.inference.skipping import SkippingDataset
 

@@ -6,7 +6,8 @@ import pytest
 from series_samples import same_place
 
 from scripts.core.errors import UserError
-from scripts.data.layouts import find_pairs, scan_date
+from scripts.data.layouts import find_pairs
+from scripts.data.names import scan_date
 from scripts.phantoms.generate import generate
 from scripts.series.reader import read_series
 

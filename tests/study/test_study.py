@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from scripts.core.errors import Stopped, UserError
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 from scripts.study import chart, one_run, trials
 from scripts.study import table as study_table
 from scripts.study.command import main as begin_study

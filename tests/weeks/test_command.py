@@ -10,7 +10,7 @@ from helpers import refusal, rows, stubs
 from scenes import NAMES, write
 
 from scripts.data.anonymise import patient_code
-from scripts.data.layouts import scan_date, scan_key
+from scripts.data.names import scan_date, scan_key
 from scripts.weeks.command import main
 from scripts.weeks.compare import compare, report_section
 from scripts.weeks.scans import by_patient, find_label_maps, scan_of

@@ -20,7 +20,9 @@ from scripts.core.files import read_json, write_json
 from scripts.core.paths import CONFIGS
 from scripts.core.processes import is_main_process
 from scripts.data import datalist as lists
-from scripts.data.layouts import dataset_classes, find_pairs, scan_key
+from scripts.data.decathlon import dataset_classes
+from scripts.data.layouts import find_pairs
+from scripts.data.names import scan_key
 from scripts.data.slices import refuse_what_reader_cannot
 from scripts.run.knobs import check_class_names
 

@@ -6,7 +6,7 @@ Reports and the record of an inference (`run.json`) use them.
 import hashlib
 
 from scripts.data.label_maps import label_key
-from scripts.data.layouts import scan_key, slice_number
+from scripts.data.names import scan_key, slice_number
 
 
 def patient_code(patient: str, word: str = "") -> str:

@@ -12,7 +12,8 @@ from typing import Any
 from monai.data import CacheDataset
 
 from scripts.core.errors import UserError
-from scripts.data.layouts import case_name, index_by_key, patient_of
+from scripts.data.names import case_name, patient_of
+from scripts.data.pairing import index_by_key
 from scripts.data.splits import SPLITS, unshare_patients
 
 logger = logging.getLogger(__name__)

@@ -12,15 +12,10 @@ from typing import Any
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.data.cases import Split
-from scripts.data.layouts import (
-    case_name,
-    dataset_classes,
-    dataset_description,
-    find_images,
-    find_pairs,
-    index_by_key,
-    scan_key,
-)
+from scripts.data.decathlon import dataset_classes, dataset_description
+from scripts.data.layouts import find_images, find_pairs
+from scripts.data.names import case_name, scan_key
+from scripts.data.pairing import index_by_key
 from scripts.data.slices import FolderNames, scan_exists
 from scripts.data.splits import SPLITS, split_entries
 from scripts.series.index import find_series, is_source, path_of

@@ -12,7 +12,8 @@ import numpy as np
 
 from scripts.core.errors import UserError
 from scripts.data import slices
-from scripts.data.layouts import DOUBT, MAPS, case_name, existing_folder, nifti_files, scan_key, slice_number
+from scripts.data.folders import existing_folder, nifti_files
+from scripts.data.names import DOUBT, MAPS, case_name, scan_key, slice_number
 from scripts.series.index import is_series
 from scripts.series.reader import read_series
 from scripts.series.stack import GRID_TOLERANCE_MM

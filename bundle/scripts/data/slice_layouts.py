@@ -6,7 +6,7 @@
 import re
 from pathlib import Path
 
-from scripts.core.errors import UserError
+from scripts.data.pairing import match
 from scripts.data.slices import is_picture, is_sliced
 
 SPLIT_PREFIXES = {  # beginning of a folder's name: its split
@@ -87,7 +87,7 @@ def keras_slice_pairs(root: Path, unlabelled: bool = False) -> list[tuple]:
         if folder.is_dir() and not part.startswith("seg"):
             masks = slices_by_key(folder.with_name(f"keras_slices_seg_{part}"), lambda name: name.removeprefix("seg_"))
             images = slices_by_key(folder, lambda name: name.removeprefix("case_"))
-            found += [(*pair, split_from_name(part)) for pair in match_slices(images, masks, unlabelled)]
+            found += [(*pair, split_from_name(part)) for pair in match(images, masks, unlabelled)]
     return found
 
 
@@ -97,7 +97,7 @@ def picture_pairs(root: Path, unlabelled: bool = False) -> list[tuple]:
     for folder in sorted(path for path in (root / "image", *root.glob("*/image")) if path.is_dir()):
         split = split_from_folders(folder, root)
         masks = slices_by_key(folder.with_name("mask"), lambda name: re.sub(r"_mask(?=\.)", "", name))
-        pairs = match_slices(slices_by_key(folder, str), masks, unlabelled or (split == "test" and not masks))
+        pairs = match(slices_by_key(folder, str), masks, unlabelled or (split == "test" and not masks))
         found += [(*pair, split) for pair in pairs]
     return found
 
@@ -112,7 +112,7 @@ def patient_folder_pairs(root: Path, unlabelled: bool = False) -> list[tuple]:
         slices = slices_by_key(folder, str)
         marked = {re.sub(r"_mask(?=\.)", "", name): path for name, path in slices.items() if is_label(path)}
         images = {name: path for name, path in slices.items() if not is_label(path)}
-        found += [(*pair, None) for pair in match_slices(images, marked, unlabelled)]
+        found += [(*pair, None) for pair in match(images, marked, unlabelled)]
     return found
 
 
@@ -133,19 +133,3 @@ def slices_by_key(folder: Path, key) -> dict[str, Path]:
         return {}
     inside = sorted(path for path in folder.iterdir() if path.is_file() and is_sliced(path))
     return {key(path.name): path for path in inside if not path.name.startswith(".")}
-
-
-def refuse_unpaired(images: dict, labels: dict, name: str = "mask", where: str = "") -> None:
-    """Refuses an image without a label, or a label without an image."""
-    for here, there, missing in ((images, labels, name), (labels, images, "image")):
-        alone = [path for key, path in here.items() if key not in there]
-        if alone:
-            more = f" (and for {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise UserError(f"{alone[0]}: no {missing} for it{where}{more}; add it, or move the file away")
-
-
-def match_slices(images: dict, masks: dict, unlabelled: bool = False) -> list[tuple]:
-    """Pairs images and masks of equal keys. If `unlabelled`, masks may be missing."""
-    if not unlabelled:
-        refuse_unpaired(images, masks)
-    return [(image, masks.get(key)) for key, image in images.items()]

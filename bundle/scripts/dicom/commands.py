@@ -17,7 +17,7 @@ from scripts.core.files import read_json
 from scripts.core.paths import METADATA
 from scripts.data.anonymise import patient_code, secret_word
 from scripts.data.label_maps import read_labels
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 from scripts.dicom.about import About, about_bundle
 from scripts.dicom.identity import patient_of
 from scripts.dicom.segmentation import write_segmentation

@@ -24,7 +24,7 @@ from scripts.core.files import explain_full_disk, read_json, write_json
 from scripts.core.processes import is_main_process, number_and_count, sum_of_all, wait_for_all
 from scripts.data.anonymise import case_code, secret_word
 from scripts.data.digests import sha256_of_files
-from scripts.data.layouts import case_name, scan_key
+from scripts.data.names import case_name, scan_key
 from scripts.data.slices import scan_exists
 
 logger = logging.getLogger(__name__)

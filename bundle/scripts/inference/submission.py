@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write
 from scripts.data.label_maps import read_labels
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 from scripts.inference.journal import DONE, Journal
 
 FILE = "submission.csv"

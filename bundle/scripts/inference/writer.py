@@ -15,7 +15,7 @@ from ignite.engine import Engine
 from scripts.core.errors import one_line_reason
 from scripts.core.files import is_newer, write_csv
 from scripts.data.label_maps import read_labels, read_volume
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 from scripts.data.slices import (
     is_picture,
     is_sliced,

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
 from scripts.core.errors import UserError, one_line_reason
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 
 KEY = "epistemic_entropy"  # what the server's strategy of this name orders by
 SECONDS = 60

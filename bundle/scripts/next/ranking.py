@@ -10,7 +10,7 @@ from torch import nn
 
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_csv, write_json
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 from scripts.doubt.handler import Doubt
 from scripts.doubt.likeness import facts_of
 from scripts.inference.case_handler import CaseHandler

@@ -5,7 +5,10 @@ from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.data.datalist import read_datalist
-from scripts.data.layouts import Pair, case_name, find_images, index_by_key, nifti_files, volume_pairs
+from scripts.data.folders import nifti_files
+from scripts.data.layouts import find_images, volume_pairs
+from scripts.data.names import case_name
+from scripts.data.pairing import Pair, index_by_key
 from scripts.data.slice_layouts import find_slices
 from scripts.data.slices import is_sliced
 from scripts.data.splits import SPLITS

@@ -22,7 +22,7 @@ from scripts.data.label_maps import (
     read_volume,
     refuse_other_grid,
 )
-from scripts.data.layouts import DOUBT, MAPS, patient_of, scan_key
+from scripts.data.names import DOUBT, MAPS, patient_of, scan_key
 from scripts.report import comparison, page, provenance, viewer
 from scripts.report.files import LIMITS, build, write
 from scripts.report.schema import CaseRecord

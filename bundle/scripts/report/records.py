@@ -9,7 +9,7 @@ from nibabel.affines import voxel_sizes
 from scripts.data import plausibility
 from scripts.data.anonymise import case_code, patient_code
 from scripts.data.label_maps import voxel_ml
-from scripts.data.layouts import case_name, scan_key
+from scripts.data.names import case_name, scan_key
 from scripts.report.measures import measure_classes
 from scripts.report.schema import CaseRecord
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from scripts.core.errors import UserError, refuse_negative
 from scripts.core.hardware import core_count
 from scripts.data.label_maps import read_labels, read_volume, refuse_other_grid
-from scripts.data.layouts import case_name
+from scripts.data.names import case_name
 from scripts.report.records import measure_case
 from scripts.report.schema import CaseRecord
 from scripts.report.strips import Scan

@@ -9,7 +9,8 @@ from scripts.core.errors import UserError
 from scripts.core.files import read_json
 from scripts.core.paths import CONFIGS
 from scripts.data.anonymise import secret_word
-from scripts.data.layouts import case_name, dataset_classes
+from scripts.data.decathlon import dataset_classes
+from scripts.data.names import case_name
 from scripts.report import provenance
 from scripts.run import knobs
 from scripts.weeks.compare import compare, organs_of

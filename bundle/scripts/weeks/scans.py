@@ -7,7 +7,8 @@ from datetime import date
 from pathlib import Path
 
 from scripts.core.errors import UserError
-from scripts.data.layouts import case_name, existing_folder, nifti_files, scan_date, scan_key
+from scripts.data.folders import existing_folder, nifti_files
+from scripts.data.names import case_name, scan_date, scan_key
 
 CODED = re.compile(r"^(?P<patient>P[0-9a-f]{8})-W(?P<week>\d+)(?!\d)")  # as an anonymised inference names its files
 
