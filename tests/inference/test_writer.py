@@ -19,8 +19,9 @@ from matplotlib.image import imread
 from PIL import Image
 
 from scripts.core.errors import UserError
-from scripts.inference import writer
+from scripts.inference import report_parts
 from scripts.inference.journal import Journal
+from scripts.inference.maps import CaseMaps
 from scripts.inference.writer import SegmentationWriter
 from scripts.report import viewer
 from scripts.report.schema import Motion
@@ -202,7 +203,7 @@ def test_where_every_case_fails_nothing_of_an_earlier_run_seems_to_be_of_this_on
     given(tmp_path / "case.nii.gz")
     out = finish(tmp_path, [tmp_path / "case.nii.gz"])
     os.utime(out / "case_seg.nii.gz", (1, 1))
-    monkeypatch.setattr(writer, "write_map", lambda *_: 1 / 0)
+    monkeypatch.setattr(CaseMaps, "write", lambda *_: 1 / 0)
     finish(tmp_path, [tmp_path / "case.nii.gz"])
     assert f"{out}: case_seg.nii.gz of an earlier run, since 1 case(s) failed now" in caplog.text
     kept = {f"{Path(name).stem}.1{Path(name).suffix}" for name in FOR_ALL if name != "run.json"}
@@ -283,7 +284,7 @@ def test_the_report_has_the_motion_of_the_organs_where_there_are_weeks(weekly, t
     asked = []
     row = ("004", "Week 1", "prostate", [12.0, 1.25, -3.5, 0.75, 4.0, 0.625], "seen")
     measure = lambda scans, names, word: asked.append((scans, names, word)) or Motion([row], [])  # noqa: E731
-    monkeypatch.setattr(writer, "report_section", measure)
+    monkeypatch.setattr(report_parts, "report_section", measure)
     out = finish(tmp_path, weekly)
     page = (out / "report.html").read_text()
     assert "Motion of the organs relative to bone" in page and "−3.5" in page and "0.62" in page and "seen" in page
@@ -303,7 +304,7 @@ def test_a_failure_in_the_motion_does_not_cost_the_report(weekly, tmp_path, monk
     def fail(*_):
         raise MemoryError("no room")
 
-    monkeypatch.setattr(writer, "report_section", fail)
+    monkeypatch.setattr(report_parts, "report_section", fail)
     out = finish(tmp_path, weekly)
     assert "out of memory" in (out / "report.html").read_text() and "could not be measured" in caplog.text
     assert measured(out / "metrics.csv", "predicted_ml").keys() == {f"Case_004_Week{week}_LFOV" for week in (0, 1)}

@@ -15,9 +15,8 @@ from ignite.engine import Engine, Events
 from scripts.core.errors import one_line_reason
 from scripts.core.files import rename_previous
 from scripts.inference.journal import Journal
+from scripts.report.files import FILES
 from scripts.report.schema import CaseRecord
-
-OF_ALL_CASES = ("report.html", "report.md", "metrics.json", "metrics.csv", "volumes.csv")
 
 
 class CaseHandler:
@@ -37,6 +36,7 @@ class CaseHandler:
     """
 
     end = Events.COMPLETED
+    tables: Sequence[str] = ()  # files of `write_tables`
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class CaseHandler:
                 self.write_tables(records)
                 self.write_report(records)
             else:  # those of an earlier run would seem to be of this one
-                for name in OF_ALL_CASES:
+                for name in (*FILES, *self.tables):
                     rename_previous(self.dir / name)
 
     def add_results(self, engine: Engine, seconds: float) -> None:

@@ -121,6 +121,10 @@ class Journal:
         """Returns the name of a case in the record: the path of its image, or its code."""
         return image if self.word is None else case_code(case_name(image), scan_key(image)[0], self.word)
 
+    def shown_name(self, image: str) -> str:
+        """Returns the name of a case in the names of its files: that of its image, or its code."""
+        return case_name(image) if self.word is None else self.public_name(image)
+
     def is_done(self, image: str, input_digest: str) -> bool:
         """Returns whether an earlier run has made the result from the same input, in the same way."""
         case = self.earlier.get(self.public_name(image))
@@ -135,6 +139,11 @@ class Journal:
     def earlier_result(self, image: str) -> Path:
         """Returns the file of the result that an earlier run has made."""
         return self.file.parent / self.earlier_facts(image)["output"]
+
+    def result(self, image: str) -> Path | None:
+        """Returns the file of a result that this run knows, or None if there is none."""
+        output = self.cases.get(self.public_name(image), {}).get("output")
+        return self.file.parent / output if output else None
 
     def record_done(
         self,

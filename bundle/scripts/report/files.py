@@ -17,6 +17,8 @@ from scripts.report.records import anonymous
 from scripts.report.schema import CaseRecord, Motion, Report
 from scripts.report.summary import COUNTED, summarise
 
+METRICS, TABLE, PAGE = "metrics.json", "metrics.csv", "report"  # the page is there twice
+FILES = (METRICS, TABLE, f"{PAGE}.html", f"{PAGE}.md")
 PRIVATE = ("Input", "Data list", "Truth", "Prediction")  # paths, which may hold names
 LIMITS = (
     "Research use only: not a medical device, not for diagnosis, treatment or any clinical decision.",
@@ -107,9 +109,9 @@ def read_history(file: str | Path | None) -> list[dict] | None:
 def write(report: Report, output_dir: str | Path) -> Path:
     """Writes the four files and returns the page's path."""
     folder = Path(output_dir)
-    write_json(metrics(report), folder / "metrics.json")
-    write_csv(table(report), folder / "metrics.csv")
-    return page.write_page(page.report_page(report), folder, "report")
+    write_json(metrics(report), folder / METRICS)
+    write_csv(table(report), folder / TABLE)
+    return page.write_page(page.report_page(report), folder, PAGE)
 
 
 def table(report: Report) -> Iterator[list]:
