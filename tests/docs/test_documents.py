@@ -217,6 +217,13 @@ def test_the_readme_counts_networks_and_losses():
     assert "| {} networks and {} losses by name".format(*counts) in README.read_text()
 
 
+@pytest.mark.parametrize("kind", ["networks", "losses"])
+def test_the_recipes_page_lists_all_networks_and_losses(kind):
+    known = [name for name in json.loads((CONFIGS / f"{kind}.json").read_text()) if not name.startswith("_")]
+    text = (DOCS / "recipes.md").read_text()
+    assert len(known) > 10 and [name for name in known if f"`{name}`" not in text] == []
+
+
 def test_pictures_are_small():
     pictures = [*DOCS.glob("*.png")]
     assert len(pictures) >= 3 and all(picture.stat().st_size < 600_000 for picture in pictures)

@@ -17,7 +17,7 @@ def main(runs: str | Sequence[str], weights: str | Sequence[str] = "models/model
     One evaluation of validation cases needs no such command: it ends with the same step. Several are put together
     here, as of the folds, each of a network on the cases that it has not seen.
 
-    Example: python -m scripts.calibrate --runs "['fold0/calibration','fold1/calibration']" --weights models/all.json
+    Example: python -m scripts.calibrate --runs "['fold0/run/calibration','fold1/run/calibration']" --weights all.json
 
     Args:
         runs: the folders of the evaluations.
