@@ -50,7 +50,9 @@ TASKS = {
         "0.889 (nnU-Net v1 3D, five folds of 50)",
     ),
     "hippocampus": Task(
-        "hippocampus (Decathlon Task04)", ("background", *hippocampus.CLASSES), "0.885 (nnU-Net v1, fold 1; mean of the folds 0.888)"
+        "hippocampus (Decathlon Task04)",
+        ("background", *hippocampus.CLASSES),
+        "0.885 (nnU-Net v1, fold 1; mean of the folds 0.888)",
     ),
     "hearts": Task(
         "short-axis pictures of hearts (from ACDC)",

@@ -5,6 +5,8 @@ import functools
 import logging
 import shutil
 
+import nibabel as nib
+import numpy as np
 import pytest
 from conftest import CONFIGS, TINY, Workflow, run
 from helpers import refusal, rows
@@ -85,6 +87,33 @@ def test_without_weights_scans_are_chosen_by_what_they_show(named, monkeypatch, 
     table = named(bundle_root=str(tmp_path))
     assert "no weights there yet, so the scans are chosen by what they show alone" in caplog.text
     assert [row["rank"] for row in table] == ["1", "2", "", ""] and {row["expected_dice"] for row in table} == {""}
+
+
+def test_a_scan_that_shows_nothing_or_cannot_be_compared_is_named_and_left_out(named, scans, tmp_path, caplog):
+    image = nib.load(min(scans.glob("*.nii.gz")))
+    values = np.asarray(image.dataobj, np.float32)
+    holed = values.copy()
+    holed[0, 0, 0] = np.nan
+    odd = {"blank": np.zeros_like(values), "holed": holed, "coloured": np.stack([values, values], -1)}
+    for name, changed in odd.items():
+        nib.save(nib.Nifti1Image(changed, image.affine), scans / f"{name}.nii.gz")
+    assert "3 of 7 scans can't be read" in refusal(named, bundle_root=str(tmp_path))
+    assert "blank.nii.gz: left out: found the same everywhere" in caplog.text
+    assert "holed.nii.gz: left out: found voxels that are no numbers" in caplog.text
+    assert "coloured.nii.gz: left out: found 2 channels" in caplog.text
+    table = rows(tmp_path / "next" / "next.csv")
+    assert len(table) == 4
+
+
+def test_where_no_scan_can_be_looked_at_the_table_of_an_earlier_run_is_renamed(named, scans, trained, tmp_path):
+    named(bundle_root=str(tmp_path))
+    for file in scans.glob("*.nii.gz"):
+        file.write_bytes(b"no image")
+    for given in ({"bundle_root": str(tmp_path)}, {"ckpt_dir": str(trained / "models")}):
+        (tmp_path / "next" / "next.csv").touch()
+        refusal(named, **given)
+        assert not (tmp_path / "next" / "next.csv").exists()
+    assert (tmp_path / "next" / "next.2.csv").exists()
 
 
 def test_weights_that_are_named_must_be_there(named, tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from helpers import refusal, stubs
+from series_samples import make_series
 
 from scripts.data import layouts
 from scripts.data.names import case_name
@@ -264,3 +265,35 @@ def test_images_of_a_folder(there, expected, tmp_path):
 def test_two_images_of_one_name_are_refused(names, tmp_path):
     message = refusal(layouts.find_images, stubs(tmp_path, names))
     assert all(str(tmp_path / name) in message for name in names)
+
+
+@pytest.mark.parametrize("name", ["typo.series", "a_slice_*.png", "*.nii.gz"])
+def test_a_path_that_names_nothing_is_refused_before_anything_is_done(name, tmp_path):
+    make_series(tmp_path)
+    message = refusal(layouts.find_images, tmp_path / name)
+    assert message.startswith(str(tmp_path / name)) and "no such" in message
+
+
+def test_the_pictures_of_a_disc_do_not_hide_its_dicom(tmp_path):
+    make_series(tmp_path / "DICOM")
+    stubs(tmp_path, ["VIEWER/icons/open.png", "VIEWER/other/open.png"])
+    (found,) = layouts.find_images(tmp_path)
+    assert found.suffix == ".series" and found.parent == tmp_path
+
+
+def test_a_picture_beside_nifti_slices_is_no_image(tmp_path):
+    slices = [f"keras_slices_test/case_004_week_0_slice_{n}.nii.gz" for n in (0, 1)]
+    stubs(tmp_path, [*slices, "keras_slices_test/montage.png"])
+    assert [file.name for file in layouts.find_images(tmp_path)] == ["case_004_week_0_slice_*.nii.gz"]
+
+
+def test_of_dicom_as_of_files_only_the_test_images_are_segmented(tmp_path):
+    for folder, patient in (("imagesTr", "A"), ("imagesTs", "B")):
+        make_series(tmp_path / folder / patient, PatientID=patient)
+    (found,) = layouts.find_images(tmp_path)
+    assert found.parent == tmp_path / "imagesTs" and found.name.startswith("B_")
+
+
+def test_incomplete_results_in_hidden_folders_are_no_files(tmp_path):
+    stubs(tmp_path, ["a.nii.gz", ".partial/a.nii.gz", "b/.run/c.nii"])
+    assert layouts.find_images(tmp_path) == [tmp_path / "a.nii.gz"]

@@ -357,3 +357,13 @@ def test_label_maps_come_back_as_pictures_like_the_image(tmp_path, ending):
     name = write_label_pictures(labels[..., :1] % 2, tmp_path / f"p_3.{ending}", tmp_path, "code", 2)
     assert name == f"code_seg.{ending}" and set(np.unique(Image.open(tmp_path / name))) == {0, 255}
     assert np.array_equal(read_labels(tmp_path / name, TWO)[0], labels[..., :1] % 2)
+
+
+def test_a_stack_that_is_shorter_now_leaves_no_slice_of_the_longer_one(tmp_path):
+    labels = np.ones((9, 6, 3), np.uint8)
+    for number in (1, 2, 3):
+        grey(tmp_path / f"p_{number}.png", np.zeros((6, 9)))
+    name = write_label_pictures(labels, tmp_path / "p_*.png", tmp_path, "p", 4)
+    (tmp_path / "p_3.png").unlink()
+    write_label_pictures(labels[..., :2], tmp_path / "p_*.png", tmp_path, "p", 4)
+    assert [file.name for file in scan_files(tmp_path / name)] == ["p_1_seg.png", "p_2_seg.png"]

@@ -191,6 +191,20 @@ def square(low, high, place, clockwise=False):
     return corners[::-1] if clockwise else corners
 
 
+def test_a_class_that_names_gives_to_a_structure_is_that_structure_alone(tmp_path, capsys, case):
+    """Else the label would be both together, where a person has chosen one."""
+    regions = {
+        "CTV prostate": [square(2.5, 5.5, 4)],
+        "Prostate": [square(0.6, 8.4, 4)],
+        "rectum": [square(0.6, 2.4, 2)],
+    }
+    file = structure_set(tmp_path / "rt", case[1], regions)
+    import_structures(file, str(tmp_path / "series"), tmp_path / "back", names={"ctv_prostate": "prostate"})
+    assert "no class: Prostate" in capsys.readouterr().out
+    found, _ = imported(tmp_path / "back")
+    assert (found == 5).sum() == 9 and (found == 4).sum() == 4
+
+
 def test_contours_of_other_programs(tmp_path, capsys, case):
     stack = case[1]
     regions = {

@@ -15,6 +15,7 @@ from scripts.inference.formats import OutputFormats
 from scripts.series.index import choose, path_of
 from scripts.series.reader import read_grid
 
+pydicom = pytest.importorskip("pydicom", reason="the extra dicom is not installed")
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 CLASSES = ["background", "body", "prostate"]
 
@@ -77,6 +78,10 @@ def test_files_are_written_anew_or_where_they_are_missing(series, tmp_path):
     assert files[1].read_bytes() == before[1]
     formats.write(path, labels, affine, CLASSES, tmp_path / "case")
     assert [file.read_bytes() for file in files] == before
+    os.utime(result, ns=(0, 2 * files[0].stat().st_mtime_ns))  # corrected once more, and no contours are asked for
+    made("dicom_seg").write(path, labels, affine, CLASSES, tmp_path / "case", made_from=result)
+    assert sorted(file.name for file in tmp_path.glob("case_*")) == ["case_image.nii.gz", "case_seg.dcm"]
+    made("dicom_seg", "rtstruct").write(path, labels, affine, CLASSES, tmp_path / "case")
     made("dicom_seg").write(path, labels, affine, CLASSES, tmp_path / "case")  # the contours would be of older labels
     assert sorted(file.name for file in tmp_path.glob("case_*")) == ["case_image.nii.gz", "case_seg.dcm"]
     made("nifti").write(path, labels, affine, CLASSES, tmp_path / "case")
@@ -109,3 +114,15 @@ def test_a_failure_keeps_the_label_map_and_is_told(trained, tmp_path, monkeypatc
     assert start.with_name(f"{start.name}_seg.nii.gz").is_file() and not old.exists()
     (case,) = json.loads((tmp_path / "out" / "run.json").read_text())["cases"]
     assert case["reason"] == "RuntimeError: the disk is on fire"
+
+
+def test_a_run_that_goes_on_with_another_root_writes_its_files_anew(trained, tmp_path):
+    make_series(tmp_path / "scan", shape=(32, 32, 16))
+    paths = {"dataset_dir": tmp_path / "scan", "output_dir": tmp_path / "out", "ckpt_dir": trained / "models"}
+    numbers = []
+    for options in ({}, {"resume": True}, {"resume": True, "uid_root": "1.2.3"}, {"resume": True, "uid_root": "1.2.3"}):
+        run("infer", ["inference.json"], **paths, num_workers=0, output_formats=["dicom_seg"], **options)
+        (file,) = (tmp_path / "out").glob("*_seg.dcm")
+        numbers.append((file.stat().st_mtime_ns, str(pydicom.dcmread(file).SOPInstanceUID)))
+    assert numbers[0] == numbers[1] and numbers[2] == numbers[3]
+    assert numbers[0][1].startswith("2.25.") and numbers[2][1].startswith("1.2.3.")

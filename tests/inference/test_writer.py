@@ -210,6 +210,27 @@ def test_where_every_case_fails_nothing_of_an_earlier_run_seems_to_be_of_this_on
     assert {path.name for path in out.iterdir()} == {"case_seg.nii.gz", "run.json", *kept}
 
 
+@pytest.mark.parametrize("stack", [False, True])
+def test_pictures_of_an_earlier_run_are_named_too(stack, tmp_path, monkeypatch, caplog):
+    name = "p_*.png" if stack else "p.png"
+    for number in range(SHAPE[2] if stack else 1):
+        Image.fromarray(np.full(SHAPE[1::-1], number, np.uint8)).save(tmp_path / name.replace("*", str(number)))
+    made = labels() if stack else labels()[..., :1]
+    out = finish(tmp_path, [tmp_path / name], made=made)
+    for file in out.glob("*_seg.png"):
+        os.utime(file, (1, 1))
+    monkeypatch.setattr(CaseMaps, "write_labels", lambda *_: 1 / 0)
+    finish(tmp_path, [tmp_path / name], made=made)
+    assert f"{out}: {'p_0_seg.png, p_1_seg.png' if stack else 'p_seg.png'}" in caplog.text
+
+
+def test_a_name_with_two_endings_is_one_name_everywhere(tmp_path):
+    given(tmp_path / "brain.tif.nii.gz")
+    out = finish(tmp_path, [tmp_path / "brain.tif.nii.gz"], pictures=True)
+    assert [row["case"] for row in rows(out / "volumes.csv")] == ["brain.tif"]
+    assert (out / "brain.tif_seg.nii.gz").is_file() and "brain.tif" in (out / "report.html").read_text()
+
+
 def test_a_run_that_goes_on_draws_what_is_missing_or_shows_other_labels(tmp_path):
     given(tmp_path / "case.nii.gz")
     out = finish(tmp_path, [tmp_path / "case.nii.gz"])

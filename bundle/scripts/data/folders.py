@@ -21,9 +21,17 @@ def is_nifti(path: Path) -> bool:
 
 
 def nifti_files(roots: Iterable[Path]) -> list[Path]:
-    """Finds the NIfTI files in folders and in everything below them. A link to nothing counts: it is an error later."""
-    found = {path for root in roots for path in root.rglob("*")}  # a set, because one folder may be inside another
-    return sorted(path for path in found if is_nifti(path) and (path.is_file() or not path.exists()))
+    """Finds the NIfTI files in folders and in everything below them, but not in hidden folders: incomplete results.
+
+    A link to nothing counts: it is an error later.
+    """
+    found = {  # a set, because one folder may be inside another
+        path
+        for root in roots
+        for path in root.rglob("*")
+        if is_nifti(path) and not any(part.startswith(".") for part in path.relative_to(root).parts)
+    }
+    return sorted(path for path in found if path.is_file() or not path.exists())
 
 
 def folders_named(root: Path, prefix: str) -> list[Path]:

@@ -13,8 +13,9 @@ from scripts.data.folders import existing_folder, folders_named, is_nifti, nifti
 from scripts.data.names import DOUBT, MAPS, case_name, scan_key, scan_key_or_refuse
 from scripts.data.pairing import Pair, index_by_key, match
 from scripts.data.series_layouts import find_series_images, series_by_label
-from scripts.data.slices import is_sliced
-from scripts.series.index import is_series, is_source
+from scripts.data.slices import is_sliced, scan_exists
+from scripts.series.files import is_dicom
+from scripts.series.index import find_series, is_series, is_source, walk
 
 LABELS = "labels"  # a folder beside images
 EXPECTED = (
@@ -109,8 +110,11 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
     """
     source = Path(source)
     if is_series(source):
+        find_series(source)  # refuses a name that no series has
         return [source]
     if source.is_file() or "*" in source.name:
+        if not scan_exists(source):
+            raise UserError(f"{source}: no such slices; expected files with a number in place of *, correct the path")
         if is_source(source):
             return find_series_images(source, series)
         if not is_nifti(source) and not is_sliced(source):
@@ -123,9 +127,12 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
     decathlon = [folder for folder in (root / "imagesTs", root / "imagesTr") if any(folder.glob("[!.]*"))]
     inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
     images = [path for path in nifti_files(inside) if not is_result_or_label(path, root) and not is_sliced(path)]
+    place = inside[0] if len(inside) == 1 else root
+    if not images and any(map(is_dicom, walk(place))):  # before pictures: a disc has some for its viewer
+        return find_series_images(place, series)
     images = images or slice_layouts.find_slice_images(root)
-    if not images and is_source(root):
-        return find_series_images(root, series)
+    if not images and is_source(place):
+        return find_series_images(place, series)
     if not images:
         raise UserError(
             f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz), slices (.png, .tif) or DICOM"

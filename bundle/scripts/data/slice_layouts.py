@@ -56,7 +56,7 @@ def find_slices(root: Path, by_slice: bool = False, unlabelled: bool = False) ->
 def find_slice_images(root: Path) -> list[Path]:
     """Finds the images to segment, one path for each stack. Masks and earlier results are left out."""
     inside = sorted(path for path in root.rglob("*") if path.is_file() and is_sliced(path) and not is_label(path))
-    chosen = [path for path in inside if is_picture(path)] or inside
+    chosen = [path for path in inside if not is_picture(path)] or inside  # a picture beside NIfTI slices is none
     tests = [path for path in chosen if split_from_folders(path.parent, root) == "test"]
     return list(dict.fromkeys(stack_pattern(path) for path in tests or chosen))
 

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -228,21 +228,32 @@ def write_pictures(volume: np.ndarray, source: str | Path, folder: Path, case: s
         The name of the result in the folder, with * for the number if it is a stack.
     """
     values = volume.astype(np.uint8)
-    ending = Path(source).suffix
-    for depth, name in enumerate(picture_names(source, case, word)):
+    ending, names, pattern = Path(source).suffix, picture_names(source, case, word), picture_pattern(source, case, word)
+    remove_pictures(folder / pattern, names)
+    for depth, name in enumerate(names):
         with atomic_write(folder / name) as partial:
             Image.fromarray(values[..., depth].swapaxes(0, 1)).save(
                 partial, "png" if ending.lower() == ".png" else "tiff"
             )
-    return f"{case}_*_{word}{ending}" if "*" in Path(source).name else f"{case}_{word}{ending}"
+    return pattern
+
+
+def remove_pictures(path: Path, kept: Collection[str] = ()) -> None:
+    """Removes the pictures of a result, but for some: a stack may have had more slices in an earlier run."""
+    for file in scan_files(path):
+        if file.name not in kept:
+            file.unlink(missing_ok=True)
+
+
+def picture_pattern(source: str | Path, case: str, word: str) -> str:
+    """The name of a result of `write_pictures`, with * for the number if it is a stack."""
+    return f"{case}{'_*' if '*' in Path(source).name else ''}_{word}{Path(source).suffix}"
 
 
 def picture_names(source: str | Path, case: str, word: str) -> list[str]:
     """The names of the files that `write_pictures` writes."""
-    ending = Path(source).suffix
-    if "*" not in Path(source).name:
-        return [f"{case}_{word}{ending}"]
-    return [f"{case}_{number}_{word}{ending}" for number in slice_files(source)]
+    pattern = picture_pattern(source, case, word)
+    return [pattern.replace("*", str(number)) for number in slice_files(source)]
 
 
 class SliceReader(NibabelReader):

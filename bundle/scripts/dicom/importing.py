@@ -206,14 +206,16 @@ def class_of(structure: Structure, class_names: Sequence[str], names: Mapping[st
     key = key_of(structure.name)
     if key in names:
         return list(class_names).index(names[key])
-    by_name = {key_of(name): value for value, name in enumerate(class_names) if value}
+    others = [(value, name) for value, name in enumerate(class_names) if value and name not in names.values()]
+    by_name = {key_of(name): value for value, name in others}
     if key in by_name:
         return by_name[key]
-    known = ((value, about.segment(name)) for value, name in enumerate(class_names) if value)
+    known = ((value, about.segment(name)) for value, name in others)
     by_code = {segment.code[0]: value for value, segment in known if segment.known}
     if structure.code in by_code:
         return by_code[structure.code]
-    return (structure.is_outer and about.outer_class(list(class_names))) or 0
+    outer = about.outer_class(list(class_names)) if structure.is_outer else None
+    return outer if outer in dict(others) else 0
 
 
 def key_of(name: str) -> str:

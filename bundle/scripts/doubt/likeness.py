@@ -131,7 +131,8 @@ def facts_of(image: MetaTensor, depth: torch.Tensor | None = None) -> dict[str, 
     levels = np.quantile(values[:, ::step].numpy(), SHARES, axis=1).flatten()
     coarse = F.adaptive_avg_pool3d(plain[None], SIDE)[0]
     coarse = coarse - coarse.mean()
-    facts = {"voxels": sizes[0], "field": sizes[1], "intensities": levels, "picture": coarse.flatten() / coarse.norm()}
+    picture = coarse.flatten() / coarse.norm().clamp(min=1e-9)  # 0 where every voxel is alike
+    facts = {"voxels": sizes[0], "field": sizes[1], "intensities": levels, "picture": picture}
     return {name: numbers(row) for name, row in facts.items()} | depth_of(depth)
 
 

@@ -92,9 +92,9 @@ class CaseHandler:
         if self.journal.record_done(source, digest, output, seconds, sealed, facts, said):
             self.write_tables(self.known_records())
 
-    def note_kept(self, source: str, record: CaseRecord) -> None:
-        """Tells the journal that the result of an earlier run stands."""
-        if self.journal.record_kept(source, replace(record, pictures={}).to_dict()):
+    def note_kept(self, source: str, record: CaseRecord, said: dict | None = None) -> None:
+        """Tells the journal that the result of an earlier run stands, and what has changed of it."""
+        if self.journal.record_kept(source, replace(record, pictures={}).to_dict(), said):
             self.write_tables(self.known_records())
 
     def known_records(self) -> list[CaseRecord]:

@@ -3,6 +3,7 @@ as NIfTI. The writer of the label maps uses it.
 """
 
 import gzip
+import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,6 +57,12 @@ class OutputFormats:
             require("highdicom", "dicom", f"output_formats {', '.join(self.names)}")
             about_bundle("", self.uid_root, segments=self.segments)  # finds a mistake in these before any case
 
+    @property
+    def codes(self) -> str:
+        """A digest of what a file says of its classes and of its own number."""
+        text = Path(self.segments).read_text(encoding="utf-8") if self.segments else ""
+        return hashlib.sha256(f"{self.uid_root}\0{text}".encode()).hexdigest()
+
     def begin(self, weights: str, word: str | None) -> None:
         """Prepares what every file says of its origin.
 
@@ -87,8 +94,9 @@ class OutputFormats:
         files = {name: start.with_name(start.name + ENDINGS.get(name, "_image.nii.gz")) for name in self.names}
         files = {name: file for name, file in files.items() if not (made_from and is_newer(file, made_from))}
         old = list(files.values())
-        if made_from is None and is_series(source):  # also what is not asked for any more
-            old += [start.with_name(start.name + ending) for ending in ENDINGS.values()]
+        if is_series(source):  # also what is not asked for any more
+            others = [start.with_name(start.name + ending) for ending in ENDINGS.values()]
+            old += [file for file in others if not (made_from and is_newer(file, made_from))]
         for file in old:  # of an earlier run: they would show other labels
             file.unlink(missing_ok=True)
         if not files:

@@ -170,9 +170,15 @@ class Journal:
         seal = {"output_digest": sha256_of_files(self.file.parent / output)} if sealed else {}
         return self.record(image, {**facts, **seal, RECORD: record})
 
-    def record_kept(self, image: str, record: dict | None = None) -> bool:
-        """Records that the result of an earlier run stands. Returns whether `run.json` was brought up to date."""
-        return self.record(image, {**self.earlier_facts(image), RECORD: record})
+    def record_kept(self, image: str, record: dict | None = None, said: dict | None = None) -> bool:
+        """Records that the result of an earlier run stands. Returns whether `run.json` was brought up to date.
+
+        Args:
+            image: path of the image.
+            record: what the report says of the case.
+            said: what of that which `run.json` keeps has changed.
+        """
+        return self.record(image, {**self.earlier_facts(image), **(said or {}), RECORD: record})
 
     def record_failure(self, image: str, reason: str) -> None:
         """Records and logs that a case has failed."""

@@ -8,7 +8,14 @@ import numpy as np
 
 from scripts.data.label_maps import read_volume
 from scripts.data.names import case_name
-from scripts.data.slices import is_picture, is_sliced, picture_names, write_label_pictures, write_pictures
+from scripts.data.slices import (
+    is_picture,
+    is_sliced,
+    picture_pattern,
+    remove_pictures,
+    write_label_pictures,
+    write_pictures,
+)
 from scripts.series.index import is_series
 from scripts.series.reader import read_grid
 from scripts.series.stack import nifti_image
@@ -48,9 +55,7 @@ class CaseMaps:
     def write_doubt(self, percent: np.ndarray | None) -> None:
         """Writes how doubtful the labels are; without any looks it removes the files of an earlier run."""
         if percent is None:
-            pictures = picture_names(self.source, self.shown, DOUBT) if is_picture(self.source) else []
-            for name in pictures or [self.nifti(DOUBT)]:
-                (self.folder / name).unlink(missing_ok=True)
+            remove_pictures(self.folder / map_name(self.source, self.shown, DOUBT))
         elif is_picture(self.source):
             write_pictures(percent.reshape(self.shape), self.source, self.folder, self.shown, DOUBT)
         else:
@@ -72,7 +77,7 @@ class CaseMaps:
             for field in {"db_name", "aux_file", "intent_name"} & set(header.keys()):  # NIfTI-2 has not all of them
                 header[field] = b""
             header.extensions.clear()
-        name = self.nifti(kind)
+        name = map_name(self.source, self.shown, kind)
         nib.save(nib.Nifti1Image(values.reshape(self.shape), self.affine, header), self.folder / PARTIAL / name)
         return name
 
@@ -82,8 +87,10 @@ class CaseMaps:
         if ready.exists():
             os.replace(ready, self.folder / name)
 
-    def nifti(self, kind: str) -> str:
-        return f"{self.shown}_{kind}.nii.gz"
+
+def map_name(source: Path, shown: str, kind: str) -> str:
+    """The name of a map, with * for the number if it is a stack of pictures."""
+    return picture_pattern(source, shown, kind) if is_picture(source) else f"{shown}_{kind}.nii.gz"
 
 
 def grid_of(source: Path) -> tuple[nib.Nifti1Header, np.ndarray, tuple[int, ...]]:

@@ -12,14 +12,14 @@ import torch
 from ignite.engine import Engine
 
 from scripts.data.label_maps import read_labels
-from scripts.data.names import case_name
+from scripts.data.slices import scan_files
 from scripts.doubt.handler import PROBABILITY, Doubt
 from scripts.doubt.maps import doubt_of
 from scripts.inference import volumes
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.formats import OutputFormats
 from scripts.inference.journal import Journal
-from scripts.inference.maps import PARTIAL, CaseMaps
+from scripts.inference.maps import PARTIAL, SEG, CaseMaps, map_name
 from scripts.inference.overlays import CaseOverlays
 from scripts.inference.pages import CasePages
 from scripts.inference.report_parts import motion_between_weeks, painter
@@ -29,7 +29,7 @@ from scripts.report.schema import CaseRecord
 
 logger = logging.getLogger(__name__)
 
-UNLIKE, EXPECTED = "unlike", "expected"  # keys of `run.json`: what the label map alone does not say
+UNLIKE, EXPECTED, CODES = "unlike", "expected", "codes"  # keys of `run.json`: what the label map alone does not say
 
 
 class SegmentationWriter(CaseHandler):
@@ -87,6 +87,7 @@ class SegmentationWriter(CaseHandler):
         self.began = time.time()
         self.model, self.info = provenance.of_model(self.network, self.journal.weights)
         self.formats.begin(self.journal.made_with["weights"], self.journal.word)
+        self.codes = self.formats.codes if self.formats.names else None
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         if engine.state.output:
@@ -102,9 +103,12 @@ class SegmentationWriter(CaseHandler):
         shown = self.journal.shown_name(source)
         self.overlays.renew(Path(source), labels, affine, shown, result)
         self.pages.renew(Path(source), labels, affine, shown, result)
-        self.formats.write(source, labels, affine, self.class_names, self.dir / shown, made_from=result)
+        facts = self.journal.earlier_facts(source)
+        changed = self.codes is not None and facts.get(CODES, self.codes) != self.codes
+        made_from = None if changed else result
+        self.formats.write(source, labels, affine, self.class_names, self.dir / shown, made_from)
         record = self.measure(source, labels, affine, None)
-        self.note_kept(source, with_said(record, self.journal.earlier_facts(source)))
+        self.note_kept(source, with_said(record, facts), {CODES: self.codes} if self.codes else {})
 
     def finish(
         self,
@@ -139,6 +143,7 @@ class SegmentationWriter(CaseHandler):
         self.formats.write(path, labels, affine, self.class_names, self.dir / shown)  # a failure keeps the map
         record = self.measure(path, labels, affine, seconds)
         said: dict = {UNLIKE: unlike} if unlike else {}
+        said |= {CODES: self.codes} if self.codes else {}
         if self.doubt:
             record.signs = self.doubt.signs
             if not unlike and (expected := self.doubt.expected(record.measures)):  # no range holds for other kinds
@@ -154,9 +159,7 @@ class SegmentationWriter(CaseHandler):
     def measure(self, source: str, labels: np.ndarray, affine: np.ndarray, seconds: float | None) -> CaseRecord:
         """Volumes and warnings of a case."""
         known = self.info.get("ranges")
-        record = records.measure_case(
-            case_name(source), labels, None, affine, self.class_names, known=known, seconds=seconds
-        )
+        record = records.measure_case(source, labels, None, affine, self.class_names, known=known, seconds=seconds)
         return record if self.journal.word is None else records.anonymous(record, self.journal.word)
 
     def write_tables(self, records: list[CaseRecord]) -> None:
@@ -171,8 +174,9 @@ class SegmentationWriter(CaseHandler):
     def say_which_maps_are_older(self) -> None:
         """Warns of label maps of failed cases that an earlier run has made: a person may have corrected them."""
         failed = [image for image in self.images if self.journal.has_failed(image)]
-        maps = [self.dir / f"{self.journal.shown_name(image)}_seg.nii.gz" for image in failed]
-        older = [file.name for file in maps if file.is_file() and file.stat().st_mtime < self.began]
+        maps = [self.dir / map_name(Path(image), self.journal.shown_name(image), SEG) for image in failed]
+        files = [file for one in maps for file in scan_files(one) if file.is_file()]
+        older = [file.name for file in files if file.stat().st_mtime < self.began]
         if older:
             logger.warning(
                 f"{self.dir}: {', '.join(older[:3])}{', ...' if len(older) > 3 else ''} of an earlier run, since "

@@ -3,26 +3,29 @@
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from ignite.engine import Engine
 from monai.data import Dataset, MetaTensor
 from torch import nn
 
 from scripts.core.errors import UserError, one_line_reason
-from scripts.core.files import read_json, write_csv, write_json
+from scripts.core.files import read_json, rename_previous, write_csv, write_json
 from scripts.data.names import case_name
 from scripts.doubt.handler import Doubt
 from scripts.doubt.likeness import facts_of
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.journal import RECORD, Journal
 from scripts.next import label_server
-from scripts.next.choice import choose, places
+from scripts.next.choice import SEEN, choose, places
 
 logger = logging.getLogger(__name__)
 
 NAME = "next.csv"
 COLUMNS = ("rank", "image", "expected_dice", "unlike")
 MOST = 500  # labelled scans that the others are compared with
+
+Facts = dict[str, list[float]]
 
 
 class Ranking(CaseHandler):
@@ -74,7 +77,7 @@ class Ranking(CaseHandler):
 
     def keep(self, source: str, digest: str, image: MetaTensor, found: dict, seconds: float) -> None:
         """Keeps what is known of a scan in a file, which a later run reads."""
-        content = {**found, "facts": facts_of(image)}
+        content = {**found, "facts": sound_facts(image)}
         file = self.dir / ".scans" / f"{case_name(source)}.json"
         write_json(content, file, indent=None)
         self.journal.record_done(source, digest, f".scans/{file.name}", seconds, record=content)
@@ -87,11 +90,13 @@ class Ranking(CaseHandler):
             cases = [case for case in self.journal.cases.values() if case.get(RECORD)]
             if cases:
                 self.rank([case["image"] for case in cases], [case[RECORD] for case in cases])
+            else:
+                rename_previous(self.dir / NAME)
 
     def rank(self, images: list[str], found: list[dict]) -> None:
         """Writes the table: the chosen scans in their order, the others by what they would gain, and then those that
         are unlike the training data."""
-        known = [facts for _, facts in facts_in(self.labelled)]
+        known = [facts for _, facts in facts_in(self.labelled, like=found[0]["facts"])]
         rows = places([*(one["facts"] for one in found), *known])
         gains = [1 - one.get("dice", 0.0) for one in found]
         sound = [number for number, one in enumerate(found) if not one.get("unlike")]
@@ -118,6 +123,22 @@ class Ranking(CaseHandler):
             logger.info(f"{self.server}: knows the order")
 
 
+def sound_facts(image: MetaTensor, like: Facts | None = None) -> Facts:
+    """The facts of an image, which can be compared with those of another one.
+
+    Raises:
+        UserError: they can't.
+    """
+    facts = facts_of(image)
+    if not all(map(math.isfinite, chain(*facts.values()))):
+        raise UserError("found voxels that are no numbers, expected numbers; make the scan anew")
+    if not any(facts["picture"]):
+        raise UserError("found the same everywhere, expected an image; move the scan away")
+    if like and len(facts[SEEN[0]]) != len(like[SEEN[0]]):
+        raise UserError(f"found {image.shape[0]} channels, the other scans have another number; move the scan away")
+    return facts
+
+
 def rank_by_images(ranking: Ranking, images: Dataset) -> None:
     """Ranks without a network, where there are no weights yet: the scans that are most unlike each other.
 
@@ -128,17 +149,27 @@ def rank_by_images(ranking: Ranking, images: Dataset) -> None:
     found = {source: {"facts": facts} for source, facts in facts_in(images, len(images), failed)}
     if found:
         ranking.rank(list(found), list(found.values()))
+    else:
+        rename_previous(ranking.dir / NAME)
     if failed:
         rest = "the others are in the table; fix or remove these" if found else "fix them, or name another folder"
         raise UserError(f"{len(failed)} of {len(images)} scans can't be read (see the lines above); {rest}")
 
 
-def facts_in(images: Dataset, most: int = MOST, failed: list[str] | None = None) -> Iterator[tuple[str, dict]]:
-    """Path and facts of every image, or of so many at most; one that can't be read is left out, and noted in failed."""
+def facts_in(
+    images: Dataset, most: int = MOST, failed: list[str] | None = None, like: Facts | None = None
+) -> Iterator[tuple[str, Facts]]:
+    """Path and facts of every image, or of so many at most.
+
+    One that can't be read, or can't be compared with `like`, by default with the first one, is left out, and noted in
+    `failed`.
+    """
     for number in range(0, len(images), max(1, math.ceil(len(images) / most))):
         source = str(images.data[number]["image"])
         try:
-            yield source, facts_of(images[number]["image"])
+            facts = sound_facts(images[number]["image"], like)
+            like = like or facts
+            yield source, facts
         except Exception as error:
             logger.warning(f"{source}: left out: {one_line_reason(error)}")
             if failed is not None:

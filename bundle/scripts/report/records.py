@@ -29,7 +29,7 @@ def measure_case(
     """The record of one case, without pictures.
 
     Args:
-        name: file name of the case; patient and week are read from it where it has them.
+        name: path of the case; its name, patient and week are read from it.
         prediction: label map on the image's own grid.
         truth: likewise, or None: then volumes and warnings take the place of measures.
         affine: voxel to RAS millimetres.
