@@ -5,8 +5,9 @@
 MODELS is the folder of weights that configs/calibrate.json was run for, RECIPE the patch of their recipe. OWN is a
 datalist: its validation images are sound, and from some of them further ones are made: turned, without contrast, of
 other voxel sizes, noise in their place, and their label maps taken for images. Phantoms of the pelvis as of other
-scanners (fat saturation, T1) and the images of pydicom's test files, CT among them, are always tried. Each OTHER is a
-folder of images of another kind. An image that the check of the data refuses, as of four dimensions, does not count.
+scanners (fat saturation, T1) and the images of the test files of pydicom, CT among them, and of nibabel are always
+tried. Each OTHER is a folder of images of another kind, and the row is called after it. An image that the check of the
+data refuses, as of four dimensions, does not count.
 The table of all sets is left in the output folder as unlike.md and unlike.json.
 """
 
@@ -22,7 +23,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 from fine_tuning import SITE_SIGNALS, SIZE, make_site_scan
-from pydicom.data import get_testdata_files
+from pydicom.data.data_manager import DATA_ROOT
 from results import leave, rows_of_other_sets
 from trainings import DEMO
 
@@ -74,7 +75,7 @@ def make(listed: dict, folder: Path) -> None:
 
 
 def make_others(folder: Path) -> None:
-    """Phantoms of the pelvis as T2 images with fat saturation and as T1 images, and the images of pydicom."""
+    """Phantoms of the pelvis as T2 images with fat saturation and as T1 images; images of pydicom and nibabel."""
     from scripts.phantoms.generate import SIGNALS, write_file
     from scripts.phantoms.layouts import LAYOUTS
     from scripts.phantoms.shapes import voxel_mm
@@ -86,8 +87,10 @@ def make_others(folder: Path) -> None:
         for patient in range(MADE):
             image, _ = make_site_scan(1000 + patient, signals)
             write_file(folder / kind / f"{patient}.nii.gz", encode(image, voxel))
+    (folder / "nibabel").mkdir()
+    shutil.copy(Path(nib.__file__).parent / "tests" / "data" / "anatomical.nii", folder / "nibabel")
     seen = set()
-    for file in map(Path, get_testdata_files("*.dcm")):
+    for file in sorted(Path(DATA_ROOT, "test_files").rglob("*.dcm")):  # those that come with it, without a download
         try:
             found = pydicom.dcmread(file)
             pixels = np.asarray(found.pixel_array, np.float32)
