@@ -16,6 +16,7 @@ from monai.transforms import Compose
 from plan_samples import write_set
 
 from scripts.check.dataset import check_listed
+from scripts.plan import choices
 from scripts.plan.chains import name_of
 from scripts.plan.choices import ENOUGH_STEPS, MOST_STEPS, cached_gib, make_plan, prepared_shape, windows
 from scripts.plan.fingerprint import Fingerprint, fingerprint
@@ -42,6 +43,12 @@ def changed(data: Fingerprint, shape: tuple, spacing: tuple, **facts) -> Fingerp
         [image | geometry for image in data.images], [label | geometry for label in data.labels],
         data.class_names, data.patients, data.sliced,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def processor(monkeypatch):
+    """A processor without bfloat16, whatever this one has."""
+    monkeypatch.setattr(choices, "supports_bfloat16", lambda device: False)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +78,24 @@ def test_few_patients_are_divided_into_folds(small, patients, folds, tested):
     """The shares of train.json are left as they are where neither few nor many are there."""
     settings = plan_for(replace(small, patients=patients)).settings
     assert (settings.get("folds"), settings.get("test_share")) == (folds, tested)
+
+
+@pytest.mark.parametrize("whole, half", [(0.9, False), (1.0, "as shipped")])
+def test_float32_is_taken_where_it_is_faster(small, monkeypatch, whole, half):
+    """Both are timed once; where bfloat16 is no slower, the plan decides on each machine, as strong.json does."""
+    monkeypatch.setattr(choices, "supports_bfloat16", lambda device: True)
+    monkeypatch.setattr(choices.torch.cuda, "is_available", lambda: False)
+    tried = []
+
+    def cost(patch):
+        tried.append((patch["features"], patch["half"]))
+        return Cost(whole if patch["half"] is False else 1.0, 1.0, 0.1)
+
+    plan = plan_for(small, minutes=0.1, cost=cost)
+    shipped = json.loads((CONFIGS / "strong.json").read_text())["half"]
+    assert plan.settings["half"] == (half if half is False else shipped)
+    assert tried == [(16, shipped), (16, False), (8, half if half is False else shipped)]
+    assert plan.cost.step == whole and ("0.90 s in float32" in plan.reasons.get("half", "")) is (half is False)
 
 
 def test_the_smallest_plan_has_a_length_too(small):

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 
 from scripts.core.errors import UserError
+from scripts.core.hardware import supports_bfloat16
 from scripts.plan import chains
 from scripts.plan.fingerprint import Fingerprint
 from scripts.plan.grid import choose_grid
@@ -20,6 +22,7 @@ logger = logging.getLogger(__name__)
 ENOUGH_STEPS = 4000  # the hippocampus has 4680
 MOST_STEPS = 12000
 SIZES = ((1.0, 16), (0.7, 16), (0.5, 16), (0.35, 16), (0.5, 8), (0.3, 8))  # share of the finest grid, and the width
+FASTER = 0.95  # of the seconds of a step, at most, where float32 is faster than bfloat16
 BYTES_A_VALUE = 4  # of a cached image; its label has 1
 
 
@@ -37,7 +40,7 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
             f"found no class in {len(found.labels)} label maps, expected values from 1 to 63: a plan looks at "
             "labelled cases"
         )
-    plan, tried = Plan(), []
+    plan, tried, whole = Plan(), [], None
     for share, width in SIZES:
         made = draft(found, share, width)
         looks = (made.settings["spatial_size"], width)
@@ -45,7 +48,11 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
             continue
         plan = made
         tried.append(looks)
+        if whole:
+            plan.choose("half", False, whole)
         plan.cost = measure(plan.settings)
+        if whole is None and np.isfinite(plan.cost.step):
+            whole = choose_precision(plan, measure)
         choose_length(plan, found, minutes)
         shown = " x ".join(map(str, plan.settings["spatial_size"]))
         logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
@@ -59,6 +66,19 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
     choose_memory(plan, found, memory)
     say_what_is_too_much(plan, found, minutes, memory)
     return plan
+
+
+def choose_precision(plan: Plan, measure: Callable[[Mapping], Cost]) -> str:
+    """Takes float32 where the processor has bfloat16, but is slower with it, as some are. Returns the reason, or ""."""
+    if torch.cuda.is_available() or not supports_bfloat16("cpu"):
+        return ""
+    cost = measure(plan.settings | {"half": False})
+    if cost.step > FASTER * plan.cost.step:
+        return ""
+    reason = f"A step takes {cost.step:.2f} s in float32 on this machine, {plan.cost.step:.2f} s in bfloat16."
+    plan.choose("half", False, reason)
+    plan.cost = cost
+    return reason
 
 
 def say_what_is_too_much(plan: Plan, found: Fingerprint, minutes: float, memory: float) -> None:
