@@ -297,3 +297,10 @@ def test_of_dicom_as_of_files_only_the_test_images_are_segmented(tmp_path):
 def test_incomplete_results_in_hidden_folders_are_no_files(tmp_path):
     stubs(tmp_path, ["a.nii.gz", ".partial/a.nii.gz", "b/.run/c.nii"])
     assert layouts.find_images(tmp_path) == [tmp_path / "a.nii.gz"]
+
+
+def test_a_folder_of_test_images_with_none_in_it_is_passed_over(tmp_path):
+    make_series(tmp_path / "imagesTr" / "A")
+    stubs(tmp_path, ["imagesTs/README.txt"])
+    (found,) = layouts.find_images(tmp_path)
+    assert found.parent == tmp_path / "imagesTr"

@@ -124,7 +124,8 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
             )
         return [source]
     root = existing_folder(source)
-    decathlon = [folder for folder in (root / "imagesTs", root / "imagesTr") if any(folder.glob("[!.]*"))]
+    folders = root / "imagesTs", root / "imagesTr"
+    decathlon = [folder for folder in folders if any(is_nifti(path) or is_dicom(path) for path in walk(folder))]
     inside = folders_named(root, "semantic_MRs") or decathlon[:1] or [root]
     images = [path for path in nifti_files(inside) if not is_result_or_label(path, root) and not is_sliced(path)]
     place = inside[0] if len(inside) == 1 else root
