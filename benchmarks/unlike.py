@@ -7,8 +7,8 @@ datalist: its validation images are sound, and from some of them further ones ar
 other voxel sizes, noise in their place, and their label maps taken for images. Phantoms of the pelvis as of other
 scanners (fat saturation, T1) and the images of the test files of pydicom, CT among them, and of nibabel are always
 tried. Each OTHER is a folder of images of another kind, and the row is called after it. An image that the check of the
-data refuses, as of four dimensions, does not count.
-The table of all sets is left in the output folder as unlike.md and unlike.json.
+data refuses, as of four dimensions, does not count. The table of all sets is left in the output folder as unlike.md and
+unlike.json.
 """
 
 import argparse

@@ -91,14 +91,14 @@ class OutputFormats:
             start: what the paths of the files begin with.
             made_from: file of the label map, where an earlier run has made it; files that are newer stay as they are.
         """
-        files = {name: start.with_name(start.name + ENDINGS.get(name, "_image.nii.gz")) for name in self.names}
+        if not is_series(source):
+            return
+        endings = ENDINGS | {IMAGE: "_image.nii.gz"} if IMAGE in self.names else ENDINGS
+        files = {name: start.with_name(start.name + ending) for name, ending in endings.items()}
         files = {name: file for name, file in files.items() if not (made_from and is_newer(file, made_from))}
-        old = list(files.values())
-        if is_series(source):  # also what is not asked for any more
-            others = [start.with_name(start.name + ending) for ending in ENDINGS.values()]
-            old += [file for file in others if not (made_from and is_newer(file, made_from))]
-        for file in old:  # of an earlier run: they would show other labels
+        for file in files.values():  # of an earlier run: they would show other labels, also what is not asked for now
             file.unlink(missing_ok=True)
+        files = {name: file for name, file in files.items() if name in self.names}
         if not files:
             return
         stack = read_stack(source)

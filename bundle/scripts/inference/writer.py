@@ -87,7 +87,7 @@ class SegmentationWriter(CaseHandler):
         self.began = time.time()
         self.model, self.info = provenance.of_model(self.network, self.journal.weights)
         self.formats.begin(self.journal.made_with["weights"], self.journal.word)
-        self.codes = self.formats.codes if self.formats.names else None
+        self.codes = {CODES: self.formats.codes} if self.formats.names else {}
 
     def add_results(self, engine: Engine, seconds: float) -> None:
         if engine.state.output:
@@ -104,11 +104,11 @@ class SegmentationWriter(CaseHandler):
         self.overlays.renew(Path(source), labels, affine, shown, result)
         self.pages.renew(Path(source), labels, affine, shown, result)
         facts = self.journal.earlier_facts(source)
-        changed = self.codes is not None and facts.get(CODES, self.codes) != self.codes
+        changed = any(facts.get(key, value) != value for key, value in self.codes.items())
         made_from = None if changed else result
         self.formats.write(source, labels, affine, self.class_names, self.dir / shown, made_from)
         record = self.measure(source, labels, affine, None)
-        self.note_kept(source, with_said(record, facts), {CODES: self.codes} if self.codes else {})
+        self.note_kept(source, with_said(record, facts), self.codes)
 
     def finish(
         self,
@@ -142,8 +142,7 @@ class SegmentationWriter(CaseHandler):
         partial.unlink()
         self.formats.write(path, labels, affine, self.class_names, self.dir / shown)  # a failure keeps the map
         record = self.measure(path, labels, affine, seconds)
-        said: dict = {UNLIKE: unlike} if unlike else {}
-        said |= {CODES: self.codes} if self.codes else {}
+        said: dict = self.codes | ({UNLIKE: unlike} if unlike else {})
         if self.doubt:
             record.signs = self.doubt.signs
             if not unlike and (expected := self.doubt.expected(record.measures)):  # no range holds for other kinds

@@ -75,7 +75,7 @@ def choose_precision(plan: Plan, measure: Callable[[Mapping], Cost]) -> str:
     cost = measure(plan.settings | {"half": False})
     if cost.step > FASTER * plan.cost.step:
         return ""
-    reason = f"A step takes {cost.step:.2f} s in float32 on this machine, {plan.cost.step:.2f} s in bfloat16."
+    reason = f"At the first size a step takes {cost.step:.2f} s in float32 here, {plan.cost.step:.2f} s in bfloat16."
     plan.choose("half", False, reason)
     plan.cost = cost
     return reason
