@@ -55,8 +55,8 @@ def test_multi_gpu_patches_share(key):
 def test_multi_gpu_patches_of_evaluation_and_inference_share():
     evaluate, inference = read("multi_gpu_evaluate.json"), read("multi_gpu_inference.json")
     assert evaluate["device"] == inference["device"] and evaluate["finalize"] == inference["finalize"]
-    assert evaluate["initialize"][:-1] == inference["initialize"][:-1]
-    assert inference["initialize"][-1:] == read("inference.json")["initialize"][-1:]
+    assert evaluate["initialize"][:-2] == inference["initialize"][:-2]
+    assert inference["initialize"][-2:] == read("inference.json")["initialize"][-2:]
     samplers = evaluate["validate::sampler"], inference["sampler"]
     assert [part.pop("dataset") for part in samplers] == ["@validate::dataset", "@dataset"]
     assert samplers[0] == samplers[1]

@@ -133,6 +133,43 @@ def test_an_id_that_the_given_files_do_not_use_is_refused(files, words, used):
             assert "configs/" in said.partition("a file that has it (")[2]
 
 
+@pytest.mark.parametrize(
+    "words, files, said",
+    [
+        (["training"], ["train.json"], None),
+        ([], ["train.json", "evaluate.json"], None),
+        (["--run_id", "inference"], ["inference.json"], None),
+        (["--run_id=epochs"], ["train.json"], "run epochs: found no such run in {}, expected training"),
+        (["infer"], ["inference.json"], "run infer: found no such run in {}, expected inference"),
+        (["--run_id=infer"], ["inference.json"], "run infer: found no such run in {}, expected inference"),
+        (
+            ["train"],
+            ["train.json", "evaluate.json"],
+            "run train: found no such run in {}, expected training or evaluating",
+        ),
+        (
+            ["evaluating"],
+            ["train.json"],
+            "run evaluating: found no such run in {}, expected training; evaluating is in configs/evaluate.json",
+        ),
+    ],
+)
+def test_a_run_that_the_given_files_do_not_have_is_refused(words, files, said):
+    given = [str(BUNDLE / "configs" / name) for name in files]
+    line = ["run", *words, "--config_file", str(given)]
+    if said is None:
+        command_line.refuse_unknown_run(line)
+    else:
+        assert refusal(command_line.refuse_unknown_run, line) == said.format(", ".join(given))
+
+
+def test_a_run_of_a_file_of_ones_own_is_known(tmp_path):
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"twice": ["%training", "%training"]}))
+    files = [str(BUNDLE / "configs/train.json"), str(own)]
+    command_line.refuse_unknown_run(["run", "twice", "--config_file", str(files)])
+
+
 @pytest.mark.parametrize("form", [["--args_file", "{}"], ["--args_file={}"]])
 def test_ids_of_an_args_file(form, tmp_path):
     file = tmp_path / "f.json"

@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from pydoc import locate
@@ -25,6 +26,7 @@ from scripts.run.configuration import refuse_wrong_order
 from scripts.run.crash import report_crash
 
 LABELLING_TASK = ["-m", "train"]  # how MONAI Label starts a process for a training; it shows the last lines
+RUNS = {"training": "train.json", "evaluating": "evaluate.json", "inference": "inference.json"}  # and where they are
 # These hold no ids of a run.
 NO_PATCHES = ("metadata.json", "knobs.schema.json", "networks.json", "losses.json", "segments.json")
 
@@ -43,20 +45,29 @@ def check_command_line(debug: bool = False) -> None:
         warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")  # MONAI's, in every run beside pydicom
         refuse_unknown_ids(sys.argv[1:])
         refuse_wrong_order(files_of(sys.argv[1:]))
+        refuse_unknown_run(sys.argv[1:])
         refuse_unused_ids(sys.argv[1:])
 
 
 def files_of(arguments: Sequence[str]) -> list[str]:
     """The configuration files of a command line."""
-    words = [part for word in arguments for part in word.split("=", 1)]
-    given = [value for word, value in zip(words, words[1:]) if word == "--config_file"]
-    try:
-        found = ast.literal_eval(given[-1])  # of several, the last one counts
-    except IndexError:
-        found = args_file(arguments).get("config_file", [])
-    except (ValueError, SyntaxError):  # a file, or several with commas between
-        found = given[-1]
+    found = value_of(arguments, "config_file") or []
+    with suppress(ValueError, SyntaxError):  # else it is a file, or several with commas between
+        found = ast.literal_eval(found)
     return found.split(",") if isinstance(found, str) else [str(file) for file in found]
+
+
+def run_of(arguments: Sequence[str]) -> str:
+    """The name of the run that a command line asks for."""
+    _, first, *_ = [*arguments, "-", "-"]
+    return (value_of(arguments, "run_id") or "run") if first.startswith("-") else first
+
+
+def value_of(arguments: Sequence[str], name: str) -> Any:
+    """What a command line or its `--args_file` gives for an option; of several values, the last one counts."""
+    words = [part for word in arguments for part in word.split("=", 1)]
+    given = [value for word, value in zip(words, words[1:]) if word == f"--{name}"]
+    return given[-1] if given else args_file(arguments).get(name)
 
 
 def args_file(arguments: Sequence[str]) -> dict:
@@ -110,6 +121,28 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
             continue
         nearest = difflib.get_close_matches(plain, [*known, *arguments_of_run()], n=1, cutoff=0)[0]
         raise UserError(f"--{name}: no configuration of this bundle knows this id; did you mean --{nearest}?")
+
+
+def refuse_unknown_run(arguments: Sequence[str]) -> None:
+    """Rejects a run that none of the given files has, and an id that is no run.
+
+    MONAI itself would end in a traceback, or build the thing and end without a word.
+
+    Args:
+        arguments: a command line without the program.
+
+    Raises:
+        UserError: the name of the run, with those that the files have.
+    """
+    run, files = run_of(arguments), files_of(arguments)
+    there = {key.lstrip("+") for file in files for key in ConfigParser.load_config_file(file)}
+    known, _ = known_ids()
+    if run not in there or (run in known and run not in (*RUNS, "run")):
+        found = " or ".join(name for name in RUNS if name in there)
+        raise UserError(
+            f"run {run}: found no such run in {', '.join(files)}, expected {found}"
+            + (f"; {run} is in configs/{RUNS[run]}" if run in RUNS else "")
+        )
 
 
 def refuse_unused_ids(arguments: Sequence[str]) -> None:
