@@ -1,9 +1,10 @@
 """Writes the zip file that the model zoo wants, then tries it by `verify.py`.
 
-    python .ci/package.py --weights FILE [--patch bundle/configs/demo.json] [--images DIR]
+    python .ci/package.py --weights FILE [--patch bundle/configs/demo.json ...] [--images DIR]
 
-With `--patch`, the packaged train.json and inference.json have what they share with that file as it stands there, and
+With `--patch`, the packaged train.json and inference.json have what they share with these files as it stands there, and
 what that refers to: the package stands as its weights were trained. A patch on training alone leaves inference.json.
+metadata.json gets the classes and the sizes of the data.
 
 The parts of bundle/ that are the project's travel, and nothing that runs leave beside them: results, plans, lists of
 cases. Of models/ travel the weights that a recipe names as shipped: the JSON file, the files that it lists and what was
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from verify import FORMAT, LEARNED, SORT, shipped_weights
@@ -76,28 +78,60 @@ def with_knobs(name: str, content: dict, knobs: dict) -> dict:
         content |= {key: given[key] for key in given if key in wanted}
     if name in ("train.json", "inference.json") and (missing := referred(content) - content.keys()):
         raise UserError(f"--patch: {name} would refer to {', '.join(sorted(missing))}, which it does not have")
-    if name == "metadata.json" and "spatial_size" in knobs:
-        for side in content["network_data_format"].values():
-            next(iter(side.values()))["spatial_shape"] = knobs["spatial_size"]
+    if name == "metadata.json":
+        describe_data(content["network_data_format"], given)
     return content
 
 
-def collect(weights: Path, patch: Path | None, target: Path) -> None:
-    """Copies the bundle to `target`, with its weights, JSON re-indented by 4 and the patch's knobs written in."""
-    knobs = json.loads(patch.read_text(encoding="utf-8")) if patch else {}
+def describe_data(formats: dict, knobs: dict) -> None:
+    """Writes the sizes, channels and classes of a patch into the formats of the metadata."""
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    if "spatial_size" in knobs:
+        image["spatial_shape"] = pred["spatial_shape"] = knobs["spatial_size"]
+    if "in_channels" in knobs:
+        set_channels(image, [f"image_{number}" for number in range(knobs["in_channels"])])
+    if "class_names" in knobs:
+        set_channels(pred, knobs["class_names"])
+    if isinstance(knobs.get("out_channels"), int):  # one map for the one class that is not the background
+        set_channels(pred, list(pred["channel_def"].values())[-knobs["out_channels"] :])
+
+
+def set_channels(side: dict, names: list[str]) -> None:
+    side |= {"num_channels": len(names), "channel_def": {str(number): name for number, name in enumerate(names)}}
+
+
+def collect(weights: Path, patches: Sequence[Path], target: Path) -> None:
+    """Copies the bundle to `target`, with its weights, JSON re-indented by 4 and the patches' knobs written in.
+
+    Raises:
+        UserError: the weights were trained on other classes than those of the patches.
+    """
+    given = [json.loads(patch.read_text(encoding="utf-8")) for patch in patches]
     for relative in contents():
         file, copy = BUNDLE / relative, target / relative
         copy.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".json":
-            content = with_knobs(file.name, json.loads(file.read_text(encoding="utf-8")), knobs)
+            content = json.loads(file.read_text(encoding="utf-8"))
+            for knobs in given:
+                content = with_knobs(file.name, content, knobs)
             copy.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(file, copy)
-    take_weights(weights, target / "models")
+    expected = json.loads((target / "configs" / "inference.json").read_text(encoding="utf-8"))["class_names"]
+    trained = take_weights(weights, target / "models").get("class_names", expected)
+    if trained != expected:
+        raise UserError(
+            f"{weights}: found the classes {trained}, expected {expected}; give with --patch the files that the "
+            "training was given, and write options that were typed, such as --class_names, into one"
+        )
 
 
-def take_weights(weights: Path, models: Path) -> None:
-    """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name."""
+def take_weights(weights: Path, models: Path) -> dict:
+    """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name.
+
+    Returns:
+        What is known of them.
+    """
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     descriptions = read_info(info_file(weights))
     known = matching(descriptions, weights, digest)
@@ -110,6 +144,7 @@ def take_weights(weights: Path, models: Path) -> None:
     learned = weights.with_name(f"{weights.stem}{LEARNED}")
     if learned.is_file():
         shutil.copyfile(learned, models / f"model{LEARNED}")
+    return known or {}
 
 
 def tidy(folder: Path) -> None:
@@ -138,12 +173,13 @@ def package_file(folder: Path = ROOT / "dist") -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="the checkpoint that becomes models/model.pt")
-    parser.add_argument("--patch", type=Path, help="the patch its training was given, if any")
+    parser.add_argument("--patch", type=Path, nargs="+", default=[], help="the patches its training was given, if any")
     parser.add_argument("--images", type=Path, help="folder of images; the trial segments the first of them")
     parser.add_argument("--output_dir", type=Path, default=ROOT / "dist")
     given = parser.parse_args()
-    if given.patch and not given.patch.is_file():
-        sys.exit(f"{given.patch}: no such file; name the patch that the training was given, or leave out --patch")
+    for patch in given.patch:
+        if not patch.is_file():
+            sys.exit(f"{patch}: no such file; name the patches that the training was given, or leave out --patch")
     if not given.weights.is_file():
         sys.exit(f"{given.weights}: no weights there; train first, or name a checkpoint with --weights")
     file = package_file(given.output_dir)

@@ -50,5 +50,5 @@ def weights(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def collected(package, weights, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("collected") / package.NAME
-    package.collect(weights, weights.with_name("patch.json"), folder)
+    package.collect(weights, [weights.with_name("patch.json")], folder)
     return folder

@@ -126,6 +126,31 @@ def test_knobs_of_the_patch_are_written_in(collected, weights):
         assert (collected / "configs" / file.name).read_text().splitlines()[1].startswith('    "')
 
 
+def test_the_metadata_have_the_channels_of_the_patch(package):
+    formats = package.with_knobs("metadata.json", read("metadata.json"), read("recipe_lgg_2d.json"))[
+        "network_data_format"
+    ]
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    assert image["num_channels"] == 3 and image["channel_def"] == {"0": "image_0", "1": "image_1", "2": "image_2"}
+    assert pred["num_channels"] == 1 and pred["channel_def"] == {"0": "tumour"}
+    own = package.with_knobs("metadata.json", read("metadata.json"), {"class_names": ["background", "kidney"]})
+    pred = own["network_data_format"]["outputs"]["pred"]
+    assert pred["num_channels"] == 2 and pred["channel_def"] == {"0": "background", "1": "kidney"}
+
+
+def test_of_several_patches_the_last_one_wins(package, weights, tmp_path):
+    (tmp_path / "last.json").write_text(json.dumps({"seed": 5}))
+    package.collect(weights, [weights.with_name("patch.json"), tmp_path / "last.json"], tmp_path / "made")
+    train = json.loads((tmp_path / "made" / "configs" / "train.json").read_text())
+    assert train["seed"] == 5 and train["spatial_size"] == [32, 32, 32]
+
+
+def test_weights_of_other_classes_than_the_patch_says_are_refused(package, weights, tmp_path):
+    (tmp_path / "own.json").write_text(json.dumps({"class_names": ["background", "kidney"]}))
+    message = refusal(package.collect, weights, [tmp_path / "own.json"], tmp_path / "made")
+    assert "found the classes ['background', 'body'" in message and "expected ['background', 'kidney']" in message
+
+
 @pytest.mark.parametrize("patch", sorted(file.stem for file in CONFIGS.glob("recipe_*.json")))
 def test_a_recipe_is_written_in_with_all_that_it_refers_to(patch, package):
     """Each configuration can then be built by itself."""
@@ -173,7 +198,7 @@ def tried(file: Path) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_the_zoos_steps_pass(package, weights, tmp_path):
     folder = tmp_path / package.NAME
-    package.collect(weights, weights.with_name("patch.json"), folder)
+    package.collect(weights, [weights.with_name("patch.json")], folder)
     package.tidy(folder)
     package.pack(folder, tmp_path / "good.zip")
     done = tried(tmp_path / "good.zip")
@@ -204,7 +229,7 @@ def metadata_without_a_task(folder: Path) -> str:
 @pytest.mark.parametrize("spoil", [version_without_an_entry, no_card, metadata_without_a_task])
 def test_what_the_zoo_would_refuse_takes_one_line(spoil, package, weights, tmp_path):
     folder = tmp_path / package.NAME
-    package.collect(weights, None, folder)
+    package.collect(weights, [], folder)
     expected = spoil(folder)
     package.pack(folder, tmp_path / "bad.zip")
     done = tried(tmp_path / "bad.zip")

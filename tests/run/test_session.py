@@ -69,6 +69,8 @@ def test_unknown_ids_are_refused(words, wrong, meant):
         (["configs/mirrored.json", "/else where/inference.json"], True),
         (["configs/train.json", "configs/evaluate.json", "configs/demo.json"], False),
         (["configs/train.json", "plan.json", "configs/evaluate.json"], True),
+        (["configs/train.json", "configs/strong.json", "configs/recipe_hippocampus.json"], True),
+        (["configs/train.json", "configs/recipe_hippocampus.json", "configs/strong.json"], False),
         (["own.json", "other.json"], False),
         ("configs/demo.json,configs/train.json", True),
         ("configs/my train.json", False),

@@ -74,10 +74,19 @@ def test_several_patients_studies_and_series_are_told_apart(tmp_path):
 
 def test_series_are_picked_by_uid_number_or_a_word(tmp_path):
     make_series(tmp_path / "a", number=3, SeriesDescription="T2 tse")
-    make_series(tmp_path / "b", number=4, SeriesDescription="dwi b800", seed=1)
+    make_series(tmp_path / "b", number=4, SeriesDescription="dwi_b800 (ADC)", seed=1)
     make_series(tmp_path / "c", number=5, SeriesDescription="planning", Modality="CT", seed=2)
     uid = str(pydicom.dcmread(slices_of(tmp_path / "b")[0]).SeriesInstanceUID)
-    for wanted, number in ((3, 3), ("4", 4), (uid, 4), ("TSE", 3), ("b800", 4), ("planning", 5)):
+    for wanted, number in (
+        (3, 3),
+        ("4", 4),
+        (uid, 4),
+        ("TSE", 3),
+        ("t2-tse", 3),
+        ("dwi_b800 (a", 4),
+        ("dwi-b800-adc", 4),
+        ("planning", 5),
+    ):
         chosen, _ = index.choose(tmp_path, wanted)
         assert [series.facts["SeriesNumber"] for series in chosen] == [str(number)], wanted
     assert "no series has the UID or number 'flair'" in reason(tmp_path, "flair")

@@ -13,6 +13,7 @@ from monai.bundle import ConfigParser
 from scripts.core.errors import UserError
 
 PLACES = {"train.json": 0, "inference.json": 0, "evaluate.json": 1}  # of configurations that patches follow
+AFTER_RECIPES = ("strong.json", "strong_2d.json", "finetune.json")  # they change what a recipe says
 
 
 def current_parser() -> ConfigParser:
@@ -45,6 +46,11 @@ def refuse_wrong_order(files: Sequence[str]) -> None:
             raise UserError(
                 f"--config_file: {files[place]} stands before {file}, which replaces what it says; put {file} "
                 f"{('first', 'second')[place]}"
+            )
+        early = [other for other in files[:number] if Path(other).name in AFTER_RECIPES]
+        if early and Path(file).name.startswith("recipe_"):
+            raise UserError(
+                f"--config_file: {early[0]} stands before {file}, which replaces what it says; put {early[0]} after it"
             )
 
 

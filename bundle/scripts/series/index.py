@@ -18,7 +18,7 @@ from scripts.core.errors import UserError
 from scripts.core.extras import require
 from scripts.series.files import DicomFile, find_files, first_line, is_archive, is_dicom, is_dicomdir, walk
 from scripts.series.headers import Header, read_header
-from scripts.series.sorting import FEWEST_SLICES, Series, stacks_of
+from scripts.series.sorting import FEWEST_SLICES, Series, stacks_of, word_of
 
 logger = logging.getLogger(__name__)
 
@@ -142,9 +142,10 @@ def sort_out(source: str | Path, wanted: str | int | None = None) -> tuple[list[
 
 
 def matches(series: Series, wanted: str | int) -> bool:
-    """Returns whether a series is the one that is asked for."""
+    """Returns whether a series is the one that is asked for, by its UID, number or name, or by its description."""
     text = str(wanted).strip().casefold()
-    described = f"{series.facts['SeriesDescription']} {series.facts['ProtocolName']}".casefold()
+    descriptions = [series.facts["SeriesDescription"], series.facts["ProtocolName"]]
+    described = " ".join([*descriptions, *map(word_of, descriptions)]).casefold()  # as in the header, as in the name
     return text in (series.uid, series.facts["SeriesNumber"], series.name.casefold()) or (
         not text.isdigit() and bool(text) and text in described
     )
