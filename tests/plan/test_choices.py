@@ -32,7 +32,7 @@ def facts_of(folder, tmp_path) -> Fingerprint:
     return fingerprint(found, names)
 
 
-def plan_for(data: Fingerprint, minutes: float = 60, memory: float = 8, cost=lambda patch: FAST) -> Plan:
+def plan_for(data: Fingerprint, minutes: float = 60, memory: float = 8, cost=lambda patch, shape: FAST) -> Plan:
     return make_plan(data, minutes, memory, cost)
 
 
@@ -87,7 +87,7 @@ def test_float32_is_taken_where_it_is_faster(small, monkeypatch, whole, half):
     monkeypatch.setattr(choices.torch.cuda, "is_available", lambda: False)
     tried = []
 
-    def cost(patch):
+    def cost(patch, shape):
         tried.append((patch["features"], patch["half"]))
         return Cost(whole if patch["half"] is False else 1.0, 1.0, 0.1)
 
@@ -100,18 +100,52 @@ def test_float32_is_taken_where_it_is_faster(small, monkeypatch, whole, half):
 
 def test_the_smallest_plan_has_a_length_too(small):
     tried = []
-    plan = plan_for(small, minutes=0.1, cost=lambda patch: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
+    plan = plan_for(small, minutes=0.1, cost=lambda patch, shape: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
     assert tried == [16, 8] and plan.settings["features"] == 8  # small images have one size
     assert plan.settings["epochs"] == 1 and "for 0.1 minutes" in plan.reasons["epochs"]
     assert "of no size did 4000 steps fit" in plan.reasons["features"]
     assert "of which 4000 steps fit" in plan_for(small).reasons["features"]
 
 
+def test_one_epoch_of_many_cases_does_not_fit_because_it_is_one(small):
+    """An epoch of 4000 steps or more is enough of them, but only where there is time for it."""
+    many = replace(changed(small, (256, 256, 128), (1, 1, 1)), labels=small.labels * 500, patients=6000)
+
+    def cost(patch, shape) -> Cost:
+        return Cost(1e-6 * float(np.prod(patch["spatial_size"])), 1e-4, 0.1)
+
+    hurried, patient = (plan_for(many, minutes=minutes, cost=cost) for minutes in (20, 200))
+    assert patient.cost.step * patient.steps <= 60 * 200 and patient.settings["features"] == 16
+    assert hurried.cost.step < patient.cost.step and hurried.settings["features"] == 8
+    assert "of no size did 4000 steps fit" in hurried.reasons["features"]
+
+
+def test_a_batch_of_pictures_is_one_step(small, caplog):
+    data = replace(small, labels=small.labels * 2)
+    plan = plan_for(data)
+    plan.settings["batch_size"] = 8
+    choices.choose_length(plan, data, 60)
+    training, _ = choices.split_sizes(plan, data)
+    assert plan.steps == plan.settings["epochs"] * math.ceil(training / 8)
+    plan.cost = Cost(60.0, 0.0, 0.1)
+    choices.say_what_is_too_much(plan, data, 1, 8)
+    assert f"one epoch takes about {math.ceil(training / 8):.1f} minutes" in caplog.text
+
+
+def test_the_random_changes_are_timed_on_what_they_are_given(symmetric):
+    """Parts of a large image are cut out of the whole of it."""
+    given = []
+    data = changed(symmetric, (400, 400, 300), (0.5, 0.5, 0.5), counts={"0": 10**7, "1": 400})
+    plan = plan_for(data, cost=lambda patch, shape: given.append((patch["spatial_size"], shape)) or FAST)
+    size, shape = given[-1]
+    assert shape == prepared_shape(plan, data).tolist() and np.prod(shape) > 2 * np.prod(size)
+
+
 def test_what_even_the_smallest_plan_takes_too_much_of_is_said(small, caplog):
     caplog.set_level(logging.WARNING)
     plan_for(small)
     assert not caplog.messages
-    plan_for(small, minutes=0.1, memory=2, cost=lambda patch: Cost(12.0, 1.0, 3.5))
+    plan_for(small, minutes=0.1, memory=2, cost=lambda patch, shape: Cost(12.0, 1.0, 3.5))
     few, much = caplog.messages
     assert few.startswith("one epoch takes about 2.0 minutes, and 0.1 were given")
     assert much.startswith("a step takes 3.5 GiB, and 2 were given")
@@ -151,7 +185,7 @@ def test_pictures_get_two_dimensions(symmetric):
 def test_fewer_minutes_get_a_coarser_grid_and_never_more_time(symmetric):
     data = changed(symmetric, (256, 256, 64), (1, 1, 1))
 
-    def cost(patch) -> Cost:
+    def cost(patch, shape) -> Cost:
         return Cost(step=5e-8 * float(np.prod(patch["spatial_size"])) * patch["features"], scoring=0.1, gib=1)
 
     plans = [plan_for(data, minutes, cost=cost) for minutes in (2, 15, 30, 90)]
@@ -165,7 +199,7 @@ def test_fewer_minutes_get_a_coarser_grid_and_never_more_time(symmetric):
 def test_memory_is_kept_to(symmetric):
     data = changed(symmetric, (256, 256, 64), (1, 1, 1))
 
-    def cost(patch) -> Cost:
+    def cost(patch, shape) -> Cost:
         return Cost(1e-4, 1e-4, gib=3e-6 * float(np.prod(patch["spatial_size"])))
 
     large, less = (plan_for(data, memory=memory, cost=cost).settings for memory in (8, 1))
@@ -179,9 +213,9 @@ def test_memory_is_kept_to(symmetric):
 
 def test_a_size_that_runs_out_of_memory_is_left_for_a_smaller_one(symmetric):
     data, endless = changed(symmetric, (256, 256, 64), (1, 1, 1)), Cost(math.inf, math.inf, math.inf)
-    settings = plan_for(data, cost=lambda patch: FAST if np.prod(patch["spatial_size"]) < 5e5 else endless).settings
+    settings = plan_for(data, cost=lambda patch, shape: FAST if np.prod(patch["spatial_size"]) < 5e5 else endless).settings
     assert np.prod(settings["spatial_size"]) < 5e5
-    assert "fits into the memory of this machine" in refusal(plan_for, data, cost=lambda patch: endless)
+    assert "fits into the memory of this machine" in refusal(plan_for, data, cost=lambda patch, shape: endless)
 
 
 def test_windows_of_an_image_count_in_time_and_memory(symmetric):
@@ -192,8 +226,8 @@ def test_windows_of_an_image_count_in_time_and_memory(symmetric):
     shape, size = prepared_shape(plan, data), np.array(plan.settings["window_size"])
     assert windows(plan, data) == np.prod(np.ceil(2 * (shape - size) / size) + 1) > 8
     assert cached_gib(plan, data) == pytest.approx(len(data.images) * np.prod(shape) * 5 / 2**30)
-    slow = plan_for(data, cost=lambda patch: Cost(step=0.5, scoring=0.5, gib=0.1))
-    quick = plan_for(data, cost=lambda patch: Cost(step=0.5, scoring=0.0, gib=0.1))
+    slow = plan_for(data, cost=lambda patch, shape: Cost(step=0.5, scoring=0.5, gib=0.1))
+    quick = plan_for(data, cost=lambda patch, shape: Cost(step=0.5, scoring=0.0, gib=0.1))
     assert slow.steps < quick.steps
 
 

@@ -20,7 +20,7 @@ from scripts.plan.command import main
 @pytest.fixture
 def quick(monkeypatch):
     """A clock that does nothing but tell."""
-    monkeypatch.setattr("scripts.plan.command.measure_apart", lambda patch: timing.Cost(0.001, 0.001, 0.1))
+    monkeypatch.setattr("scripts.plan.command.measure_apart", lambda *_: timing.Cost(0.001, 0.001, 0.1))
 
 
 def test_the_patch_its_reasons_and_its_picture(tmp_path, quick, capsys):
@@ -88,10 +88,10 @@ def test_the_memory_of_a_step_does_not_depend_on_what_was_done_before():
     """In this process, as by a check of large data: a child is told of the peak of its parent."""
     patch = {"features": 8, "class_names": ["background", "organ"]}
     sizes = {"large": [48, 48, 32], "small": [32, 32, 16]}
-    large, small = (timing.measure_apart(patch | {"spatial_size": size}).gib for size in sizes.values())
+    large, small = (timing.measure_apart(patch | {"spatial_size": size}, size).gib for size in sizes.values())
     used = np.ones(2**28)
     del used
-    again = timing.measure_apart(patch | {"spatial_size": sizes["large"]}).gib
+    again = timing.measure_apart(patch | {"spatial_size": sizes["large"]}, sizes["large"]).gib
     assert 0 < small < large == pytest.approx(again, rel=0.3)
 
 
@@ -109,16 +109,16 @@ def test_a_step_that_fails_for_lack_of_memory_costs_more_than_there_is(status, e
     done = subprocess.CompletedProcess([], status, "", errors)
     monkeypatch.setattr(timing.subprocess, "run", lambda *_, **__: done)
     if said is None:
-        assert timing.measure_apart({}).gib == math.inf
+        assert timing.measure_apart({}, []).gib == math.inf
     else:
-        assert said in refusal(timing.measure_apart, {})
+        assert said in refusal(timing.measure_apart, {}, [])
 
 
 def test_a_step_is_timed(tmp_path):
     patch = {"spatial_size": [32, 32, 32], "features": 2, "class_names": ["background", "organ"], "num_workers": 0}
-    cost = timing.measure(patch)
+    cost = timing.measure(patch, [32, 32, 32])
     assert 0 < cost.scoring < cost.step < 60 and cost.gib >= 0
-    twice = timing.measure(patch | {"batch_size": 8, "features": 16})
+    twice = timing.measure(patch | {"batch_size": 8, "features": 16}, [32, 32, 32])
     assert twice.step > cost.step
 
 

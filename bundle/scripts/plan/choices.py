@@ -3,7 +3,7 @@ minutes and the memory that were given."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -26,14 +26,14 @@ FASTER = 0.95  # of the seconds of a step, at most, where float32 is faster than
 BYTES_A_VALUE = 4  # of a cached image; its label has 1
 
 
-def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callable[[Mapping], Cost]) -> Plan:
+def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callable[[Mapping, Sequence], Cost]) -> Plan:
     """Chooses all settings.
 
     Args:
         found: what the data are like.
         minutes: that a training may take on this machine.
         memory: GiB that it may take.
-        measure: times a patch, see `scripts.plan.timing.measure`.
+        measure: times a patch on images of a shape, see `scripts.plan.timing.measure`.
     """
     if found.box is None or not found.shares:
         raise UserError(
@@ -50,17 +50,19 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
         tried.append(looks)
         if whole:
             plan.choose("half", False, whole)
-        plan.cost = measure(plan.settings)
+        shape = [int(size) for size in prepared_shape(plan, found)]
+        plan.cost = measure(plan.settings, shape)
         if whole is None and np.isfinite(plan.cost.step):
-            whole = choose_precision(plan, measure)
+            whole = choose_precision(plan, lambda settings: measure(settings, shape))
         choose_length(plan, found, minutes)
         shown = " x ".join(map(str, plan.settings["spatial_size"]))
         logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
-        if plan.steps >= ENOUGH_STEPS and plan.cost.gib <= memory:
+        enough = plan.steps >= ENOUGH_STEPS and plan.cost.step * plan.steps <= 60 * minutes
+        if enough and plan.cost.gib <= memory:
             break
     if not np.isfinite(plan.cost.gib):
         raise UserError(f"no step of {shown} and width {width} fits into the memory of this machine; free some of it")
-    if plan.steps < ENOUGH_STEPS:
+    if not enough:
         reason = f"Channels of the first level. The smallest size was taken: of no size did {ENOUGH_STEPS} steps fit."
         plan.choose("features", plan.settings["features"], reason)
     choose_memory(plan, found, memory)
@@ -83,8 +85,7 @@ def choose_precision(plan: Plan, measure: Callable[[Mapping], Cost]) -> str:
 
 def say_what_is_too_much(plan: Plan, found: Fingerprint, minutes: float, memory: float) -> None:
     """Says where even the smallest plan takes more than was given."""
-    training, _ = split_sizes(plan, found)
-    needed = plan.cost.step * training / 60
+    needed = plan.cost.step * steps_of_epoch(plan, found) / 60
     if needed > minutes:
         logger.warning(f"one epoch takes about {needed:.1f} minutes, and {minutes:g} were given; give more --minutes")
     if plan.cost.gib > memory:
@@ -119,13 +120,18 @@ def draft(found: Fingerprint, share: float, width: int) -> Plan:
 def choose_length(plan: Plan, found: Fingerprint, minutes: float) -> None:
     """Chooses the number of epochs, and how often they are validated."""
     training, validation = split_sizes(plan, found)
-    steps = max(1, training // plan.settings["batch_size"])
+    steps = steps_of_epoch(plan, found)
     scored = validation * windows(plan, found)
     epochs = min(affordable(plan.cost, minutes, steps, scored), max(1, round(MOST_STEPS / steps)))
     plan.steps = epochs * steps
     reason = f"{plan.steps} steps of {plan.cost.step:.2f} s on this machine"
     plan.choose("epochs", epochs, f"{reason}, for {minutes:g} minutes; about {training} cases train.")
     plan.choose("val_interval", math.ceil(epochs / VALIDATIONS))
+
+
+def steps_of_epoch(plan: Plan, found: Fingerprint) -> int:
+    training, _ = split_sizes(plan, found)
+    return math.ceil(training / plan.settings["batch_size"])
 
 
 def split_sizes(plan: Plan, found: Fingerprint) -> tuple[int, int]:
@@ -165,8 +171,8 @@ def windows(plan: Plan, found: Fingerprint) -> int:
 
 
 def choose_memory(plan: Plan, found: Fingerprint, memory: float) -> None:
-    """Chooses where the images are kept."""
+    """Chooses where the images are kept. On a GPU, where the memory is another one, training itself does."""
     cached = cached_gib(plan, found)
-    if plan.cost.gib + cached > memory:
+    if plan.cost.gib + cached > memory and not torch.cuda.is_available():
         reason = f"All images would take {cached:.1f} GiB beside {plan.cost.gib:.1f} of a step; {memory:g} were given."
         plan.choose("cache", "disk", reason)

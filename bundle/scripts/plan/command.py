@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scripts.check.dataset import check_listed
 from scripts.core.errors import UserError
+from scripts.core.files import rename_previous
 from scripts.data.datalist import choose_fold, read_datalist
 from scripts.plan.chains import shipped
 from scripts.plan.choices import make_plan
@@ -45,6 +46,8 @@ def main(
             raise UserError(f"{name} is {value!r}: expected a number above 0; give another --{name}")
     if Path(output).suffix != ".json":
         raise UserError(f"output is {output!r}: expected a name that ends in .json; give another --output")
+    if Path(output).is_dir():
+        raise UserError(f"{output}: is a folder, expected a file; give another --output")
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     found, names = check_listed(dataset_dir, datalist, class_names, output_dir, int(workers), pieces=True)
     if found.errors:
@@ -67,6 +70,7 @@ def main(
         f"A patch on train, evaluate and inference, made by scripts.plan for {len(data.labels)} labelled cases of "
         f"{data.patients} patients and {minutes:g} minutes. Every line may be changed."
     )
+    rename_previous(Path(output))
     write_patch(patch_of(plan, about), Path(output))
     picture = Path(output).with_suffix(".png")
     draw(data, plan, picture)

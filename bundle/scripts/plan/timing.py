@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 
@@ -44,7 +44,7 @@ class Cost:
     gib: float
 
 
-def measure_apart(patch: Mapping) -> Cost:
+def measure_apart(patch: Mapping, shape: Sequence[int]) -> Cost:
     """Times a plan in a process of its own, whose memory no other plan has used before. Where memory runs out in it, no
     time and no memory are enough.
 
@@ -53,7 +53,7 @@ def measure_apart(patch: Mapping) -> Cost:
     """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", __name__],
-        input=json.dumps(dict(patch)),
+        input=json.dumps({"patch": dict(patch), "shape": list(shape)}),
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -69,11 +69,12 @@ def measure_apart(patch: Mapping) -> Cost:
     raise UserError(f"a step of the plan can't be tried: {(errors or [f'exit status {done.returncode}'])[0]}")
 
 
-def measure(patch: Mapping) -> Cost:
+def measure(patch: Mapping, shape: Sequence[int]) -> Cost:
     """Times a plan. The memory that it finds is right where no other was timed in this process.
 
     Args:
         patch: the plan, as a patch on train.json.
+        shape: of the images that the random changes are given; the network may see parts of them.
     """
     keep_freed()
     parser = ConfigParser()
@@ -102,7 +103,7 @@ def measure(patch: Mapping) -> Cost:
     steps = median(seconds(train, device) for _ in range(STEPS))
     gib = max(0.0, peak_gib(device) - before)
     scoring = median(seconds(score, device) for _ in range(STEPS))
-    shape = [*size, 1] if dims == 2 else size
+    shape = [*shape, 1] if dims == 2 else shape
     chain = Compose(get("random_chain"))
     sample = {"image": torch.randn(get("in_channels"), *shape), "label": torch.zeros(1, *shape)}
     sample["label"][..., shape[-1] // 2 :] = 1
@@ -147,4 +148,4 @@ def affordable(cost: Cost, minutes: float, training: int, validation: int, share
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(measure(json.load(sys.stdin)))))
+    print(json.dumps(asdict(measure(**json.load(sys.stdin)))))

@@ -23,7 +23,7 @@ def choose_training(plan: Plan, found: Fingerprint) -> None:
     single = "In the same time, single cases gained more than pairs."
     plan.choose("batch_size", 8 if pictures else 1, "Pictures are small." if pictures else single)
     plan.choose("keep_last", True, "The weights are averaged, so no epoch has to be chosen.")
-    plan.choose("num_workers", 0, "Images stay in memory once they are read.")
+    plan.choose("num_workers", 0, "Prepared images are read quickly, from memory or from the disk.")
     if found.listed:  # the datalist has the split
         if found.listed.fold is not None:
             plan.choose("fold", found.listed.fold, "The first of the folds of the datalist; train the others too.")

@@ -13,7 +13,6 @@ another disk, so that a kill leaves half a file; and it grows without end. Here
 import hashlib
 import logging
 import os
-import pickle
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +29,7 @@ from scripts.core.describe import settings_text
 from scripts.core.errors import UserError
 from scripts.core.files import atomic_write
 from scripts.data.digests import sha256_of_files
+from scripts.training.checkpoint_files import serialised
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class DiskCache:
             return
         try:
             with atomic_write(entry, size) as partial:
-                torch.save(made, partial)
+                partial.write_bytes(serialised(made))  # torch itself says of a full disk that a file is damaged
         except (OSError, UserError) as error:
             self.gave_up = True
             logger.warning(f"nothing more is kept in the cache, cases are prepared anew in every epoch: {error}")
@@ -175,7 +175,7 @@ def read(entry: Path) -> dict | None:
     try:
         found = unpack(torch.load(entry, weights_only=True))
         os.utime(entry)
-    except (OSError, RuntimeError, EOFError, KeyError, pickle.UnpicklingError):
+    except Exception:  # torch raises many kinds of errors for a damaged file
         return None
     return found
 
