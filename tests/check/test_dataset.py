@@ -390,7 +390,7 @@ def test_threads_change_nothing(corpus):
     assert one == four and one.errors and one.warnings
 
 
-def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog, monkeypatch):
+def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     stop_on_errors(only(data, "training"), [*CLASSES, "urethra"], tmp_path)
     assert "warning: training: no label has any urethra" in caplog.text
@@ -404,8 +404,18 @@ def test_a_run_stops_on_errors_and_logs_them_all(data, tmp_path, caplog, monkeyp
     assert all(f"error: {file}: found an empty file" in caplog.text for file in broken)
     assert "more" not in refusal(stop_on_errors, only(data, "training"), CLASSES, tmp_path)
     stop_on_errors(only(data, "validation"), CLASSES, tmp_path)
+
+
+@pytest.mark.parametrize("errors", [0, 2])
+def test_the_other_processes_wait_for_the_check_and_end_with_it(errors, data, tmp_path, monkeypatch):
     monkeypatch.setattr("scripts.check.dataset.is_main_process", lambda: False)
-    stop_on_errors(data, CLASSES, tmp_path)
+    monkeypatch.setattr("scripts.check.dataset.sum_of_all", lambda own: own + errors)
+    if errors:
+        with pytest.raises(SystemExit, match="1"):
+            stop_on_errors(data, CLASSES, tmp_path)
+    else:
+        stop_on_errors(data, CLASSES, tmp_path)
+    assert not (tmp_path / REPORT).exists()
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess:

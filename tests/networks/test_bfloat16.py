@@ -9,7 +9,8 @@ from scripts.networks.bfloat16 import (
     LAYOUTS,
     ChannelsLastInstanceNorm,
     HalfInferer,
-    ShallowConv3d,
+    SmallConv2d,
+    SmallConv3d,
     put_channels_last,
     supports_bfloat16,
 )
@@ -105,20 +106,32 @@ def test_a_network_that_another_program_has_wrapped_is_run_as_it_is(frozen):
         assert torch.allclose(half, made(x), atol=0.02)
 
 
-@pytest.mark.parametrize("kernel, depth, shallow", [(3, 2, True), (5, 4, True), (3, 1, True), (3, 3, False)])
-def test_a_kernel_deeper_than_its_input_has_complete_gradients(kernel, depth, shallow):
+@pytest.mark.parametrize(
+    "kernel, size, small",
+    [
+        (3, (2, 5, 4), True),
+        (5, (4, 5, 5), True),
+        (3, (1, 5, 4), True),
+        (3, (3, 5, 4), False),
+        (7, (8, 2, 2), True),
+        (7, (2, 2), True),
+        (7, (8, 9), False),
+    ],
+)
+def test_a_kernel_larger_than_its_input_has_complete_gradients(kernel, size, small):
     """A gradient that is not written would show the NaN in the freed memory."""
     torch.manual_seed(0)
-    made = nn.Sequential(nn.Conv3d(16, 32, kernel, padding=kernel // 2, bias=False))
-    x, inferer = torch.rand(1, 16, depth, 5, 4), HalfInferer(True)
+    kind = nn.Conv3d if len(size) == 3 else nn.Conv2d
+    made = nn.Sequential(kind(16, 32, kernel, padding=kernel // 2, bias=False))
+    x, inferer = torch.rand(1, 16, *size), HalfInferer(True)
     (full,) = torch.autograd.grad(made(x).square().sum(), made[0].weight)
     for _ in range(20):
-        for size in (1_000, 20_000, 50_000):
-            torch.full((size,), torch.nan, dtype=torch.bfloat16)
+        for freed in (1_000, 20_000, 50_000):
+            torch.full((freed,), torch.nan, dtype=torch.bfloat16)
         made.zero_grad()
         inferer(x, made).square().sum().backward()
-        assert (made[0].weight.grad - full).norm() < (1e-5 if shallow else 0.02) * full.norm()
-    assert type(made[0]) is ShallowConv3d and list(made.state_dict()) == ["0.weight"]
+        assert (made[0].weight.grad - full).norm() < (1e-5 if small else 0.02) * full.norm()
+    assert type(made[0]) is (SmallConv3d if len(size) == 3 else SmallConv2d) and list(made.state_dict()) == ["0.weight"]
 
 
 def test_networks_that_save_memory_are_corrected_too():

@@ -100,7 +100,9 @@ def test_float32_is_taken_where_it_is_faster(small, monkeypatch, whole, half):
 
 def test_the_smallest_plan_has_a_length_too(small):
     tried = []
-    plan = plan_for(small, minutes=0.1, cost=lambda patch, shape: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1))
+    plan = plan_for(
+        small, minutes=0.1, cost=lambda patch, shape: tried.append(patch["features"]) or Cost(1.0, 1.0, 0.1)
+    )
     assert tried == [16, 8] and plan.settings["features"] == 8  # small images have one size
     assert plan.settings["epochs"] == 1 and "for 0.1 minutes" in plan.reasons["epochs"]
     assert "of no size did 4000 steps fit" in plan.reasons["features"]
@@ -213,7 +215,9 @@ def test_memory_is_kept_to(symmetric):
 
 def test_a_size_that_runs_out_of_memory_is_left_for_a_smaller_one(symmetric):
     data, endless = changed(symmetric, (256, 256, 64), (1, 1, 1)), Cost(math.inf, math.inf, math.inf)
-    settings = plan_for(data, cost=lambda patch, shape: FAST if np.prod(patch["spatial_size"]) < 5e5 else endless).settings
+    settings = plan_for(
+        data, cost=lambda patch, shape: FAST if np.prod(patch["spatial_size"]) < 5e5 else endless
+    ).settings
     assert np.prod(settings["spatial_size"]) < 5e5
     assert "fits into the memory of this machine" in refusal(plan_for, data, cost=lambda patch, shape: endless)
 

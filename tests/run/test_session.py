@@ -141,6 +141,7 @@ def test_an_id_that_the_given_files_do_not_use_is_refused(files, words, used):
         (["training"], ["train.json"], None),
         ([], ["train.json", "evaluate.json"], None),
         (["--run_id", "inference"], ["inference.json"], None),
+        (["--run-id", "inference"], ["inference.json"], None),
         (["--run_id=epochs"], ["train.json"], "run epochs: found no such run in {}, expected training"),
         (["infer"], ["inference.json"], "run infer: found no such run in {}, expected inference"),
         (["--run_id=infer"], ["inference.json"], "run infer: found no such run in {}, expected inference"),
@@ -158,7 +159,7 @@ def test_an_id_that_the_given_files_do_not_use_is_refused(files, words, used):
 )
 def test_a_run_that_the_given_files_do_not_have_is_refused(words, files, said):
     given = [str(BUNDLE / "configs" / name) for name in files]
-    line = ["run", *words, "--config_file", str(given)]
+    line = ["run", *words, "--config-file", str(given)]
     if said is None:
         command_line.refuse_unknown_run(line)
     else:
@@ -170,6 +171,23 @@ def test_a_run_of_a_file_of_ones_own_is_known(tmp_path):
     own.write_text(json.dumps({"twice": ["%training", "%training"]}))
     files = [str(BUNDLE / "configs/train.json"), str(own)]
     command_line.refuse_unknown_run(["run", "twice", "--config_file", str(files)])
+
+
+def test_an_id_of_a_file_of_ones_own_is_known(tmp_path):
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"voxels": [1, 1, 1]}))
+    words = ["run", "training", "--config_file", str([str(own)]), "--voxels", "[2,2,2]"]
+    command_line.refuse_unknown_ids(words)
+    assert "no configuration" in refusal(command_line.refuse_unknown_ids, [*words[:2], *words[4:]])
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(tmp_path, network):
+    (tmp_path / "file").touch()
+    for places, name in ((["file"], "output_dir"), (["a", "file"], "ckpt_dir")):
+        output_dir, *ckpt_dir = (str(tmp_path / place) for place in places)
+        said = refusal(session.start, output_dir, "training", network, [32, 32, 16], *ckpt_dir)
+        assert f"file: --{name} is a file, expected a folder" in said
+        session.finish()
 
 
 @pytest.mark.parametrize("form", [["--args_file", "{}"], ["--args_file={}"]])

@@ -173,6 +173,15 @@ def test_without_a_score_there_is_no_best_model_and_the_log_names_none(score, tm
     assert str(tmp_path / "model.pt") not in line
 
 
+def test_without_a_score_the_weights_of_the_start_are_named(tmp_path, caplog):
+    run = Run(tmp_path, [None])
+    run.trainer.add_event_handler(Events.EPOCH_STARTED, run.checkpoints.best_model.keep_start)
+    with caplog.at_level("INFO"):
+        run.go(1)
+    (line,) = [message for message in caplog.messages if message.startswith("finished")]
+    assert f"{tmp_path / 'model.pt'} has the weights that the training started from" in line
+
+
 def test_resuming_goes_on_where_it_stopped(tmp_path):
     scores = [0.5, 0.4, 0.6, 0.1]
     whole = Run(tmp_path / "a", scores).go(4)
@@ -222,6 +231,18 @@ def test_resume_refuses_other_classes(tmp_path, monkeypatch):
     message = refusal(Run(tmp_path, [0.2, 0.3], resume=True).go, 2)
     assert str(tmp_path / "last.pt") in message and "bladder" in message and "body" in message
     assert load(tmp_path / "last.pt")["epoch"] == 1
+
+
+def test_a_part_that_the_former_run_did_not_have_is_named_by_the_settings(tmp_path):
+    """As an average of the weights, if strong.json is added: the changed settings are the reason, and come first."""
+    Run(tmp_path, [0.2], parts={"loss": torch.nn.L1Loss()}).go(1)
+    changed = Run(tmp_path, [0.2, 0.3], resume=True, parts={"loss": torch.nn.MSELoss()})
+    changed.checkpoints.parts["averaged"] = Note()
+    assert "loss was L1Loss" in (said := refusal(changed.go, 2)) and "lacks" not in said
+    allowed = Run(tmp_path, [0.2, 0.3], resume=True, parts={"loss": torch.nn.L1Loss()})
+    allowed.checkpoints.parts["averaged"] = Note()
+    assert "last.pt: a run with these settings can't be resumed from it, it lacks averaged" in refusal(allowed.go, 2)
+    assert names(tmp_path) == ["last.pt", "model.json", "model.pt"]
 
 
 # which state a run resumes from

@@ -123,6 +123,18 @@ def test_a_new_run_moves_the_old_record_aside(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
+def test_a_resumed_run_leaves_the_record_of_another_one(tmp_path):
+    """Its own is in another folder."""
+    other, own = tmp_path / "other", tmp_path / "own"
+    run(other, 2)
+    before = (other / "history.csv").read_bytes()
+    state = run(own, 1).state_dict()
+    state["rows"][0]["seconds"] = 7.0
+    run(other, 3, state=state)
+    assert (other / "history.1.csv").read_bytes() == before
+    assert rows(other / "history.csv")[0]["seconds"] == "7.0"
+
+
 def test_the_validation_before_the_first_epoch_is_epoch_0(tmp_path, caplog):
     """The record of an earlier run is moved aside all the same; the time that is left follows from real epochs."""
     caplog.set_level(logging.INFO)

@@ -298,6 +298,18 @@ def test_lack_of_memory_says_what_to_lower(engine, lack, phantoms, tmp_path):
     assert len(message) < 450
 
 
+def test_what_another_network_does_not_have_is_not_advised(phantoms, tmp_path):
+    options = given(tmp_path / "run", phantoms) | {
+        "network_def": {"_target_": "monai.networks.nets.BasicUNet", "out_channels": 6}
+    }
+    made, trainer = prepared("train", **options)
+    trainer.inferer = lambda *_: lack_of_memory()
+    message = refusal(made.run)
+    made.finalize()
+    assert "batch_size (now 2), spatial_size (now [32, 32, 16])" in message
+    assert "features" not in message and "checkpointing" not in message
+
+
 @pytest.mark.slow  # torch waits five seconds for a worker that is gone
 def test_a_killed_worker_ends_the_run_in_one_line(phantoms, tmp_path):
     """As the kernel does where memory is short."""

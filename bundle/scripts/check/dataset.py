@@ -18,7 +18,7 @@ from scripts.check.table import check_table
 from scripts.core.errors import UserError
 from scripts.core.files import read_json, write_json
 from scripts.core.paths import CONFIGS
-from scripts.core.processes import is_main_process
+from scripts.core.processes import is_main_process, sum_of_all
 from scripts.data import datalist as lists
 from scripts.data.decathlon import dataset_classes
 from scripts.data.layouts import find_pairs
@@ -138,6 +138,8 @@ def stop_on_errors(
 ) -> None:
     """Runs the check as a step of a run: it logs all findings, and an error ends the run before it starts.
 
+    The main process checks, and all others wait for it: none of them opens a file that has not been checked.
+
     Args:
         data: the run's cases, see `scripts.data.cases.cases_of_run`.
         class_names: names of the values 0, 1, ...
@@ -150,10 +152,27 @@ def stop_on_errors(
     Raises:
         UserError: the first error, and the number of the others.
     """
-    if not is_main_process():
-        return
     for case in (case for split in lists.SPLITS for case in data.get(split, [])):
         refuse_what_reader_cannot(case["image"], reader)
+    errors = []
+    if is_main_process():
+        errors = log_check(data, class_names, output_dir, workers, channels, flip_probability)
+    if sum_of_all(len(errors)) and not errors:
+        raise SystemExit(1)  # the main process says why
+    if errors:
+        more = f" (and {len(errors) - 1} more, see the log or {Path(output_dir) / REPORT})" if len(errors) > 1 else ""
+        raise UserError(errors[0] + more)
+
+
+def log_check(
+    data: dict,
+    class_names: Sequence[str],
+    output_dir: str,
+    workers: int,
+    channels: int | None,
+    flip_probability: float,
+) -> list[str]:
+    """Checks, logs all findings, and returns the errors; see `stop_on_errors`."""
     began = time.perf_counter()
     found = check_dataset(data, class_names, output_dir, workers, channels=channels)
     file = write_check(found, class_names, output_dir)
@@ -166,9 +185,7 @@ def stop_on_errors(
     )
     if said := describe(found.cases, found.files, class_names, flip_probability > 0):
         logger.info(f"data check: {'; '.join(said)}; scripts.plan makes settings for such data")
-    if found.errors:
-        more = len(found.errors) - 1
-        raise UserError(found.errors[0] + (f" (and {more} more, see the log or {file})" if more else ""))
+    return found.errors
 
 
 def find_leaks(cases: Sequence[ListedCase]) -> list[str]:

@@ -91,11 +91,11 @@ def load_checked(path: str) -> Callable:
     return checked
 
 
-def refuse_file(folder: str) -> None:
+def refuse_file(folder: str, option: str = "output_dir") -> None:
     """Refuses a folder to write to whose place, or that of a folder above it, a file has."""
     for place in (Path(folder), *Path(folder).parents):
         if place.is_file():
-            raise UserError(f"{place}: --output_dir is a file, expected a folder; name another one")
+            raise UserError(f"{place}: --{option} is a file, expected a folder; name another one")
 
 
 def of_type(value: Any, annotation: Any, shown: str) -> Any:

@@ -46,7 +46,7 @@ def one_line_reason(error: BaseException) -> str:
         root = cause
     text = " ".join(str(root).split())[:300]
     if is_out_of_memory(root):
-        return f"out of memory ({text[:120]}); try --sliding_window True with a smaller --spatial_size"
+        return f"out of memory ({text[:120]})"
     return f"{type(root).__name__}: {text}" if text else type(root).__name__
 
 

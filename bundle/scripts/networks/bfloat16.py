@@ -25,25 +25,39 @@ class ChannelsLastInstanceNorm(nn.Module):
         return one[0] if len(one) == 1 else torch.cat(one)
 
 
-class ShallowConv3d(nn.Conv3d):
-    """A convolution that computes in float32 if its kernel is deeper than its input.
+class SmallConv:
+    """A convolution that computes in float32 if its kernel is larger than its input along an axis.
 
     In bfloat16 on a CPU (oneDNN's avx512_core_bf16, torch 2.13) parts of the gradient of such a kernel, for example
-    3x3x3 at a depth of 2, are never written. They keep the old contents of the memory, which is sometimes NaN.
+    3x3x3 at a depth of 2 or 7x7 on 2x2, are never written. They keep the old contents of the memory, which is sometimes
+    NaN.
     """
 
     def _conv_forward(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if x.shape[-3] >= self.kernel_size[0]:
+        if all(size >= kernel for size, kernel in zip(x.shape[2:], weight.shape[2:])):
             return super()._conv_forward(x, weight, bias)
         with torch.autocast(x.device.type, enabled=False):
             return super()._conv_forward(x.float(), weight, bias)
 
 
-def compute_shallow_in_float32(network: nn.Module) -> None:
-    """Corrects the gradients of a network that is trained in bfloat16 on a CPU, see `ShallowConv3d`."""
+class SmallConv2d(SmallConv, nn.Conv2d):
+    pass
+
+
+class SmallConv3d(SmallConv, nn.Conv3d):
+    pass
+
+
+SMALL: dict[type, type] = {nn.Conv2d: SmallConv2d, nn.Conv3d: SmallConv3d}
+
+
+def compute_small_in_float32(network: nn.Module) -> None:
+    """Corrects the gradients of a network that is trained in bfloat16 on a CPU, see `SmallConv`."""
     for module in network.modules():
-        if type(module) is nn.Conv3d:
-            module.__class__ = ShallowConv3d  # the same weights under the same names, for copies and optimisers too
+        if type(module) in SMALL:
+            module.__class__ = SMALL[
+                type(module)
+            ]  # the same weights under the same names, for copies and optimisers too
 
 
 def put_channels_last(network: nn.Module) -> None:
@@ -77,7 +91,7 @@ class HalfInferer(Inferer):
             return self.inferer(inputs, network, *args, **kwargs)
         own = isinstance(network, nn.Module)  # not so in MONAI Deploy, which wraps the exported network
         if own and inputs.device.type == "cpu" and network is not self.prepared:
-            (put_channels_last if self.frozen else compute_shallow_in_float32)(network)
+            (put_channels_last if self.frozen else compute_small_in_float32)(network)
             self.prepared = network
 
         def half(x: torch.Tensor, *given, **named) -> torch.Tensor:

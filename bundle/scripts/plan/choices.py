@@ -53,7 +53,7 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
         shape = [int(size) for size in prepared_shape(plan, found)]
         plan.cost = measure(plan.settings, shape)
         if whole is None and np.isfinite(plan.cost.step):
-            whole = choose_precision(plan, lambda settings: measure(settings, shape))
+            whole = choose_precision(plan, measure, shape)
         choose_length(plan, found, minutes)
         shown = " x ".join(map(str, plan.settings["spatial_size"]))
         logger.info(f"tried: {shown}, width {width}: {plan.cost.step:.2f} s a step, {plan.steps} steps")
@@ -70,11 +70,11 @@ def make_plan(found: Fingerprint, minutes: float, memory: float, measure: Callab
     return plan
 
 
-def choose_precision(plan: Plan, measure: Callable[[Mapping], Cost]) -> str:
+def choose_precision(plan: Plan, measure: Callable[[Mapping, Sequence], Cost], shape: Sequence[int]) -> str:
     """Takes float32 where the processor has bfloat16, but is slower with it, as some are. Returns the reason, or ""."""
     if torch.cuda.is_available() or not supports_bfloat16("cpu"):
         return ""
-    cost = measure(plan.settings | {"half": False})
+    cost = measure(plan.settings | {"half": False}, shape)
     if cost.step > FASTER * plan.cost.step:
         return ""
     reason = f"At the first size a step takes {cost.step:.2f} s in float32 here, {plan.cost.step:.2f} s in bfloat16."

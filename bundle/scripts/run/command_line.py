@@ -57,6 +57,12 @@ def files_of(arguments: Sequence[str]) -> list[str]:
     return found.split(",") if isinstance(found, str) else [str(file) for file in found]
 
 
+def ids_in(files: Sequence[str]) -> set[str]:
+    """The ids at the top of configuration files. A file that is not there is MONAI's to complain of."""
+    contents = [ConfigParser.load_config_file(file) for file in files if Path(file).is_file()]
+    return {key.lstrip("+") for content in contents for key in content}
+
+
 def run_of(arguments: Sequence[str]) -> str:
     """The name of the run that a command line asks for."""
     _, first, *_ = [*arguments, "-", "-"]
@@ -65,24 +71,32 @@ def run_of(arguments: Sequence[str]) -> str:
 
 def value_of(arguments: Sequence[str], name: str) -> Any:
     """What a command line or its `--args_file` gives for an option; of several values, the last one counts."""
-    words = [part for word in arguments for part in word.split("=", 1)]
-    given = [value for word, value in zip(words, words[1:]) if word == f"--{name}"]
+    given = given_values(arguments, name)
     return given[-1] if given else args_file(arguments).get(name)
+
+
+def given_values(arguments: Sequence[str], name: str) -> list[str]:
+    """All values of an option in a command line, which may be written with - in place of _, as --config-file."""
+    words = [part for word in arguments for part in word.split("=", 1)]
+    return [value for word, value in zip(words, words[1:]) if word[:2] == "--" and option(word) == name]
+
+
+def option(word: str) -> str:
+    """The name of an option as a word of the command line gives it."""
+    return word.lstrip("-").split("=")[0].replace("-", "_")
 
 
 def args_file(arguments: Sequence[str]) -> dict:
     """What the file of `--args_file` holds, if there is one."""
     found: dict = {}
-    for position, word in enumerate(arguments):
-        if word.startswith("--args_file"):
-            path = word.partition("=")[2] or next(iter(arguments[position + 1 :]), "")
-            found |= ConfigParser.load_config_file(path)
+    for path in given_values(arguments, "args_file"):
+        found |= ConfigParser.load_config_file(path)
     return found
 
 
 def ids_of(arguments: Sequence[str]) -> list[str]:
     """The ids that a command line and its `--args_file` set, without the arguments of MONAI's command."""
-    given = [word.lstrip("-").split("=")[0].replace("-", "_") for word in arguments if word.startswith("-")]
+    given = [option(word) for word in arguments if word.startswith("-")]
     given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
     return [name for name in [*given, *args_file(arguments)] if name.lstrip("+") not in arguments_of_run()]
 
@@ -104,7 +118,7 @@ def is_bundle_command() -> bool:
 
 
 def refuse_unknown_ids(arguments: Sequence[str]) -> None:
-    """Rejects an override that no shipped configuration defines. MONAI itself would accept and ignore it.
+    """Rejects an override that neither a shipped nor a given configuration defines. MONAI itself would ignore it.
 
     Args:
         arguments: a command line without the program; it is checked only if it is one of `monai.bundle run`.
@@ -114,7 +128,8 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
     """
     if "run" not in arguments[:1]:
         return
-    known, components = known_ids()
+    shipped, components = known_ids()
+    known = shipped | ids_in(files_of(arguments))
     for name in ids_of(arguments):
         plain = name.lstrip("+").replace("#", "::")
         if plain in known or is_argument(plain, components):
@@ -135,7 +150,7 @@ def refuse_unknown_run(arguments: Sequence[str]) -> None:
         UserError: the name of the run, with those that the files have.
     """
     run, files = run_of(arguments), files_of(arguments)
-    there = {key.lstrip("+") for file in files for key in ConfigParser.load_config_file(file)}
+    there = ids_in(files)
     known, _ = known_ids()
     if run not in there or (run in known and run not in (*RUNS, "run")):
         found = " or ".join(name for name in RUNS if name in there)

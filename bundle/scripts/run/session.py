@@ -13,6 +13,7 @@ import torch.distributed as dist
 from filelock import FileLock, Timeout
 from torch import nn
 
+from scripts.core.commands import refuse_file
 from scripts.core.errors import UserError, tracebacks
 from scripts.core.memory import keep_freed
 from scripts.core.processes import is_main_process
@@ -92,6 +93,7 @@ def warn_if_machine_is_busy() -> None:
 
 def lock_folder(folder: str, name: str, knob: str) -> None:
     """Locks a folder until the run ends, even if it is killed. Another run with a lock of that name is refused."""
+    refuse_file(folder, knob)
     Path(folder).mkdir(parents=True, exist_ok=True)
     lock = FileLock(Path(folder) / f".{name}.lock")
     try:

@@ -117,6 +117,8 @@ class BestModel:
     def summary(self) -> str:
         """Which weights are kept, and where."""
         if self.none_yet:
+            if self.file.is_file():
+                return f"no epoch has a validation score, so {self.file} has the weights that the training started from"
             return f"no epoch has a validation score, so there is no {self.file.name}"
         if self.best["epoch"] == 0:
             return (

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from scripts.core.errors import UserError
 from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process, refuse_separate_folders
 from scripts.training.best_model import BestModel
@@ -70,7 +71,7 @@ class Checkpoints:
         files = [self.dir / name for name in (LAST, PREVIOUS)]
         found = [file for file in files if file.is_file()]
         if self.resume and found:
-            self.load(trainer, *newest_readable(found, ["model", "info", "scaler", "best", "epoch", *self.parts]))
+            self.load(trainer, *newest_readable(found, ["model", "info", "scaler", "best", "epoch"]))
             if is_main_process():
                 for file in files:
                     clean_up_after_kill(file)
@@ -87,6 +88,11 @@ class Checkpoints:
         """Restores the weights, the optimizer, the schedule, the history, the best score and the epoch."""
         compare_classes(info_in(saved, file).get("class_names"), self.best_model.info["class_names"], file)
         changed = self.identity.compare(saved, file)
+        if missing := [name for name in self.parts if name not in saved]:
+            raise UserError(
+                f"{file}: a run with these settings can't be resumed from it, it lacks {', '.join(missing)}; give the "
+                "files and settings of the former run, or leave out --resume to start anew"
+            )
         load_strictly(self.network, saved["model"], file)
         for name, part in self.parts.items():
             state = saved[name]

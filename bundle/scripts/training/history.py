@@ -3,10 +3,12 @@
 `train.json` attaches it to the trainer; checkpoints contain its rows.
 """
 
+import csv
 import logging
 import math
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from statistics import mean, median
 
@@ -20,6 +22,7 @@ from scripts.core.processes import is_main_process
 
 logger = logging.getLogger(__name__)
 
+HISTORY = "history.csv"
 PAUSED = 3  # times the usual duration: in such an epoch the computer slept, or did something else
 
 
@@ -58,9 +61,17 @@ class History:
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
 
     def begin(self) -> None:
-        if not self.rows and is_main_process():
-            for name in ("history.csv", "progress.png"):
+        if is_main_process() and not self.is_own(self.dir / HISTORY):
+            for name in (HISTORY, "progress.png"):
                 rename_previous(self.dir / name)
+
+    def is_own(self, file: Path) -> bool:
+        """Whether a file has the epochs of this run: by the first one."""
+        if not self.rows or not file.is_file():
+            return False
+        with file.open(newline="", encoding="utf-8") as stream:
+            _, first = [*islice(csv.reader(stream), 2), [], []][:2]
+        return first == ["" if value is None else str(value) for value in map(self.rows[0].get, self.columns)]
 
     def begin_epoch(self) -> None:
         self.started = time.perf_counter()
@@ -120,7 +131,7 @@ class History:
 
     def write(self) -> None:
         rows = ([row.get(name) for name in self.columns] for row in self.rows)
-        write_csv([self.columns, *rows], self.dir / "history.csv")
+        write_csv([self.columns, *rows], self.dir / HISTORY)
 
 
 def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:

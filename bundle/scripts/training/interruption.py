@@ -12,13 +12,14 @@ from ignite.engine import Engine, Events
 
 from scripts.core.errors import Stopped, UserError, is_out_of_memory
 from scripts.core.files import DISK_FULL, disk_full_message
+from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process
 from scripts.run.command_line import is_bundle_command
 from scripts.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
 
-LOWERED = ("batch_size", "spatial_size", "features")  # lowering one of these saves memory
+LOWERED = ("batch_size", "slices_per_scan", "spatial_size")  # lowering one of these saves memory
 LOST_WORKER = re.compile(r"DataLoader worker .*(exited unexpectedly|is killed by signal)")
 
 
@@ -126,11 +127,13 @@ class Interruption:
 
     def too_large(self, error: BaseException) -> str:
         state, settings = self.trainer.state, self.checkpoints.identity.knobs
-        now = ", ".join(f"{name} (now {settings[name]})" for name in LOWERED if name in settings)
+        own = hasattr(bare(self.checkpoints.network), "checkpointing")  # the network of this bundle has more to offer
+        names = [name for name in (*LOWERED, *(["features"] if own else [])) if name in settings]
+        now = ", ".join(f"{name} (now {settings[name]})" for name in names)
         first = (str(error).splitlines() or [""])[0].split(". ")[0][:120]
         return (
             f"epoch {state.epoch}, iteration {state.iteration}: out of memory ({type(error).__name__}: {first}); lower "
-            f"{now or 'the size of a batch'}, or say --network_def::checkpointing True"
+            f"{now or 'the size of a batch'}" + (", or say --network_def::checkpointing True" if own else "")
         )
 
 
