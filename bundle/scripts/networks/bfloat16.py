@@ -8,8 +8,9 @@ from monai.inferers import Inferer, SimpleInferer
 from torch import nn
 from torch.nn import functional as F
 
-from scripts.core.hardware import supports_bfloat16 as supports_bfloat16  # configurations name it here
+from scripts.core.hardware import supports_bfloat16
 
+__all__ = ["HalfInferer", "supports_bfloat16"]  # what configurations name
 LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}  # by the number of axes of a weight
 
 
