@@ -125,7 +125,7 @@ def test_a_random_search_begins_alike_and_stays_in_its_ranges():
 
 
 @pytest.mark.parametrize(
-    "value", [1, -1, 0.0003, True, None, "relu", "1e-3", "None", "a,b", "-x", "it's", [1, [2]], {"_target_": "a.B"}, ""]
+    "value", [1, -1, 0.0003, True, "relu", "1e-3", "None", "a,b", "-x", "it's", [1, [2]], {"_target_": "a.B"}, ""]
 )
 def test_what_is_typed_is_what_was_meant(value):
     found = fire.parser.DefaultParseValue(as_argument(value))

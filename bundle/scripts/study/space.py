@@ -176,7 +176,12 @@ def draw_params(trial: optuna.Trial, knobs: Sequence[Knob]) -> dict:
 
 
 def as_argument(value: object) -> str:
-    """Returns a value as an argument of the command line, such that fire reads the same value."""
+    """Returns a value as an argument of the command line, such that fire and the run read the same value.
+
+    MONAI leaves out an argument that is None, but not an expression that gives None.
+    """
+    if value is None:
+        return "$None"
     text = str(value)
     bare = isinstance(value, str) and not text.startswith("-") and fire.parser.DefaultParseValue(text) == value
     return text if bare else repr(value)
