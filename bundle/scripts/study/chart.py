@@ -86,7 +86,7 @@ def draw_panel(axis, knob: Knob, scored: list[dict], failed: list[dict], best: d
 
 def has_few_values(knob: Knob) -> bool:
     """Returns whether the knob has so few values that they are drawn side by side."""
-    return knob.values is not None or (knob.walkable and len(knob.grid()) <= FEW)
+    return knob.values is not None or (knob.count is not None and knob.count <= FEW and not knob.span.log)
 
 
 def is_same(value: Any, other: Any) -> bool:

@@ -53,18 +53,21 @@ class Knob:
         return suggest(self.name, self.span.low, self.span.high, log=self.span.log, **step)
 
     @property
-    def walkable(self) -> bool:
-        """Whether the values can be listed: a list, a range of whole numbers, or a range with a step."""
-        return self.values is not None or (self.span.step is not None and not self.span.log)
+    def count(self) -> int | None:
+        """The number of values, or None if they can't be listed: a range that has a step or whole numbers can be."""
+        if self.values is not None:
+            return len(self.values)
+        if self.span.step is None:
+            return None
+        return math.floor((self.span.high - self.span.low) / self.span.step + 1e-9) + 1
 
     def grid(self) -> list:
-        """Returns all labels, or all numbers of a range with a step."""
+        """Returns all labels, or all numbers of a range that can be listed."""
         if self.values is not None:
             return list(self.values)
-        count = math.floor((self.span.high - self.span.low) / self.span.step + 1e-9) + 1
         kind = type(self.span.low)
         return [
-            kind(f"{self.span.low + i * self.span.step:.12g}") for i in range(count)
+            kind(f"{self.span.low + i * self.span.step:.12g}") for i in range(self.count or 0)
         ]  # 0.3, not 0.30000000000000004
 
 
@@ -160,9 +163,9 @@ def plan_runs(knobs: Sequence[Knob], search: str, trials: int | None, seed: int)
                 f"space: {knob.name} is a range without a step, which a grid can't use; give it a step or a list of "
                 "values, or say --search random"
             )
-    axes = [knob.grid() for knob in knobs]
-    if (count := math.prod(map(len, axes))) > MOST_POINTS:
+    if (count := math.prod(knob.count or 0 for knob in knobs)) > MOST_POINTS:
         raise UserError(f"space: a grid of {count} points; expected {MOST_POINTS} at most, or say --search random")
+    axes = [knob.grid() for knob in knobs]
     points = [dict(zip((knob.name for knob in knobs), point)) for point in itertools.product(*axes)]
     random.Random(seed).shuffle(points)
     return points[:trials]
