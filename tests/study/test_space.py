@@ -52,3 +52,8 @@ def test_a_large_range_is_counted_and_never_listed(monkeypatch):
     assert not chart.has_few_values(parse_space({"seed": whole})[0])
     stepped = parse_space({"seed": {**whole, "step": 1}, "flip_axis": [0, 1]})
     assert "4294967296 points" in refusal(plan_runs, stepped, "grid", None, 0)
+
+
+@pytest.mark.parametrize("step", [0, 0.0, -1])
+def test_a_step_is_above_zero(step):
+    assert "step > 0" in refusal(parse_space, {"a": {"low": 0, "high": 4, "step": step}})

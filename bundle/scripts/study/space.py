@@ -129,7 +129,7 @@ def parse_range(name: str, spec: dict) -> FloatDistribution | IntDistribution:
         )
     try:
         if all(isinstance(n, int) for n in numbers):
-            return IntDistribution(low, high, log=log, step=step or 1)
+            return IntDistribution(low, high, log=log, step=1 if step is None else step)
         return FloatDistribution(float(low), float(high), log=log, step=step)
     except ValueError as error:
         raise UserError(f"space: the range of {name} is {spec}; {' '.join(str(error).split())}") from error
