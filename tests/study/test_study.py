@@ -175,6 +175,12 @@ def test_all_runs_share_one_datalist(begin):
     assert len(listed["training"]) and len(listed["validation"]) and len(listed["test"])
 
 
+def test_folds_may_be_a_range(begin):
+    fold = {"low": 0, "high": 2, "step": 1}
+    begin(space={"fold": fold, "learning_rate": [0.1]}, folds=3)
+    assert sorted(call["fold"] for call in begin.calls) == [0, 1, 2]
+
+
 def test_every_validation_is_reported(begin):
     begin(space={"learning_rate": [0.25]})
     (trial,) = optuna.load_study(study_name=None, storage=f"sqlite:///{begin.folder / 'study.db'}").trials

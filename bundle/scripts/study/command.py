@@ -164,9 +164,8 @@ def changed_entries(was: object, now: object) -> tuple[str, str]:
 
 
 def make_shared_datalist(parser: ConfigParser, overrides: dict, knobs: Sequence[Knob]) -> None:
-    """Makes the datalist that all runs share, with the settings of the first run."""
-    first = {knob.name: next(iter(knob.values.values())) for knob in knobs if knob.values}
-    parser.update({**overrides, **first})
+    """Makes the datalist that all runs share, with the first value of every knob."""
+    parser.update({**overrides, **{knob.name: knob.first for knob in knobs}})
     try:
         parser.get_parsed_content("data")
     except Exception as error:

@@ -53,6 +53,11 @@ class Knob:
         return suggest(self.name, self.span.low, self.span.high, log=self.span.log, **step)
 
     @property
+    def first(self) -> object:
+        """The first value of a list, the lowest of a range."""
+        return self.span.low if self.values is None else next(iter(self.values.values()))
+
+    @property
     def count(self) -> int | None:
         """The number of values, or None if they can't be listed: a range that has a step or whole numbers can be."""
         if self.values is not None:
