@@ -277,7 +277,7 @@ def test_the_reason_of_an_earlier_attempt_does_not_count(begin):
 
 def test_a_run_without_a_validation_has_no_score(tmp_path):
     (tmp_path / "history.csv").write_text("epoch,seconds,val_mean_dice\n1,2.0,\n")
-    with pytest.raises(one_run.RunFailedError, match="lower val_interval"):
+    with pytest.raises(one_run.RunFailedError, match="expected one after the last epoch"):
         one_run.read_result(tmp_path)
 
 
@@ -406,6 +406,7 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
         ({"flip_axis": 1}, "is also in the space"),
         ({"output_dir": None}, "output_dir"),
         ({"dataset_dir": "nowhere"}, "nowhere"),
+        ({"validation_share": 0}, "datalist.json: found no validation cases"),
         ({"storage": "nosuch://x"}, "storage"),
     ],
 )
@@ -415,6 +416,15 @@ def test_what_is_refused(wrong, words, begin):
     if wrong.get("output_dir", "s"):
         begin(trials=1)  # the corrected command
         assert len(begin.calls) == 1
+
+
+def test_a_datalist_without_validation_is_refused_and_kept(begin, tmp_path):
+    begin(trials=1)
+    listed = json.loads((begin.folder / "datalist.json").read_text())
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({**listed, "validation": []}))
+    assert "own.json: found no validation cases" in refusal(begin, datalist=str(own), output_dir=str(tmp_path / "t"))
+    assert own.is_file() and len(begin.calls) == 1
 
 
 def test_a_configuration_that_cannot_be_read(begin, tmp_path):

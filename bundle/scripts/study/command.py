@@ -164,9 +164,18 @@ def changed_entries(was: object, now: object) -> tuple[str, str]:
 
 
 def make_shared_datalist(parser: ConfigParser, overrides: dict, knobs: Sequence[Knob]) -> None:
-    """Makes the datalist that all runs share, with the first value of every knob."""
+    """Makes the datalist that all runs share, with the first value of every knob. None is left if it is refused."""
     parser.update({**overrides, **{knob.name: knob.first for knob in knobs}})
+    file = Path(str(overrides["datalist"]))
+    is_new = not file.is_file()
     try:
         parser.get_parsed_content("data")
+        if not parser.get_parsed_content("validate::dataset::data"):
+            raise UserError(
+                f"{file}: found no validation cases, expected one or more, from which each run has its score; "
+                "say --validation_share 0.15, or list some under validation"
+            )
     except Exception as error:
+        if is_new:
+            file.unlink(missing_ok=True)
         raise UserError(f"data: {one_line_reason(error)}") from error

@@ -168,7 +168,10 @@ def read_result(folder: Path) -> dict:
     """Returns the progress of a finished run (see `read_progress`) and its best score."""
     found = read_progress(folder)
     if not found["points"]:
-        raise RunFailedError(f"no {SCORE} in {found['epochs']} epoch(s) of its history.csv; lower val_interval")
+        raise RunFailedError(
+            f"no {SCORE} in {found['epochs']} epoch(s) of its history.csv, expected one after the last epoch; "
+            "name configurations that validate with this metric"
+        )
     return {**found, "score": max(value for _, value in found["points"])}
 
 
