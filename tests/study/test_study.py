@@ -220,6 +220,16 @@ def test_tpe_goes_on_with_other_points(storage, begin, tmp_path):
     assert len(begin.calls) == len(rates) == 6 and (begin.folder / "study.db").exists() == (storage is None)
 
 
+def test_the_search_seed_counts_where_several_run_at_once(begin, tmp_path):
+    drawn = []
+    for place, seed in enumerate((1, 1, 2)):
+        folder = tmp_path / str(place)
+        options = {"space": {"learning_rate": {"low": 0.0, "high": 1.0}}, "output_dir": str(folder), "parallel": 2}
+        begin(**options, search="tpe", trials=3, search_seed=seed)
+        drawn.append([row["learning_rate"] for row in rows(folder / "study.csv")])
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_several_at_once_each_with_its_share(begin, monkeypatch):
     both = threading.Barrier(2, timeout=300)
 

@@ -19,6 +19,7 @@ from scripts.core.files import read_json, write_json
 from scripts.run.command_line import is_argument, refuse_unknown_ids, refuse_unused_ids
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 from scripts.study.one_run import RunLauncher
+from scripts.study.sampler import RunSampler
 from scripts.study.space import Knob, parse_space, plan_runs
 from scripts.study.trials import open_study, queue_trials, run_trials
 
@@ -84,8 +85,8 @@ def main(
         make_shared_datalist(parser, overrides, knobs)
         write_json(named, folder / NAMED)  # after all that may be refused: a study that never ran binds nobody
         queue_trials(study, folder, planned, retry_failed)
-    if search == "tpe":  # with the original seed, a continued study would draw the same values again
-        study.sampler = optuna.samplers.TPESampler(seed=search_seed + len(study.trials), constant_liar=True)
+    if search == "tpe":
+        study.sampler = RunSampler(search_seed)
     run_trials(study, folder, knobs, RunLauncher(files, overrides, parallel))
 
 
