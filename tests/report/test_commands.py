@@ -200,6 +200,50 @@ def test_patients_of_a_data_list(folders):
     assert together["foreground"]["ci_naive"] == alone["foreground"]["ci"] != together["foreground"]["ci"]
 
 
+def patients_listed(folder, *entries) -> dict:
+    file = folder / "list.json"
+    file.write_text(json.dumps({"training": [], "validation": [], "test": entries}))
+    return commands.patients_of(str(file))
+
+
+def test_a_data_list_knows_patients_by_the_names_of_labels_too(tmp_path):
+    named = {"image": "i/scan_7.nii.gz", "label": "l/truth_3.nii.gz", "patient": 4}
+    assert patients_listed(tmp_path, named) == {"scan_7": "4", "truth_3": "4"}
+    other = {"image": "i/truth_3.nii.gz", "label": "", "patient": 5}
+    assert patients_listed(tmp_path, named, other)["truth_3"] == "4"  # the truth is a label
+    assert patients_listed(tmp_path, "i/Case_004_Week1_LFOV.nii.gz") == {"004 week 1": "004"}
+
+
+@pytest.mark.parametrize(
+    "entry, words",
+    [
+        ({"image": 7}, "the image 7"),
+        ({"image": "a.nii", "label": ["b.nii"]}, "the label ['b.nii']"),
+        ({"label": "b.nii"}, "the image None"),
+        (3, "the image 3"),
+    ],
+)
+def test_a_path_in_a_data_list_that_is_no_text(entry, words, tmp_path):
+    message = refusal(patients_listed, tmp_path, entry)
+    assert f"list.json: an entry under test has {words}, expected the path of a file" in message
+
+
+@pytest.mark.parametrize("option", ["images", "datalist_file"])
+def test_an_option_that_has_nothing_for_the_cases(option, folders, caplog):
+    given = folders / ("images" if option == "images" else "list.json")
+    listed = [f"Case_{patient:03d}_Week{week}_LFOV.nii.gz" for patient, week in WEEKS]
+    patients_listed(folders, *listed[1:])
+    if option == "images":
+        (given / listed[0]).unlink()
+    evaluate(folders, **{option: str(given)})
+    (line,) = caplog.messages
+    assert line.startswith(f"--{option} {given}: found nothing for 1 of 4 cases, such as Case_004_Week0_SEMANTIC")
+    patients_listed(folders, "scan_1.nii.gz")
+    for name in listed[1:] if option == "images" else ():
+        (given / name).rename(given / f"other_{name[5:8]}_{name[13]}.nii.gz")
+    assert f"--{option} {given}: found nothing for any case" in refusal(evaluate, folders, **{option: str(given)})
+
+
 @pytest.mark.parametrize("word", [True, "secret"])
 def test_codes_in_every_file(word, folders, capsys):
     spoil(folders, "shape")

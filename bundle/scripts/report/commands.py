@@ -6,8 +6,9 @@ python -m scripts.report code NAME --anonymise WORD
 python -m scripts.report view --image FILE --labels FILE --output FILE --class_names "['background',...]"
 """
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.core.errors import UserError
@@ -30,6 +31,8 @@ from scripts.report.scoring import CasePainter, ScoringJob, score_all
 from scripts.report.summary import lines
 from scripts.run import knobs
 from scripts.series.reader import read_series
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -65,7 +68,12 @@ def evaluate(
     image_of, more = files_by_key(images, "images", (*MAPS, DOUBT)) if images else ({}, [])
     problems += more
     patients = patients_of(datalist_file) if datalist_file else {}
-    keys = [label_key(true) for true, _ in pairs]
+    truths = [true for true, _ in pairs]
+    if images:
+        refuse_no_match(truths, image_of, f"--images {images}", "pictures without the image")
+    if datalist_file:
+        refuse_no_match(truths, patients, f"--datalist_file {datalist_file}", "the patient is read from the name")
+    keys = [label_key(true) for true in truths]
     jobs = [ScoringJob(*both, image_of.get(key), patients.get(key)) for key, both in zip(keys, pairs)]
     results = score_all(jobs, class_names, float(tolerance_mm), int(workers))
     records = [result for result in results if isinstance(result, CaseRecord)]
@@ -96,12 +104,53 @@ def evaluate(
         raise UserError(f"{len(problems)} file(s) left out, {len(records)} case(s) scored; see the lines above")
 
 
+def refuse_no_match(truths: Sequence[Path], found: Mapping[str, object], option: str, without: str) -> None:
+    """Refuses an option that has nothing for any case, and warns where it has nothing for some.
+
+    Args:
+        truths: the true label map of each case.
+        found: what the option has, by the key of a case.
+        option: name and value, for the message.
+        without: what becomes of a case that it has nothing for.
+    """
+    missing = [true for true in truths if label_key(true) not in found]
+    if len(missing) == len(truths):
+        raise UserError(
+            f"{option}: found nothing for any case, such as {missing[0].name}; expected equal names, or equal patient "
+            "and week; rename the files, or leave the option out"
+        )
+    if missing:
+        logger.warning(
+            f"{option}: found nothing for {len(missing)} of {len(truths)} cases, such as {missing[0].name} ({without})"
+        )
+
+
 def patients_of(file: str) -> dict[str, str]:
-    """The patient of every image by its key, as a data list has it."""
+    """The patient of every case by its key, as a data list has it. A name of a label counts before one of an image."""
     content = read_json(Path(file))
-    lists = [datalist.entries_of(content, split, Path(file)) for split in datalist.SPLITS]
-    entries = [e for one in lists for e in one if isinstance(e, dict) and "image" in e]
-    return {label_key(entry["image"]): patient_of(entry) for entry in entries}
+    by_image: dict[str, str] = {}
+    by_label: dict[str, str] = {}
+    for split in datalist.SPLITS:
+        for entry in datalist.entries_of(content, split, Path(file)):
+            paths = paths_of(entry, split, file)
+            patient = patient_of(entry if isinstance(entry, dict) else paths)
+            by_image[label_key(paths["image"])] = patient
+            if "label" in paths:
+                by_label[label_key(paths["label"])] = patient
+    return by_image | by_label
+
+
+def paths_of(entry: object, split: str, file: str) -> dict[str, str]:
+    """The paths of image and label in an entry of a data list, which may be the plain path of an image."""
+    paths = entry if isinstance(entry, dict) else {"image": entry}
+    found = {key: paths[key] for key in ("image", "label") if paths.get(key) not in (None, "")}
+    for key, path in ({"image": None} | found).items():
+        if not isinstance(path, str):
+            raise UserError(
+                f"{file}: an entry under {split} has the {key} {path!r}, expected the path of a file as text: {entry}; "
+                "correct it"
+            )
+    return found
 
 
 def compare(*runs: str, output_dir: str) -> None:
