@@ -389,7 +389,33 @@ def test_no_case_at_all(tmp_path):
 
 
 def test_two_cases_of_one_key(tmp_path):
-    """Two sites may each have a case 1 of week 0; one must not replace the other without an error."""
-    records = [record(f"{site}_Case_001_Week0", dice, 0.5) for site, dice in (("north", 0.5), ("south", 0.9))]
-    runs = [evaluation(tmp_path / name, records) for name in "ab"]
-    assert "Case_001_Week0" in refusal(compare, runs)
+    """Two sites may each have a case 1 of week 0. Equal names tell them apart; by patient and week, one must not
+    replace the other without an error."""
+    names = ["north_Case_001_Week0", "south_Case_001_Week0"]
+    for run, end in (("a", ""), ("b", ""), ("c", "_seg")):
+        evaluation(tmp_path / run, [record(name + end, dice, 0.5) for name, dice in zip(names, (0.5, 0.9))])
+    found = compare([str(tmp_path / run) for run in "ab"])
+    assert [(case["case"], case["values"]["bladder"]) for case in found["cases"]] == [
+        (names[0], [0.5, 0.5]),
+        (names[1], [0.9, 0.9]),
+    ]
+    assert "have names of the same case" in refusal(compare, [str(tmp_path / run) for run in "ac"])
+
+
+def grouped(folder: Path, patients: str) -> str:
+    """A run whose cases are of these patients."""
+    return evaluation(folder, [record(case, 0.5, 0.5, patient=patient) for case, patient in zip(WEEKS, patients)])
+
+
+def test_other_patients(tmp_path):
+    """Which cases are of one patient must be the same in all runs; what patients are called need not."""
+    runs = {patients: grouped(tmp_path / patients, patients) for patients in ("aabc", "xxyz", "abcd", "aabb")}
+    assert compare([runs["aabc"], runs["xxyz"]])["foreground"]["differences"][0]["patients"] == 3
+    for first, second, pair, where in (
+        ("aabc", "abcd", WEEKS[:2], "aabc"),
+        ("abcd", "aabc", WEEKS[:2], "aabc"),
+        ("aabc", "aabb", WEEKS[2:], "aabb"),
+    ):
+        message = refusal(compare, [runs[first], runs[second]])
+        assert message.startswith(f"{runs[second]}/metrics.json: other patients than {runs[first]}/metrics.json: ")
+        assert f"{pair[0]} and {pair[1]} are of one patient in {runs[where]}/metrics.json only; " in message

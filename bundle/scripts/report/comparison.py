@@ -1,7 +1,7 @@
 """Compares two or more evaluations of the same cases: differences with paired intervals, and what got worse."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def compare(paths: Sequence[str]) -> dict:
     if len(paths) < 2:
         raise UserError(f"{len(paths)} run(s) given: expected two or more metrics.json files or folders")
     runs = [read_metrics(path) for path in paths]
-    tables = [by_case(file, content) for file, content in runs]
+    tables = by_case(runs)
     refuse_other_data(runs, tables)
     names, measures = runs[0][1]["class_names"][1:], compared()
     keys = sorted(tables[0])
@@ -84,13 +84,21 @@ def compare(paths: Sequence[str]) -> dict:
     }
 
 
-def by_case(file: Path, content: dict) -> dict[str, dict]:
-    """Cases by patient and week or name, which the file names of image and truth share; measures by class name."""
+def by_case(runs: list[tuple[Path, dict]]) -> list[dict[str, dict]]:
+    """Of every run its cases: by name where all runs have the same names, or else by what the file names of image and
+    truth share, patient and week or name."""
+    names = [sorted(case["case"] for case in content["metric_per_case"]) for _, content in runs]
+    key_of = str if all(own == names[0] for own in names) else label_key
+    return [table_of(file, content, key_of) for file, content in runs]
+
+
+def table_of(file: Path, content: dict, key_of: Callable[[str], str]) -> dict[str, dict]:
+    """Cases of a run by key; measures by class name."""
     names = content["class_names"]
     table: dict[str, dict] = {}
     for case in content["metric_per_case"]:
         measures = {names[int(v)]: found | {"status": case["status"][v]} for v, found in case["metrics"].items()}
-        key = label_key(case["case"])
+        key = key_of(case["case"])
         if key in table:
             raise UserError(f"{file}: {table[key]['case']} and {case['case']} have names of the same case; rename one")
         table[key] = {**case, "metrics": measures}
@@ -98,7 +106,7 @@ def by_case(file: Path, content: dict) -> dict[str, dict]:
 
 
 def refuse_other_data(runs: list[tuple[Path, dict]], tables: list[dict]) -> None:
-    """Refuses runs that can't be compared: other classes, another tolerance, other cases or another truth."""
+    """Refuses runs that can't be compared: other classes, tolerance, cases, patients or another truth."""
     first_file, first = runs[0]
     for (file, content), table in zip(runs[1:], tables[1:]):
         for key in ("class_names", "tolerance_mm"):
@@ -111,6 +119,7 @@ def refuse_other_data(runs: list[tuple[Path, dict]], tables: list[dict]) -> None
                 f"{file}: other cases than {first_file}: {len(unlike)} are in one run only, such as "
                 f"{unlike[0]} in {where}; evaluate both runs on the same cases"
             )
+        refuse_other_patients((first_file, tables[0]), (file, table))
         for key, case in table.items():
             for name, found in case["metrics"].items():
                 expected = tables[0][key]["metrics"][name]["n_ref"]
@@ -119,6 +128,25 @@ def refuse_other_data(runs: list[tuple[Path, dict]], tables: list[dict]) -> None
                         f"{file}: another truth than {first_file}: {case['case']}, {name} has {found['n_ref']} "
                         f"voxels, expected {expected}; evaluate both runs against the same truth"
                     )
+
+
+def refuse_other_patients(first: tuple[Path, dict], other: tuple[Path, dict]) -> None:
+    """Refuses two runs, each a file and its cases, that group the cases otherwise. Names of patients may differ, as
+    codes do."""
+    (first_file, expected), (file, found) = ((path, first_of_patient(table)) for path, table in (first, other))
+    for key in sorted(expected):
+        if found[key] != expected[key]:
+            where, partner = (file, found[key]) if expected[key] == key else (first_file, expected[key])
+            raise UserError(
+                f"{file}: other patients than {first_file}: {partner} and {key} are of one patient in {where} only; "
+                "evaluate both runs with the same data list"
+            )
+
+
+def first_of_patient(table: dict[str, dict]) -> dict[str, str]:
+    """By case the first case of the same patient."""
+    first: dict[str, str] = {}
+    return {key: first.setdefault(table[key]["patient"], key) for key in sorted(table)}
 
 
 def label_runs(sources: list[Path]) -> list[str]:
