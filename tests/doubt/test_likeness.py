@@ -115,3 +115,14 @@ def test_the_features_are_those_of_the_lowest_level(ensemble):
         expected = network.deep(network.first(given)).mean((0, 2, 3, 4))
         assert torch.allclose(level.features, expected, atol=1e-6) and level.watched == [network.deep]
     assert not network.deep._forward_hooks
+
+
+def test_an_image_that_fails_does_not_show_where_the_lowest_level_is():
+    network = Net()
+    level, given = LowestLevel(network), torch.randn(1, 1, 8, 8, 8)
+    with pytest.raises(RuntimeError), level:
+        network.first(given)
+        raise RuntimeError("out of memory")
+    with level, torch.no_grad():
+        network(given)
+    assert level.watched == [network.deep]

@@ -11,8 +11,8 @@ from scripts.doubt.looks import members_of
 class LowestLevel:
     """Reads what the deepest convolution of a network gives, while it is used as a context.
 
-    Which one that is shows in the first image: the one with the fewest voxels, of several the last. Of an ensemble it
-    is that of its first network.
+    Which one that is shows in the first image that the network gets through: the one with the fewest voxels, of several
+    the last. Of an ensemble it is that of its first network.
 
     Args:
         network: any network of convolutions.
@@ -30,7 +30,8 @@ class LowestLevel:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for hook in self.hooks:
             hook.remove()
-        if len(self.watched) > 1 and self.found:
+        complete = error is None  # a pass that broke off may not have come to the deepest one
+        if complete and len(self.watched) > 1 and self.found:
             fewest = min(voxels for voxels, *_ in self.found.values())
             self.watched = [[layer for layer, (voxels, *_) in self.found.items() if voxels == fewest][-1]]
 
