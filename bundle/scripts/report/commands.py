@@ -142,7 +142,7 @@ def patients_of(file: str) -> dict[str, str]:
 
 def paths_of(entry: object, split: str, file: str) -> dict[str, str]:
     """The paths of image and label in an entry of a data list, which may be the plain path of an image."""
-    paths = entry if isinstance(entry, dict) else {"image": entry}
+    paths: dict = entry if isinstance(entry, dict) else {"image": entry}
     found = {key: paths[key] for key in ("image", "label") if paths.get(key) not in (None, "")}
     for key, path in ({"image": None} | found).items():
         if not isinstance(path, str):
