@@ -1,5 +1,7 @@
 """Pictures: the patient's sides whichever way the volume is stored, informative slices, colours, TensorBoard."""
 
+import itertools
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -170,15 +172,25 @@ def test_a_flat_image_can_be_drawn(value):
     assert all(np.isfinite(panel).all() for panel in panels(figure))
 
 
-@pytest.mark.parametrize("interval, epochs", [(1, [1, 2, 3, 4]), (2, [1, 2, 4]), (10, [1])])
-def test_tensorboard_gets_one_picture_a_validation(interval, epochs, tmp_path):
+@pytest.mark.parametrize(
+    "interval, validated, epochs",
+    [
+        (1, [1, 2, 3, 4], [1, 2, 3, 4]),
+        (2, [1, 2, 3, 4, 5], [1, 3, 5]),
+        (10, [1, 2, 3], [1]),
+        (5, [3, 6, 9, 12, 15], [3, 9, 15]),
+        (2, [41, 42, 43], [41, 43]),
+    ],
+)
+def test_tensorboard_gets_one_picture_a_validation(interval, validated, epochs, tmp_path):
     labels = MetaTensor(volume()[None] % 3, affine=np.diag([*SPACING, 1.0]))
-    engine = Engine(lambda *_: [{key: labels for key in ("image", "label", "pred")}])
+    engine = Engine(lambda *_: None)
+    engine.state.output = [{key: labels for key in ("image", "label", "pred")}]
     pictures = TensorBoardPictures(str(tmp_path), NAMES, interval)
     pictures.attach(engine)
-    # as in MONAI's evaluator, iterations start anew with every validation; of two cases the first is drawn
-    engine.add_event_handler(Events.EPOCH_STARTED, lambda: setattr(engine.state, "iteration", 0))
-    engine.run([0, 1], max_epochs=4)
+    for epoch, iteration in itertools.product(validated, (1, 2)):  # of two cases the first is drawn
+        engine.state.epoch, engine.state.iteration = epoch, iteration  # of the trainer, and of this validation
+        engine.fire_event(Events.ITERATION_COMPLETED)
     pictures.writer.close()
     events = EventAccumulator(str(tmp_path))
     events.Reload()
