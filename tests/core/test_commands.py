@@ -120,6 +120,10 @@ def test_a_misspelled_option_is_rejected_before_anything_runs(command, arguments
         ("scripts.check", ["x", "--class_names", "3"], "--class_names: found 3, expected a list"),
         ("scripts.datalist", ["x", "y.json", "--folds", "2.5"], "--folds: found 2.5, expected a whole number"),
         ("scripts.plan", ["x", "--minutes", "long"], "--minutes: found 'long', expected a number"),
+        ("scripts.phantom", ["--output_dir"], "--output_dir: found no value, expected text"),
+        ("scripts.phantom", ["x", "--patients", "2.5"], "--patients: found 2.5, expected a whole number"),
+        ("scripts.phantom", ["x", "--scans"], "--scans: found no value, expected a whole number"),
+        ("scripts.phantom", ["x", "--size", "64"], "--size: found 64, expected a list"),
         ("scripts.report", ["compare", "a", "True", "--output_dir", "y"], "runs: found no value, expected text"),
     ],
 )
@@ -148,7 +152,8 @@ def test_a_name_that_looks_like_a_number_stays_as_it_was_typed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", [("scripts.check", "x"), ("scripts.weeks", "x"), ("scripts.report", "compare", "a", "b")]
+    "command",
+    [("scripts.check", "x"), ("scripts.weeks", "x"), ("scripts.phantom",), ("scripts.report", "compare", "a", "b")],
 )
 def test_a_file_is_no_folder_to_write_to(command, monkeypatch, tmp_path):
     file = tmp_path / "file"

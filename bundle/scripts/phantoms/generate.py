@@ -6,6 +6,7 @@
 
 import difflib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,16 @@ def acquire(signal, rng, bias=BIAS, noise=NOISE):
     return np.rint(gain * np.hypot(signal * coil + real, imaginary)).astype(np.int16)
 
 
-def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipmri", first_patient=4, slices=None):
+def generate(
+    output_dir: str,
+    patients: int = 8,
+    scans: int | None = None,
+    size: Sequence[int] | None = None,
+    seed: int = 0,
+    layout: str = "hipmri",
+    first_patient: int = 4,
+    slices: int | None = None,
+) -> list[tuple]:
     """Writes phantoms, their labels and `phantom.json`, which records the arguments.
 
     Example: python -m scripts.phantom --output_dir DIR --patients 8 --scans 2 --size "(64,64,32)"
@@ -117,10 +127,11 @@ def generate(output_dir, patients=8, scans=None, size=None, seed=0, layout="hipm
     Returns:
         Pairs of image path and label path; the label is None if the layout does not publish it.
     """
-    kind, output_dir = _find_layout(str(layout)), str(output_dir)
+    kind = _find_layout(layout)
     size, scans = kind.size if size is None else size, kind.scans if scans is None else scans
-    _check_arguments(output_dir, size, kind, {"patients": (patients, len(kind.sides) or 1), "scans": (scans, 1)})
-    _check_counts({"seed": (seed, 0), "first_patient": (first_patient, 0)})
+    _check_size(size, kind)
+    least = len(kind.sides) or 1
+    _check_counts(patients=(patients, least), scans=(scans, 1), seed=(seed, 0), first_patient=(first_patient, 0))
     slices = _checked_slices(slices, layout, size)
     if kind.anatomy == "brain" and scans != 1:
         raise UserError(f"scans: found {scans}, expected 1: {layout} has one scan of a patient; leave --scans out")
@@ -176,20 +187,16 @@ def write_file(path, content):
 
 def _find_layout(layout):
     if layout not in LAYOUTS:
-        nearest = difflib.get_close_matches(str(layout), LAYOUTS, cutoff=0.3) or LAYOUTS
+        nearest = difflib.get_close_matches(layout, LAYOUTS, cutoff=0.3) or LAYOUTS
         raise UserError(f"layout: found {layout!r}, expected one of {', '.join(LAYOUTS)}: try {' or '.join(nearest)}")
     return LAYOUTS[layout]
 
 
-def _check_arguments(output_dir, size, kind, counts):
-    _check_counts(counts)
+def _check_size(size, kind):
     axes = len(kind.size)
     if not (isinstance(size, tuple | list) and len(size) == axes and all(_is_int(n) and 16 <= n <= 512 for n in size)):
         words, usual = {2: "two", 3: "three"}[axes], ",".join(map(str, kind.size))
         raise UserError(f'size: found {size!r}, expected {words} whole numbers from 16 to 512: try --size "({usual})"')
-    for folder in (Path(output_dir), *Path(output_dir).parents):
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"output_dir: {folder} is a file, expected a folder or a new name: choose another one")
 
 
 def _checked_slices(slices, layout, size):
@@ -198,19 +205,17 @@ def _checked_slices(slices, layout, size):
         raise UserError(f"slices: found {slices!r}, expected none: {layout} is not cut into slices; leave --slices out")
     if slices is None:
         return size[0] if usual is None else usual
-    _check_counts({"slices": (slices, 1)})
+    _check_counts(slices=(slices, 1))
     most = size[0] if usual is None else 512
     if slices > most:
         raise UserError(f"slices: found {slices}, expected at most {most}: try --slices {most}")
     return slices
 
 
-def _check_counts(counts):
+def _check_counts(**counts):
     for name, (value, lowest) in counts.items():
-        if not _is_int(value) or value < lowest:
-            raise UserError(
-                f"{name}: found {value!r}, expected a whole number of at least {lowest}: try --{name} {lowest}"
-            )
+        if value < lowest:
+            raise UserError(f"{name}: found {value}, expected at least {lowest}: try --{name} {lowest}")
 
 
 def _is_int(value):
