@@ -19,7 +19,7 @@ from corpus import AFFINE, CLASSES, flip, labels, pixels, save, write_corpus
 from helpers import refusal
 from monai.transforms import Compose, LoadImaged, Orientationd
 
-from scripts.check import gzip_reader, nifti
+from scripts.check import gzip_reader, nifti, pictures
 from scripts.check.cache import MEMORY_NAME
 from scripts.check.dataset import REPORT, Findings, check_dataset, find_faults, stop_on_errors
 from scripts.check.nifti import inspect_volume
@@ -214,6 +214,13 @@ def test_odd_names_stay_on_one_line(tmp_path):
         (tmp_path / name).write_bytes(b"")
         (line,) = find_faults(tmp_path / name)
         assert len(line.splitlines()) == 1 and line.isprintable() and "an empty file" in line
+
+
+def test_the_odd_name_of_a_stack_stays_on_one_line(monkeypatch):
+    monkeypatch.setattr(pictures.slices, "read_slices", lambda *_: (np.full((2, 2, 2), np.nan), np.eye(4)))
+    assert refusal(pictures.inspect_image, "two\nlines_*.png").startswith(
+        "two\\nlines_*.png: found values that are not"
+    )
 
 
 def test_valid_cases(data):

@@ -1,5 +1,7 @@
 """Inspects an image: a volume, a stack of slices or a series. `cache.py` calls it for every file of a data set."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -36,30 +38,40 @@ def inspect_image(path: str | Path, kept: dict | None = None, listed: FolderName
         return nifti.inspect_volume(path, kept)
     values, affine = slices.read_slices(path, listed)
     shape = list(values.shape)
-    statistics = VoxelStatistics(shape)
-    try:
-        statistics.add(values.ravel(order="F"))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+    with named(path):
+        found = statistics_of(values, shape)
     facts = {"shape": shape[:3], "dtype": str(values.dtype), "channels": shape[3] if len(shape) > 3 else 1}
-    return facts | orientation_facts(affine, shape[:3]) | {"warnings": []} | statistics.facts()
+    return facts | orientation_facts(affine, shape[:3]) | {"warnings": []} | found
 
 
 def inspect_series(path: str | Path, kept: dict | None = None) -> dict:
     """Collects the facts on a series, by the rules for a NIfTI file. What was left out of it is a warning."""
     image = nib.Nifti1Image(*read_series(path))
-    try:
-        header = image.header.copy()
-        header["vox_offset"] = header.single_vox_offset  # as in a file
+    header = image.header.copy()
+    header["vox_offset"] = header.single_vox_offset  # as in a file
+    with named(path):
         facts = check_header(header)
-        statistics = VoxelStatistics(facts["shape"])
-        statistics.add(np.asanyarray(image.dataobj).ravel(order="F"))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        found = statistics_of(np.asanyarray(image.dataobj), facts["shape"])
     if kept is not None:
         kept[str(path)] = image
     facts["warnings"] += find_series(path).notes
-    return facts | statistics.facts()
+    return facts | found
+
+
+def statistics_of(values: np.ndarray, shape: list[int]) -> dict:
+    """The facts on the values of an image that is read already."""
+    statistics = VoxelStatistics(shape)
+    statistics.add(values.ravel(order="F"))
+    return statistics.facts()
+
+
+@contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Puts the path before what is wrong with the image, as `scripts.check.nifti` does."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{nifti.printable(path)}: {error}") from error
 
 
 def image_stamp(path: str | Path, listed: FolderNames | None = None) -> list:
