@@ -142,8 +142,7 @@ def volumes(cases: Sequence[CaseRecord], name: str, hue: str) -> str:
         axis.axline((0, 0), slope=1, color=SOFT, linewidth=1, gid="identity")
         for kind, style in shown.items():
             found = [r.measures[name] for r in cases if r.status(name) == kind]
-            pairs = [[0 if not finite(m[key]) else m[key] for key in ("truth_ml", "predicted_ml")] for m in found]
-            xs, ys = zip(*pairs) if pairs else ((), ())
+            xs, ys = ([result[key] for result in found] for key in ("truth_ml", "predicted_ml"))
             axis.plot(xs, ys, ls="none", clip_on=False, zorder=3, gid=kind.replace(" ", "-"), **style)
             highest = max(highest, *xs, *ys, 0)
         highest = 1.06 * highest or 1

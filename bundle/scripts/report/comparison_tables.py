@@ -42,8 +42,6 @@ def verdict(change: dict, measure: str) -> str:
         return DASH
     if limits[0] <= 0 <= limits[1]:
         return "includes 0"
-    if MEASURES[measure].better in ("zero", "neither"):
-        return "excludes 0: " + ("larger" if limits[0] > 0 else "smaller")
     return "excludes 0: " + ("better" if (limits[0] > 0) != (MEASURES[measure].better == "less") else "worse")
 
 

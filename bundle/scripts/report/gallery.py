@@ -69,16 +69,11 @@ def warned_cases(report: Report) -> list[CaseRecord]:
 
 
 def best_and_worst(report: Report, name: str) -> list[tuple[str, CaseRecord]]:
-    """A class's worst and best case by Dice; one that was missed is as bad as can be."""
-    scored = [
-        (0.0 if record.status(name) == "missed" else record.measures[name]["Dice"], record)
-        for record in report.cases
-        if record.status(name) in ("scored", "missed")
-    ]
-    scored = [entry for entry in scored if not math.isnan(entry[0])]
+    """A class's worst and best case by Dice; one that was missed has 0."""
+    scored = [record for record in report.cases if record.status(name) in ("scored", "missed")]
     if not scored:
         return []
-    worst, best = (choose(scored, key=lambda entry: entry[0])[1] for choose in (min, max))
+    worst, best = (choose(scored, key=lambda record: record.measures[name]["Dice"]) for choose in (min, max))
     return [("Worst", worst), ("Best", best)] if worst is not best else [("Only", worst)]
 
 
