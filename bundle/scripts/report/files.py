@@ -15,7 +15,7 @@ from scripts.report.gallery import add_pictures
 from scripts.report.measures import COUNTS, MEASURES, RULES
 from scripts.report.records import anonymous
 from scripts.report.schema import CaseRecord, Motion, Report
-from scripts.report.summary import COUNTED, summarise
+from scripts.report.summary import summarise
 
 METRICS, TABLE, PAGE = "metrics.json", "metrics.csv", "report"  # the page is there twice
 FILES = (METRICS, TABLE, f"{PAGE}.html", f"{PAGE}.md")
@@ -127,15 +127,9 @@ def table(report: Report) -> Iterator[list]:
 
 def metrics(report: Report) -> dict:
     """What `metrics.json` holds: the keys of nnU-Net's `summary.json`, then our own."""
-    names, cases = report.class_names[1:], report.cases
+    names, cases, summary = report.class_names[1:], report.cases, report.summary
     numbers = [m for m in (*MEASURES, *COUNTS) if any(m in case.measures[name] for case in cases for name in names)]
-    mean = {
-        str(value): {
-            m: average([case.measures[name].get(m) for case in cases if counts(case, name, m)]) for m in numbers
-        }
-        for value, name in enumerate(names, start=1)
-    }
-    summary = report.summary
+    mean = {str(value): means(report, name, numbers) for value, name in enumerate(names, start=1)}
     doubt = {"looks": report.looks, "temperature": report.temperature, "reliability": report.reliability}
     return {
         "foreground_mean": {m: average([of_class[m] for of_class in mean.values()]) for m in numbers},
@@ -174,9 +168,10 @@ def case_metrics(case: CaseRecord, names: Sequence[str], numbers: Sequence[str])
     }
 
 
-def counts(case: CaseRecord, name: str, number: str) -> bool:
-    """Whether a number of a class of a case is averaged; the counts of voxels always are, as in nnU-Net's file."""
-    return number in COUNTS or case.status(name) in COUNTED
+def means(report: Report, name: str, numbers: Sequence[str]) -> dict[str, float]:
+    """The mean of every number of a class; counts of voxels are averaged over all cases, as in nnU-Net's file."""
+    found = {m: one.mean for m, one in report.summary.classes[name].measures.items()}
+    return {m: found[m] if m in found else average([c.measures[name].get(m) for c in report.cases]) for m in numbers}
 
 
 def average(values: Sequence[float | None]) -> float:

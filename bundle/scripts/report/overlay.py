@@ -1,6 +1,6 @@
 """Pictures of label maps over images, in three planes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -86,15 +86,23 @@ def window_of(image: np.ndarray) -> tuple[float, float]:
 
 
 def most_informative_slices(labels: np.ndarray) -> list[int]:
-    """For every axis the slice that shows most of all classes. Of each class, the share of its largest area counts."""
+    """For every axis the slice that shows most of all classes, see `shares`."""
     values = [value for value in np.unique(labels) if value > 0]
     chosen = []
     for axis in range(3):
         others = tuple(i for i in range(3) if i != axis)
         areas = [np.count_nonzero(labels == value, axis=others) for value in values]
-        shares = sum((area / area.max() for area in areas), np.zeros(labels.shape[axis]))
-        chosen.append(int(np.argmax(shares)) if values else labels.shape[axis] // 2)
+        chosen.append(int(np.argmax(shares(areas))) if values else labels.shape[axis] // 2)
     return chosen
+
+
+def shares(areas: Iterable[np.ndarray]) -> np.ndarray:
+    """How much of all classes every slice shows: of each class, the share of its largest area.
+
+    Args:
+        areas: of each class, in every slice.
+    """
+    return sum((area / area.max() for area in areas), np.zeros(1))
 
 
 def cut(volume: np.ndarray, axis: int, index: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from matplotlib.image import imsave
 from scipy.ndimage import binary_dilation, find_objects, map_coordinates
 
 from scripts.core.palette import colour
-from scripts.report.overlay import PLANES, blend, cut, upright, window_of
+from scripts.report.measures import enclosing_box
+from scripts.report.overlay import PLANES, blend, cut, shares, upright, window_of
 
 # Distinct for every kind of colour vision. Printed in grey they are light, middle and dark.
 ERROR_COLOURS = {"missed": "#FFE14D", "extra": "#D13A00", "wrong class": "#4DA3FF"}
@@ -109,12 +110,12 @@ class Scan:
         return axis, int(np.lexsort((areas[axis], wrong))[-1])  # most errors or doubt; of equals the largest area
 
     def most_informative(self) -> tuple[int, int]:
-        """The slice that shows most of all classes, as `overlay.most_informative_slices`, in the best plane."""
+        """The slice that shows most of all classes, in the best plane."""
         best = (-1.0, 2, self.prediction.shape[2] // 2)
         for axis in self.planes():
-            shares = sum((self.areas(value)[axis] / self.areas(value)[axis].max() for value in self.boxes), np.zeros(1))
-            if shares.max() > best[0] + 1e-9 and self.boxes:
-                best = (float(shares.max()), axis, int(np.argmax(shares)))
+            shown = shares(self.areas(value)[axis] for value in self.boxes)
+            if shown.max() > best[0] + 1e-9 and self.boxes:
+                best = (float(shown.max()), axis, int(np.argmax(shown)))
         return best[1:]
 
     def planes(self) -> Sequence[int]:
@@ -172,8 +173,7 @@ def boxes(maps: list[np.ndarray]) -> dict[int, tuple[slice, ...]]:
     for labels in maps:
         for value, box in enumerate(find_objects(labels), start=1):
             if box is not None:
-                old = found.get(value, box)
-                found[value] = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box, old))
+                found[value] = enclosing_box([box, found.get(value)], labels.ndim)
     return dict(sorted(found.items()))
 
 
