@@ -18,7 +18,7 @@ A knob is a setting that has a name of its own. Its value is at the top of `conf
 or `configs/inference.json`, or in a patch that brings it along. What shapes the network or its input, such as
 `features`, `spatial_size` and `class_names`, is in `train.json` and in `inference.json`: give it to both, best in one
 patch. Every knob can be set on the command line: `--epochs 100`. A value of the wrong type or outside the range is
-refused in one line before anything is built.
+refused in one line before anything is built. None, which is `null` in a file, is written `'$None'` there.
 
 "Default" is the value in `train.json`; where the value for evaluation or inference is another one, that is named.
 "Other values" are those of the patches. This page is generated from `configs/knobs.schema.json` and the

@@ -195,6 +195,13 @@ def tried(file: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=file.parent, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.programs
+def test_the_zoo_has_nothing_to_say_on_the_format(package, verify, collected, tmp_path):
+    folder = shutil.copytree(collected, tmp_path / package.NAME)
+    package.tidy(folder)
+    verify.python_format(folder)
+
+
 @pytest.mark.slow
 def test_the_zoos_steps_pass(package, weights, tmp_path):
     folder = tmp_path / package.NAME

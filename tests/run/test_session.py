@@ -173,6 +173,27 @@ def test_a_run_of_a_file_of_ones_own_is_known(tmp_path):
     command_line.refuse_unknown_run(["run", "twice", "--config_file", str(files)])
 
 
+@pytest.mark.parametrize(
+    "words, lost",
+    [
+        (["--norm", "None"], True),
+        (["--norm=None"], True),
+        (["--network_def::norm", "None"], True),
+        (["--norm", "$None"], False),
+        (["--norm", "None", "--norm", "batch"], False),
+        (["--seed", "None", "--epochs", "3"], True),
+        (["--device", "cpu"], False),
+    ],
+)
+def test_an_option_none_that_monai_would_leave_out_is_refused(words, lost):
+    files = [str(BUNDLE / "configs" / name) for name in ("train.json", "recipe_cardiac_2d.json")]
+    line = ["run", "training", "--config_file", str(files), *words]
+    if lost:
+        assert refusal(command_line.refuse_lost_none, line).endswith("'$None'")
+    else:
+        command_line.refuse_lost_none(line)
+
+
 def test_an_id_of_a_file_of_ones_own_is_known(tmp_path):
     own = tmp_path / "own.json"
     own.write_text(json.dumps({"voxels": [1, 1, 1]}))

@@ -26,7 +26,7 @@ class ChannelsLastInstanceNorm(nn.Module):
         return one[0] if len(one) == 1 else torch.cat(one)
 
 
-class SmallConv:
+class SmallConv(nn.modules.conv._ConvNd):
     """A convolution that computes in float32 if its kernel is larger than its input along an axis.
 
     In bfloat16 on a CPU (oneDNN's avx512_core_bf16, torch 2.13) parts of the gradient of such a kernel, for example

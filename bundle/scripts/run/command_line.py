@@ -47,11 +47,12 @@ def check_command_line(debug: bool = False) -> None:
         refuse_wrong_order(files_of(sys.argv[1:]))
         refuse_unknown_run(sys.argv[1:])
         refuse_unused_ids(sys.argv[1:])
+        refuse_lost_none(sys.argv[1:])
 
 
 def files_of(arguments: Sequence[str]) -> list[str]:
     """The configuration files of a command line."""
-    found = value_of(arguments, "config_file") or []
+    found: Any = value_of(arguments, "config_file") or []
     with suppress(ValueError, SyntaxError):  # else it is a file, or several with commas between
         found = ast.literal_eval(found)
     return found.split(",") if isinstance(found, str) else [str(file) for file in found]
@@ -181,6 +182,22 @@ def refuse_unused_ids(arguments: Sequence[str]) -> None:
                 f"--{name}: nothing in {', '.join(files)} uses it; leave it out, or add to --config_file a file that "
                 f"has it ({', '.join(f'configs/{other}' for other in others[:4])})"
             )
+
+
+def refuse_lost_none(arguments: Sequence[str]) -> None:
+    """Rejects an override None that would change something. MONAI itself leaves out an option that is None.
+
+    Args:
+        arguments: a command line without the program.
+
+    Raises:
+        UserError: the first such option, with the way to say it.
+    """
+    parser = ConfigParser()
+    parser.read_config(files_of(arguments))
+    for name in ids_of(arguments):
+        if given_values(arguments, name)[-1:] == ["None"] and name in parser and parser[name] is not None:
+            raise UserError(f"--{name} None: MONAI leaves out an option that is None; say --{name} '$None'")
 
 
 def refuse_misspelled_ids(config: Mapping[str, object]) -> None:

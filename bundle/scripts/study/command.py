@@ -123,8 +123,9 @@ def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob],
             raise UserError(f"--{name}: the study sets it for each run; leave it out")
         if name in varied:
             raise UserError(f"--{name}: is also in the space; leave one of them out")
-    refuse_unknown_ids(["run", *(f"--{name}" for name in [*varied, *overrides])])
-    refuse_unused_ids(["run", "--config_file", str(list(files)), *(f"--{name}" for name in overrides)])
+    line = ["run", "--config_file", str(list(files))]
+    refuse_unknown_ids([*line, *(f"--{name}" for name in [*varied, *overrides])])
+    refuse_unused_ids([*line, *(f"--{name}" for name in overrides)])
     for name in varied:
         parent = name.rpartition("::")[0]
         target = parser[parent].get("_target_") if parent in parser and isinstance(parser[parent], dict) else None
