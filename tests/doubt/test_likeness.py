@@ -1,13 +1,16 @@
 """Whether an image is of the kind of the training data: made-up images that differ in one fact."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from conftest import read
 from monai.data import MetaTensor
 from torch import nn
 
+from scripts.doubt.handler import Doubt
 from scripts.doubt.likeness import FEWEST, Fingerprint, cloud_of, facts_of, fingerprint_of
 from scripts.doubt.lowest_level import LowestLevel
 from scripts.doubt.model import parts_of
@@ -115,6 +118,37 @@ def test_the_features_are_those_of_the_lowest_level(ensemble):
         expected = network.deep(network.first(given)).mean((0, 2, 3, 4))
         assert torch.allclose(level.features, expected, atol=1e-6) and level.watched == [network.deep]
     assert not network.deep._forward_hooks
+
+
+def test_what_the_network_does_after_it_was_told_to_stop_does_not_count():
+    """As the looks of doubt at the same image."""
+    network = Net()
+    level, (first, second) = LowestLevel(network), torch.randn(2, 1, 1, 8, 8, 8)
+    for _ in range(2):
+        with level, torch.no_grad():
+            network(first)
+            level.stop()
+            network(second)
+        assert torch.allclose(level.features, network.deep(network.first(first)).mean((0, 2, 3, 4)), atol=1e-6)
+
+
+def test_doubt_looks_once_the_image_is_judged():
+    judged = []
+    looks = SimpleNamespace(check=None)
+    doubt = Doubt(
+        looks, ["background", "organ"], "model.pt", likeness=SimpleNamespace(stop_watching=lambda: judged.append(0))
+    )
+
+    def look(*_):
+        judged.append(1)
+        raise StopIteration
+
+    doubt.signs_of = look
+    x = torch.zeros(1, 1, 4, 4, 4)
+    engine = SimpleNamespace(state=SimpleNamespace(output={"image": x, "pred": x}), network=Net(), amp=False)
+    with pytest.raises(StopIteration):
+        doubt.look(engine)
+    assert judged == [0, 1] and read("inference.json")["doubt"]["likeness"] == "@likeness"
 
 
 def test_an_image_that_fails_does_not_show_where_the_lowest_level_is():

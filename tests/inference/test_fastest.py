@@ -5,6 +5,9 @@ import logging
 
 import pytest
 import torch
+from conftest import CONFIGS
+from helpers import refusal
+from monai.bundle import ConfigParser
 from monai.inferers import SimpleInferer
 from torch import nn
 
@@ -66,6 +69,20 @@ def test_without_openvino_nothing_is_timed(network, tmp_path, monkeypatch):
     monkeypatch.setattr(fastest, "measure", lambda *_: 1 / 0)
     assert torch.equal(FastestInferer(False, ckpt_dir=str(tmp_path))(X, network), network(X))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("order", [["openvino.json", "fast.json"], ["fast.json", "openvino.json"]])
+def test_both_patches_on_inference_fit_together(order, monkeypatch):
+    monkeypatch.setattr(openvino, "load_openvino", lambda: None)
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / name) for name in ("inference.json", *order)])
+    kind = FastestInferer if order[-1] == "fast.json" else openvino.OpenVinoInferer
+    assert type(parser.get_parsed_content("inferer")) is kind
+    assert parser["looks::inferer::int8"] == parser["inferer::int8"] == "@int8"
+
+
+def test_int8_is_not_both_demanded_and_chosen():
+    assert "leave one of the two out" in refusal(FastestInferer, False, int8=True)
 
 
 @pytest.mark.skipif(openvino.is_missing(), reason="OpenVINO is not installed")

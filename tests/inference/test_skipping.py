@@ -160,7 +160,7 @@ def test_the_network_fails_on_one_case(mixed, trained, monkeypatch):
     with pytest.raises(UserError, match="1 of 6"):
         made.finalize()
     (failed,) = [c for c in json.loads((mixed / "out" / "run.json").read_text())["cases"] if c["fate"] == "failed"]
-    assert "out of memory" in failed["reason"] and "--sliding_window True" in failed["reason"]
+    assert failed["reason"].startswith("out of memory (cannot allocate 3 TiB")
     assert "Traceback" in (mixed / "out" / "inference.log").read_text()
     assert len(list((mixed / "out").glob("*_seg.nii.gz"))) == 5
 

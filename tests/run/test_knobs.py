@@ -191,6 +191,14 @@ def test_a_run_checks_every_knob_of_its_configuration(kind, files, wrong, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_windows_of_a_recipe_are_not_asked_for_in_another_way(tmp_path):
+    made = workflow(
+        "infer", ["inference.json", "recipe_hippocampus.json"], sliding_window=True, output_dir=tmp_path / "out"
+    )
+    made.initialize()
+    assert refusal(made.run).startswith("sliding_window is True, but the recipe's plain_inferer says")
+
+
 def test_expressions_are_checked_by_their_value(tmp_path):
     made = workflow("infer", ["inference.json"], window_overlap="$2 / 2", output_dir=tmp_path / "out")
     made.initialize()

@@ -41,8 +41,7 @@ def atomic_write(file: Path, needed: int | None = None) -> Iterator[Path]:
         with explain_full_disk(file, needed):
             file.parent.mkdir(parents=True, exist_ok=True)
             yield partial
-            with partial.open("rb+") as stream:
-                os.fsync(stream.fileno())
+            flush(partial)
             replace_file(partial, file)
     except OSError as error:
         if error.errno in NOT_WRITABLE and str(error.filename) in map(str, (partial, *file.parents)):
@@ -84,6 +83,12 @@ def disk_full_message(file: Path, error: OSError, needed: int | None = None) -> 
         f"{file}: {asked}, {shutil.disk_usage(there).free:,} are free there ({os.strerror(error.errno or 0)}); "
         "what was written before is intact. Make room, or name another folder"
     )
+
+
+def flush(file: Path) -> None:
+    """Forces the content of a file to disk."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
 
 
 def replace_file(source: Path, target: Path) -> None:

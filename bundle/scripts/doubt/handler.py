@@ -36,6 +36,7 @@ class Doubt:
         worsening: random changes that make an image worse, to learn what bad results look like.
         worsened: how often each image is looked at after such a change; the batch then needs a `small_truth`.
         learned: whether to use what was learned of the weights before.
+        likeness: judges the image by what the network makes of it; the looks are none of its business.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class Doubt:
         worsening: Transform | None = None,
         worsened: int = 0,
         learned: bool = True,
+        likeness: "Likeness | None" = None,
     ):
         self.looks, self.class_names, self.weights_file = looks, list(class_names), weights_file
-        self.worsening, self.worsened, self.learned = worsening, worsened, learned
+        self.worsening, self.worsened, self.learned, self.likeness = worsening, worsened, learned, likeness
         self.calibration: Calibration | None = None
         self.signs: dict[str, dict[str, float]] = {}
         self.worse: list[dict] = []
@@ -63,6 +65,8 @@ class Doubt:
         self.calibration = calibration.find(self.weights_file, self.kind) if self.learned else None
 
     def look(self, engine: Engine) -> None:
+        if self.likeness is not None:
+            self.likeness.stop_watching()
         output = engine.state.output
         image, scores = (plain(output[key]) for key in (CommonKeys.IMAGE, CommonKeys.PRED))
         with eval_mode(engine.network), torch.autocast(image.device.type, enabled=bool(engine.amp)):
@@ -116,6 +120,7 @@ class Likeness:
     def __init__(self, weights_file: str | Sequence[str], unlike: str = "warn"):
         self.weights_file, self.skips = weights_file, unlike == "skip"
         self.begun, self.said = False, ""
+        self.level: LowestLevel | None = None
 
     def begin(self, network: nn.Module) -> None:
         """Reads the fingerprint, once. Only where it has features of the network, these are watched."""
@@ -138,6 +143,11 @@ class Likeness:
         self.said = self.fingerprint.unlike(facts)
         if self.said and self.skips:
             raise UserError(f"unlike the training data: {self.said}; say --unlike warn to segment it all the same")
+
+    def stop_watching(self) -> None:
+        """The network has run on the image; what follows are further looks at it."""
+        if self.level is not None:
+            self.level.stop()
 
     @contextmanager
     def watching(self, image: MetaTensor, network: nn.Module) -> Iterator[None]:

@@ -28,12 +28,16 @@ class LowestLevel:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for hook in self.hooks:
-            hook.remove()
+        self.stop()
         complete = error is None  # a pass that broke off may not have come to the deepest one
         if complete and len(self.watched) > 1 and self.found:
             fewest = min(voxels for voxels, *_ in self.found.values())
             self.watched = [[layer for layer, (voxels, *_) in self.found.items() if voxels == fewest][-1]]
+
+    def stop(self) -> None:
+        """Reads no more; the next use as a context begins anew."""
+        for hook in self.hooks:
+            hook.remove()
 
     def keep(self, layer: nn.Module, given: tuple, output: torch.Tensor) -> None:
         _, total, count = self.found.get(layer, (0, torch.zeros(()), 0))

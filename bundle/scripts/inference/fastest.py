@@ -39,10 +39,25 @@ class FastestInferer(Inferer):
         inferer: an inferer of MONAI that calls the network; by default once, on the complete input.
         frozen: whether the network will not be trained any more.
         ckpt_dir: folder of the weights, beside which the choice is kept.
+        int8: must be False: a network in int8 takes part if there is one, and is used if it is the fastest.
+
+    Raises:
+        UserError: int8 is asked for.
     """
 
-    def __init__(self, enabled: bool, inferer: Inferer | None = None, frozen: bool = True, ckpt_dir: str = "models"):
+    def __init__(
+        self,
+        enabled: bool,
+        inferer: Inferer | None = None,
+        frozen: bool = True,
+        ckpt_dir: str = "models",
+        int8: bool = False,
+    ):
         super().__init__()
+        if int8:
+            raise UserError(
+                "int8 is True, but configs/fast.json takes int8 only where it is fastest; leave one of the two out"
+            )
         self.half, self.inferer, self.frozen, self.ckpt_dir = enabled, inferer or SimpleInferer(), frozen, ckpt_dir
         self.file = Path(ckpt_dir) / FOLDER / KEPT
         self.plain = HalfInferer(enabled, self.inferer, frozen)
@@ -92,7 +107,7 @@ class FastestInferer(Inferer):
 
     def remember(self, known: dict[str, str]) -> None:
         try:
-            self.file.parent.mkdir(exist_ok=True)
+            self.file.parent.mkdir(parents=True, exist_ok=True)
             write_json(known, self.file)
         except (OSError, UserError) as error:
             logger.info(f"{self.file}: not kept ({one_line_reason(error)})")

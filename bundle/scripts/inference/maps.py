@@ -1,11 +1,11 @@
 """The files of maps, such as the label map: NIfTI on the grid of the image and with its header, or pictures."""
 
-import os
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from scripts.core.files import flush, replace_file
 from scripts.data.label_maps import read_volume
 from scripts.data.names import case_name
 from scripts.data.slices import (
@@ -82,10 +82,11 @@ class CaseMaps:
         return name
 
     def publish(self, name: str) -> None:
-        """Moves a complete file to its place. Pictures are there already."""
+        """Moves a complete file to its place, once it is on disk. Pictures are there already."""
         ready = self.folder / PARTIAL / name
         if ready.exists():
-            os.replace(ready, self.folder / name)
+            flush(ready)
+            replace_file(ready, self.folder / name)
 
 
 def map_name(source: Path, shown: str, kind: str) -> str:

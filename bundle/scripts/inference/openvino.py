@@ -190,7 +190,7 @@ def keep(model, file: Path) -> None:
     import openvino
 
     try:
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / file.name
             openvino.save_model(model, made, compress_to_fp16=False)

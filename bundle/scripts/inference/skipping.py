@@ -11,7 +11,7 @@ from monai.data import Dataset
 from monai.transforms import LoadImaged
 
 from scripts.check.dataset import find_faults
-from scripts.core.errors import UserError, is_out_of_memory, one_line_reason
+from scripts.core.errors import UserError, one_line_reason
 from scripts.data.digests import sha256_of_files
 from scripts.data.readers import VolumeReader
 from scripts.data.slices import refuse_what_reader_cannot
@@ -85,11 +85,10 @@ class SkippingIteration:
     Args:
         journal: records the failures.
         likeness: says which images are unlike the training data, as `engine.state.unlike`; None says nothing.
-        saves_memory: what to try where memory runs out.
     """
 
-    def __init__(self, journal: Journal, likeness: Likeness | None = None, saves_memory: str = ""):
-        self.journal, self.likeness, self.saves_memory = journal, likeness, saves_memory
+    def __init__(self, journal: Journal, likeness: Likeness | None = None):
+        self.journal, self.likeness = journal, likeness
 
     def __call__(self, engine: Engine, batch: dict) -> list | dict:
         (image,) = batch["source"]
@@ -107,8 +106,7 @@ class SkippingIteration:
             engine.state.unlike = self.likeness.said
             return found
         except Exception as error:
-            advice = f"; {self.saves_memory}" if self.saves_memory and is_out_of_memory(error) else ""
-            self.journal.record_failure(image, one_line_reason(error) + advice)
+            self.journal.record_failure(image, one_line_reason(error))
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # frees the memory of the failed case for the next one
             return []

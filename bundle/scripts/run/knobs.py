@@ -58,6 +58,11 @@ def check_configuration() -> dict[str, object]:
     check_dimensions(values)
     if "finishing" in parser.config:  # not in a training, whatever a recipe wants done afterwards
         check_pieces(values)
+    if values.get("sliding_window") and "@windows" not in str(parser["plain_inferer"]):
+        raise UserError(
+            "sliding_window is True, but the recipe's plain_inferer says how an image is divided, if at all; leave "
+            "--sliding_window out"
+        )
     if values.get("half") and "device" in parser.config:
         check_half(value_of(parser, "device"))
     return values
