@@ -84,7 +84,7 @@ def is_among(mean: float, means: list[float]) -> bool:
 
 def photograph(page: Path, file: Path) -> None:
     """The first screen of a page, 1280 pixels wide."""
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
     if browser is None:
         print(f"no Chromium here: {file.name} stays as it was")
         return

@@ -88,7 +88,7 @@ def prepare(given: argparse.Namespace, work: Path) -> tuple[Path, str]:
     if not weights:
         weights, patch = train(common.empty_folder(work.parent / "trained"), patch or DEMO)
     bundle = work / "bundle"
-    common.package().collect(weights.resolve(), None, bundle)
+    common.package().collect(weights.resolve(), [], bundle)
     files = ["configs/inference.json"]
     if patch:
         shutil.copy(patch, bundle / "configs" / patch.name)

@@ -178,7 +178,7 @@ def prepare(given: argparse.Namespace, work: Path) -> Bench:
     offer_order(app / "main.py")
     write_images(bench)
     weights, patch = (given.weights, given.patch) if given.weights else train_tiny(work, bench.phantoms)
-    common.package().collect(weights.resolve(), patch, bench.bundle)
+    common.package().collect(weights.resolve(), [patch] if patch else [], bench.bundle)
     return bench
 
 

@@ -16,7 +16,6 @@ from scripts.data.label_maps import read_labels
 from scripts.data.layouts import find_images, find_pairs
 from scripts.inference.submission import decode, encode
 from scripts.phantoms import generate
-from scripts.run import command_line
 
 RECIPES = {  # layout and size of its phantoms, what makes a run tiny, the split that has labels
     "recipe_hipmri_residual_attention": (
@@ -86,13 +85,6 @@ def test_a_recipe_brings_no_nested_ids_and_merges_nothing(recipe):
     """Else it would not fit all three configurations, or MONAI would warn of it."""
     content = json.loads((CONFIGS / f"{recipe}.json").read_text())
     assert not [key for key in content if "::" in key or "#" in key or key.startswith("+")]
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_the_command_line_takes_its_knobs_by_name(recipe):
-    content = json.loads((CONFIGS / f"{recipe}.json").read_text())
-    for key in (key for key, value in content.items() if not isinstance(value, dict) and key[0] != "_"):
-        command_line.refuse_unknown_ids(["run", "training", f"--{key}", "1"])
 
 
 def test_properties(trained):

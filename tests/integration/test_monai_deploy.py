@@ -44,6 +44,26 @@ def test_what_is_broken_here_is_still_in_the_files(what):
     assert all(words in source for words in changes)
 
 
+PREPARE = """
+import sys
+from argparse import Namespace
+from pathlib import Path
+sys.path.insert(0, "integration")
+import monai_deploy
+folder = Path(sys.argv[1])
+given = Namespace(weights=folder / "weights.pt", patch=Path("bundle/configs/demo.json"))
+print(*monai_deploy.prepare(given, folder / "work"))
+"""
+
+
+def test_the_bundle_is_prepared_with_given_weights(tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    command = [sys.executable, "-c", PREPARE, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(tmp_path / "work/bundle"), "['configs/inference.json','configs/demo.json']"]
+    assert (tmp_path / "work/bundle/models/model.pt").read_bytes() == b"weights"
+
+
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """What the script needs of this clone, to be broken. The environment has 1.8 GB, so it is not made here."""
