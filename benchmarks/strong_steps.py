@@ -7,18 +7,20 @@ same length and the same seed. `seed` differs only in the seed and shows the eff
 nothing: they score weights that are there in another way. All are scored on fold 1, so that the other folds do not
 influence the choice of steps. Differences are taken case by case, and their intervals are bootstraps over cases. An
 interrupted run continues; a finished one is not repeated. The table is written to strong_steps.md and
-strong_steps.json.
+strong_steps.json; rows whose trainings are not there any more stay in them. A row with `"earlier": true` is of an
+earlier form of the recipe, and is compared with its first row of that time.
 """
 
 import argparse
 import json
 import sys
+from operator import itemgetter
 from pathlib import Path
 
 import common
 from common import BUNDLE
 from hippocampus import CLASSES, RECIPE, datalist
-from results import leave
+from results import leave, with_earlier
 from trainings import ALONE, DEMO, command, duration, execute
 
 FOLD = "fold1"
@@ -185,7 +187,10 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         found = row.get("difference")
         shown = "" if not found else f"{found['mean']:+.4f} ({found['ci'][0]:+.4f} to {found['ci'][1]:+.4f})"
-        lines.append(f"| {row['what']} | {row['dice']['anterior']:.4f} | {row['dice']['posterior']:.4f} | {shown} |")
+        mark = " \\*" if row.get("earlier") else ""
+        lines.append(
+            f"| {row['what']}{mark} | {row['dice']['anterior']:.4f} | {row['dice']['posterior']:.4f} | {shown} |"
+        )
     return "\n".join(lines)
 
 
@@ -202,6 +207,8 @@ def main() -> None:
     if "strong" not in done:
         sys.exit("no table without the first row, `strong`, that all others are compared with")
     rows = [outcome(name, given) for name in done]
+    rows = with_earlier(rows, given.output / "strong_steps.json", itemgetter("step"))
+    rows.sort(key=lambda row: [*STEPS, *SCORED].index(row["step"]))
     leave(rows, table(rows) + "\n", given.output / "strong_steps")
     sys.exit(not whole)
 

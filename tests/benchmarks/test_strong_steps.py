@@ -66,7 +66,9 @@ def test_table(script):
             "difference": {"mean": -0.01, "ci": [-0.02, 0.001]},
         },
     ]
+    rows.append(rows[1] | {"earlier": True})
     lines = script.table(rows).splitlines()
+    assert lines[4].startswith("| another seed \\* | 0.8900")
     assert lines[2] == "| as it is | 0.9000 | 0.8800 |  |"
     assert lines[3] == "| another seed | 0.8900 | 0.8700 | -0.0100 (-0.0200 to +0.0010) |"
 

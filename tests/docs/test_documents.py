@@ -191,19 +191,19 @@ def test_the_speed_of_the_readme_is_as_it_was_measured():
 
 
 @pytest.mark.parametrize(
-    ("page", "what", "said"),
+    ("page", "step", "said"),
     [
-        ("flip-axis", "mirror images along all axes", "({cost:.4f}, 95 % interval {least:.4f} to {most:.4f};"),
+        ("flip-axis", "mirrors", "({cost:.4f}, 95 % interval {least:.4f} to {most:.4f};"),
         (
             "ensembles",
-            "scores averaged with those of the other seed",
+            "ensemble",
             "gained {gain:.4f} in mean Dice (95 % interval {low:+.4f} to {high:+.4f})",
         ),
     ],
 )
-def test_what_a_step_costs_or_gains_is_as_measured(page, what, said):
+def test_what_a_step_costs_or_gains_is_as_measured(page, step, said):
     rows = json.loads((DOCS / "strong_steps_metrics.json").read_text())["rows"]
-    (found,) = [row["difference"] for row in rows if row["what"] == what]
+    (found,) = [row["difference"] for row in rows if row["step"] == step]
     low, high = found["ci"]
     said = said.format(cost=-found["mean"], least=-high, most=-low, gain=found["mean"], low=low, high=high)
     assert said in " ".join((DOCS / "how-to" / f"{page}.md").read_text().split())
