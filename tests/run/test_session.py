@@ -71,6 +71,10 @@ def test_unknown_ids_are_refused(words, wrong, meant):
         (["configs/train.json", "plan.json", "configs/evaluate.json"], True),
         (["configs/train.json", "configs/strong.json", "configs/recipe_hippocampus.json"], True),
         (["configs/train.json", "configs/recipe_hippocampus.json", "configs/strong.json"], False),
+        (["configs/train.json", "configs/finetune.json", "configs/strong.json"], True),
+        (["configs/train.json", "configs/strong.json", "configs/demo.json"], True),
+        (["configs/train.json", "configs/demo.json", "own.json", "configs/strong.json", "configs/finetune.json"], False),
+        (["configs/train.json", "configs/evaluate.json", "configs/mirrored.json", "configs/recipe_lgg_2d.json"], True),
         (["own.json", "other.json"], False),
         ("configs/demo.json,configs/train.json", True),
         ("configs/my train.json", False),
@@ -85,6 +89,12 @@ def test_a_patch_before_its_file_is_refused(files, refused, form):
         assert said.startswith(f"--config_file: {first} stands before {second}") and "put" in said
     else:
         refuse_wrong_order(command_line.files_of(words))
+
+
+def test_the_published_order_of_steps_has_no_recipe_beside_it():
+    for other in ("recipe_promise12.json", "strong.json"):
+        assert "leave one of the two out" in refusal(refuse_wrong_order, ["train.json", "resize_last.json", other])
+    refuse_wrong_order(["train.json", "demo.json", "resize_last.json"])
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
     if not folds:
         raise UserError(
             f"{path}: fold is {fold}, but this list was made without folds; expected one with folds, give another "
-            "--output_dir or --datalist, or leave --fold out"
+            "--output_dir or --datalist, or leave --fold out (if a recipe sets it, say --fold '$None')"
         )
     if fold not in folds:
         raise UserError(f"{path}: fold is {fold}; expected one of {folds} (--fold N)")

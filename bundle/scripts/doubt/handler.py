@@ -33,7 +33,8 @@ class Doubt:
         looks: makes them.
         class_names: names of the values 0, 1, ...
         weights_file: of the network; what was learned of them lies beside.
-        worsening: random changes that make an image worse, to learn what bad results look like.
+        worsening: random changes that make an image worse, to learn what bad results look like. They are given images
+            of mean 0 and spread 1, and end with such; the image's own mean and spread are then given back.
         worsened: how often each image is looked at after such a change; the batch then needs a `small_truth`.
         learned: whether to use what was learned of the weights before.
         likeness: judges the image by what the network makes of it; the looks are none of its business.
@@ -82,7 +83,9 @@ class Doubt:
         """Signs and Dice, by class, of the image after a random change."""
         assert isinstance(self.worsening, Randomizable)
         self.worsening.set_random_state(seed + self.worsened * engine.state.iteration)
-        changed = plain(self.worsening({CommonKeys.IMAGE: image[0]})[CommonKeys.IMAGE])[None].to(image)
+        mean, spread = image.mean(), image.std().clamp(min=1e-6)
+        changed = plain(self.worsening({CommonKeys.IMAGE: (image[0] - mean) / spread})[CommonKeys.IMAGE])[None].to(image)
+        changed = changed * spread + mean
         scores = engine.inferer(changed, engine.network)
         found = probabilities(scores[0]).argmax(0)
         truth = plain(engine.state.batch["small_truth"])[0, 0].to(image.device)

@@ -13,7 +13,10 @@ from monai.bundle import ConfigParser
 from scripts.core.errors import UserError
 
 PLACES = {"train.json": 0, "inference.json": 0, "evaluate.json": 1}  # of configurations that patches follow
-AFTER_RECIPES = ("strong.json", "strong_2d.json", "finetune.json")  # they change what a recipe says
+RANKS = {  # of patches that change what others say; a recipe has 1
+    "demo.json": 1, "strong.json": 2, "strong_2d.json": 2, "finetune.json": 3, "mirrored.json": 4, "ensemble.json": 4,
+}  # fmt: skip
+ALONE = "resize_last.json"  # its order of steps has nothing of a recipe, or of a stronger training
 
 
 def current_parser() -> ConfigParser:
@@ -47,11 +50,23 @@ def refuse_wrong_order(files: Sequence[str]) -> None:
                 f"--config_file: {files[place]} stands before {file}, which replaces what it says; put {file} "
                 f"{('first', 'second')[place]}"
             )
-        early = [other for other in files[:number] if Path(other).name in AFTER_RECIPES]
-        if early and Path(file).name.startswith("recipe_"):
+        early = [other for other in files[:number] if rank(other) > rank(file) > 0]
+        if early:
             raise UserError(
                 f"--config_file: {early[0]} stands before {file}, which replaces what it says; put {early[0]} after it"
             )
+    others = [file for file in files if rank(file) in (1, 2) and Path(file).name != "demo.json"]
+    if others and any(Path(file).name == ALONE for file in files):
+        raise UserError(
+            f"--config_file: {ALONE} is for train.json as it is; with {others[0]} training would see other images than "
+            "validation; leave one of the two out"
+        )
+
+
+def rank(file: str) -> int:
+    """The place of a shipped patch among others, 0 for any other file."""
+    name = Path(file).name
+    return 1 if name.startswith("recipe_") else RANKS.get(name, 0)
 
 
 def value_of(parser: ConfigParser, name: str) -> object:

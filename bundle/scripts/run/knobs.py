@@ -56,6 +56,11 @@ def check_configuration() -> dict[str, object]:
     }
     check(values)
     check_dimensions(values)
+    check_outputs(values, parser)
+    if values.get("spatial_dims") == 2 and "early_changes" in parser.config:
+        raise UserError("configs/strong.json: found a network of 2 axes, expected 3; for slices give configs/strong_2d.json")
+    if "rate_factor" in parser.config and values.get("pretrained") is None:
+        raise UserError("configs/finetune.json: found no weights to start from; give them with --pretrained FILE")
     if "finishing" in parser.config:  # not in a training, whatever a recipe wants done afterwards
         check_pieces(values)
     if values.get("sliding_window") and "@windows" not in str(parser["plain_inferer"]):
@@ -107,6 +112,19 @@ def check_dimensions(knobs: Mapping[str, Any]) -> None:
         size, axes = knobs.get(name), knobs.get("spatial_dims")
         if size and axes and len(size) != axes:
             raise UserError(f"{name} is {size}: expected {axes} numbers, as spatial_dims says; give another --{name}")
+
+
+def check_outputs(knobs: Mapping[str, Any], parser: ConfigParser) -> None:
+    """Refuses a number of maps that is not that of the classes. One map, above a threshold, has two classes."""
+    if not {"out_channels", "class_names"} <= knobs.keys() or "to_labels" not in parser.config:
+        return
+    maps, classes = knobs["out_channels"], len(knobs["class_names"])
+    expected = 2 if "threshold" in parser["to_labels"] and maps == 1 else maps
+    if expected != classes:
+        raise UserError(
+            f"out_channels is {maps}, which has {expected} classes here, but class_names has {classes}; give the names "
+            "of all classes, or leave --out_channels out; a recipe of one map has two classes"
+        )
 
 
 def check_pieces(knobs: Mapping[str, Any]) -> None:

@@ -94,7 +94,7 @@ class DeepSupervision(nn.Module):
         super().__init__()
         upscale = getattr(network, "upscale", None)
         if not isinstance(upscale, nn.Module):
-            raise ValueError(
+            raise UserError(
                 f"{type(network).__name__} has no module upscale, so it has no coarser scores; choose another loss"
             )
         self.loss = DeepSupervisionLoss(loss, weights=[1.0, share, share**2])
