@@ -189,11 +189,11 @@ def test_labels_that_a_person_drew_say_so(tmp_path):
 
 def test_text_keeps_to_its_length(tmp_path):
     frames, stack, *_ = make_case(tmp_path / "series", "oblique")
-    names = [*CLASSES[:2], "a name with a \\ in it, and much longer than the sixty-four characters of a label"]
+    names = [*CLASSES[:2], "a \\ is in the name, which is much longer than the sixty-four characters of a label"]
     write_structures(np.where(frames > 1, 2, frames), stack, names, tmp_path / "rt.dcm", ABOUT)
     rt = pydicom.dcmread(tmp_path / "rt.dcm")
     assert len(rt.StructureSetROISequence[1].ROIName) == 64
-    assert all(len(item.ROIObservationLabel) <= 16 for item in rt.RTROIObservationsSequence)
+    assert rt.RTROIObservationsSequence[1].ROIObservationLabel == "a / is in the na"
     for item in rt.ROIContourSequence:
         for contour in item.ContourSequence:
             raw = contour.get_item("ContourData").value

@@ -210,7 +210,7 @@ def observation(number: int, name: str, about: About) -> Any:
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = segment.code
     made.ObservationNumber = number
     made.ReferencedROINumber = number
-    made.ROIObservationLabel = name[:16]
+    made.ROIObservationLabel = shown_name(name)[:16]
     made.RTROIIdentificationCodeSequence = [code]
     made.RTROIInterpretedType = segment.roi_type
     made.ROIInterpreter = ""
