@@ -59,6 +59,13 @@ def test_without_highdicom_one_line_names_the_extra(monkeypatch):
     OutputFormats(["image"]).check(["a/b.series"])
 
 
+def test_contours_are_refused_before_any_case_where_nothing_can_draw_them(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "contourpy", None)
+    with pytest.raises(UserError, match="output_formats rtstruct: the package contourpy is missing, expected those"):
+        OutputFormats(["rtstruct"]).check(["a/b.series"])
+    OutputFormats(["dicom_seg"]).check(["a/b.series"])
+
+
 def test_files_are_written_anew_or_where_they_are_missing(series, tmp_path):
     path, labels, affine = series
     formats = made("image", "dicom_seg", "rtstruct")

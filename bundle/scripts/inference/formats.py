@@ -21,7 +21,7 @@ from scripts.series.stack import nifti_image
 
 logger = logging.getLogger(__name__)
 
-LABEL_MAP, IMAGE = "nifti", "image"
+LABEL_MAP, IMAGE, CONTOURS = "nifti", "image", "rtstruct"
 
 
 class OutputFormats:
@@ -54,7 +54,8 @@ class OutputFormats:
                 "and this is none; name a DICOM folder with --dataset_dir, or say --output_formats \"['nifti']\""
             )
         if set(self.names) & WRITERS.keys():
-            require("highdicom", "dicom", f"output_formats {', '.join(self.names)}")
+            for package in ("highdicom", *(["contourpy"] if CONTOURS in self.names else [])):
+                require(package, "dicom", f"output_formats {', '.join(self.names)}")
             about_bundle("", self.uid_root, segments=self.segments)  # finds a mistake in these before any case
 
     @property
