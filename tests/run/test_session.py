@@ -272,10 +272,10 @@ def test_two_runs_do_not_share_a_folder(tmp_path, network):
     start(tmp_path / "a", network)
 
 
-def test_an_inference_and_an_evaluation_do_not_share_a_folder(tmp_path, network):
-    """Both keep run.json, which the other one would begin anew."""
+def test_runs_that_keep_the_same_record_do_not_share_a_folder(tmp_path, network):
+    """Each keeps run.json, which another one would begin anew."""
     with FileLock(tmp_path / ".results.lock"):
-        for name in ("inference", "evaluation"):
+        for name in ("inference", "evaluation", "next"):
             assert "another run is using this folder" in refusal(start, tmp_path, network, log_name=name)
         start(tmp_path, network)
 

@@ -26,7 +26,7 @@ PATCHES = {  # for several processes, by the name of the log
     "evaluation": "multi_gpu_evaluate.json",
     "inference": "multi_gpu_inference.json",
 }
-LOCKS = {"inference": "results", "evaluation": "results"}  # both write run.json and the report
+LOCKS = {"inference": "results", "evaluation": "results", "next": "results"}  # all keep run.json
 open_handles: list = []  # locks and log file of the current run
 
 
@@ -42,7 +42,7 @@ def start(
     Args:
         output_dir: folder of all the files that the run writes, except its checkpoints.
         log_name: name of the log file in it, without the extension. Two runs of one name can't share a folder; nor can
-            an inference and an evaluation, which keep the same record.
+            those that keep the same record, see `LOCKS`.
         network: its `check_size`, if it has one, must accept `spatial_size`.
         spatial_size: size of the network's input.
         ckpt_dir: folder of the checkpoints, if the run writes any.
