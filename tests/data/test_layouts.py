@@ -281,6 +281,21 @@ def test_the_pictures_of_a_disc_do_not_hide_its_dicom(tmp_path):
     assert found.suffix == ".series" and found.parent == tmp_path
 
 
+@pytest.mark.parametrize("name", ["PAT-01_20260301_s1_T2-axial", "P1a2b3c4d-5e6f7a8b"])
+def test_a_series_that_an_inference_wrote_as_nifti_does_not_hide_it(name, tmp_path):
+    make_series(tmp_path / "DICOM")
+    stubs(tmp_path, [f"out/{name}{end}.nii.gz" for end in ("_image", "_seg")])
+    assert [file.name for file in layouts.find_images(tmp_path)] == ["PAT-01_20260301_s1_T2-axial.series"]
+    assert [file.name for file in layouts.find_images(tmp_path / "out")] == [f"{name}_image.nii.gz"]
+
+
+def test_a_series_among_the_training_images_is_not_hidden_either(tmp_path):
+    make_series(tmp_path / "imagesTr" / "A")
+    stubs(tmp_path, ["imagesTr/PAT-01_20260301_s1_T2-axial_image.nii.gz", "labelsTr/A.nii.gz"])
+    ((image, label),) = layouts.volume_pairs(tmp_path, unlabelled=True)
+    assert image.name == "PAT-01_20260301_s1_T2-axial.series" and label == tmp_path / "labelsTr" / "A.nii.gz"
+
+
 def test_a_picture_beside_nifti_slices_is_no_image(tmp_path):
     slices = [f"keras_slices_test/case_004_week_0_slice_{n}.nii.gz" for n in (0, 1)]
     stubs(tmp_path, [*slices, "keras_slices_test/montage.png"])

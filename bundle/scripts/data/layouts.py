@@ -10,7 +10,7 @@ from scripts.core.errors import UserError
 from scripts.data import slice_layouts
 from scripts.data.decathlon import key_of_label, listed_pairs, with_unlisted
 from scripts.data.folders import existing_folder, folders_named, is_nifti, nifti_files, reason_nothing_found
-from scripts.data.names import DOUBT, MAPS, case_name, scan_key, scan_key_or_refuse
+from scripts.data.names import DOUBT, MAPS, case_name, is_written_series, scan_key, scan_key_or_refuse
 from scripts.data.pairing import Pair, index_by_key, match
 from scripts.data.series_layouts import find_series_images, series_by_label
 from scripts.data.slices import is_sliced, scan_exists
@@ -146,5 +146,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
 
 def is_result_or_label(path: Path, root: Path) -> bool:
     """Whether a file is a label map or an earlier result by its name, or lies in a folder of labels, such as that of
-    MONAI Label's server."""
-    return case_name(path).lower().endswith((*MAPS, DOUBT)) or LABELS in path.relative_to(root).parts[:-1]
+    MONAI Label's server. A series that an inference wrote as NIfTI is a result where there is DICOM to read it from."""
+    if case_name(path).lower().endswith((*MAPS, DOUBT)) or LABELS in path.relative_to(root).parts[:-1]:
+        return True
+    return is_written_series(path) and is_source(root)

@@ -11,6 +11,8 @@ SLICE = re.compile(r"_slice_(\d+)(?=_|$)", re.IGNORECASE)
 SERIES = re.compile(r"(?P<patient>.+)_(?P<date>\d{8}|undated)_s(?P<number>\d+)")  # see scripts.series.index.name_of
 MAPS = ("_seg", "_pred", "_label", "_mask")  # ends of names of label maps
 DOUBT = "_doubt"
+AS_NIFTI = "_image"  # end of the name of a series that an inference has written as NIfTI
+CODE = re.compile(r"P[0-9a-f]{8}-[0-9a-f]{8}")  # of a series, see scripts.data.anonymise.case_code
 
 
 def case_name(path: str | Path) -> str:
@@ -48,6 +50,12 @@ def patient_of(entry: Mapping) -> str:
     """Returns the patient whom an entry names, who may be number 0, or else that in the name of its image."""
     named = entry.get("patient")
     return scan_key(entry["image"])[0] if named in (None, "") else str(named)
+
+
+def is_written_series(path: str | Path) -> bool:
+    """Whether a file is by its name a series that an inference has written as NIfTI, under its name or its code."""
+    name = case_name(path)
+    return name.endswith(AS_NIFTI) and bool(SERIES.match(name) or CODE.fullmatch(name.removesuffix(AS_NIFTI)))
 
 
 def scan_date(path: str | Path) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 from scripts.core.errors import UserError
 from scripts.core.extras import require
 from scripts.core.files import atomic_write, is_newer
+from scripts.data.names import AS_NIFTI
 from scripts.dicom.about import About, about_bundle
 from scripts.dicom.commands import ENDINGS, WRITERS
 from scripts.series.index import is_series
@@ -94,7 +95,7 @@ class OutputFormats:
         """
         if not is_series(source):
             return
-        endings = ENDINGS | {IMAGE: "_image.nii.gz"} if IMAGE in self.names else ENDINGS
+        endings = ENDINGS | {IMAGE: f"{AS_NIFTI}.nii.gz"} if IMAGE in self.names else ENDINGS
         files = {name: start.with_name(start.name + ending) for name, ending in endings.items()}
         files = {name: file for name, file in files.items() if not (made_from and is_newer(file, made_from))}
         for file in files.values():  # of an earlier run: they would show other labels, also what is not asked for now
