@@ -329,6 +329,12 @@ def test_images_of_a_split(tmp_path):
     assert str(path) in message and "'validation'" in message
 
 
+@pytest.mark.parametrize("source", ["list.json", "b.nii.gz", "."])
+def test_among_images_that_are_no_series_none_is_chosen(source, tmp_path):
+    by_hand(tmp_path, test=[{"image": "b.nii.gz"}])
+    assert "leave --series out" in refusal(list_images, str(tmp_path / source), series=5)
+
+
 @pytest.mark.parametrize("listed", [True, False])
 def test_images_of_one_name_are_refused(listed, tmp_path):
     """Their results would have the same name as well."""

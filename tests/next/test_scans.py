@@ -107,6 +107,7 @@ def test_a_datalist_says_it_itself(tmp_path):
     (tmp_path / "list.json").write_text(json.dumps(listed))
     found = find_scans(str(tmp_path / "list.json"))
     assert names(found["labelled"]) == ["a.nii.gz"] and names(found["unlabelled"]) == ["b.nii.gz"]
+    assert "names each of its images; leave --series out" in refusal(find_scans, str(tmp_path / "list.json"), 5)
 
 
 def test_two_scans_of_one_name_would_share_what_is_known_of_them(tmp_path):

@@ -16,6 +16,7 @@ from scripts.data.decathlon import dataset_classes, dataset_description
 from scripts.data.layouts import find_images, find_pairs
 from scripts.data.names import case_name, scan_key
 from scripts.data.pairing import index_by_key
+from scripts.data.series_layouts import refuse_series
 from scripts.data.slices import FolderNames, scan_exists
 from scripts.data.splits import SPLITS, split_entries
 from scripts.series.index import find_series, is_source, path_of
@@ -23,6 +24,7 @@ from scripts.series.index import find_series, is_source, path_of
 logger = logging.getLogger(__name__)
 
 KEYS = ("image", "label", "patient", "week", "fold")
+NAMED = "names each of its images"  # so there is nothing left to choose
 
 
 def make_datalist(
@@ -261,6 +263,11 @@ def choose_fold(content: dict, fold: int | None, path: str) -> None:
     content["training"] = [entry for entry in content["training"] if entry.get("fold") != fold]
 
 
+def is_datalist(source: str | Path) -> bool:
+    """Whether a source of images is a file that lists them."""
+    return Path(source).suffix.lower() == ".json" and Path(source).is_file()
+
+
 def list_images(source: str, split: str = "test", series: str | int | None = None) -> list[dict]:
     """Returns what inference reads, as a list of {"image"}.
 
@@ -269,7 +276,8 @@ def list_images(source: str, split: str = "test", series: str | int | None = Non
         split: of a datalist.
         series: of a DICOM source; None for every MR series that fits, see `scripts.series.index.choose`.
     """
-    if Path(source).suffix.lower() == ".json" and Path(source).is_file():
+    if is_datalist(source):
+        refuse_series(series, source, NAMED)
         entries = read_datalist(source)[split] if split in SPLITS else None
         if not entries:
             raise UserError(f"{source}: no entry under {split!r}; expected one of {', '.join(SPLITS)} (--split NAME)")

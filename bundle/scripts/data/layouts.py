@@ -12,7 +12,7 @@ from scripts.data.decathlon import key_of_label, listed_pairs, with_unlisted
 from scripts.data.folders import existing_folder, folders_named, is_nifti, nifti_files, reason_nothing_found
 from scripts.data.names import DOUBT, MAPS, case_name, is_written_series, scan_key, scan_key_or_refuse
 from scripts.data.pairing import Pair, index_by_key, match
-from scripts.data.series_layouts import find_series_images, series_by_label
+from scripts.data.series_layouts import find_series_images, refuse_series, series_by_label
 from scripts.data.slices import is_sliced, scan_exists
 from scripts.series.files import is_dicom
 from scripts.series.index import find_series, is_series, is_source, walk
@@ -122,6 +122,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
                 f"{source}: expected a NIfTI file (.nii, .nii.gz), a slice (.png, .tif), a folder of them, DICOM (a "
                 "folder, a .zip, a DICOMDIR) or a datalist (.json)"
             )
+        refuse_series(series, source)
         return [source]
     root = existing_folder(source)
     folders = root / "imagesTs", root / "imagesTr"
@@ -138,8 +139,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
         raise UserError(
             f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz), slices (.png, .tif) or DICOM"
         )
-    if series is not None:
-        raise UserError(f"series is {series!r}, but {root} has images that are no DICOM series; leave --series out")
+    refuse_series(series, root)
     index_by_key(images, case_name)  # two images of one name would overwrite each other's result
     return images
 

@@ -23,6 +23,20 @@ def chosen_series(source: Path, series: str | int | None = None) -> list[Series]
     return chosen
 
 
+def refuse_series(
+    series: str | int | None, source: str | Path, found: str = "has images that are no DICOM series"
+) -> None:
+    """Refuses a choice among series where there is none.
+
+    Args:
+        series: what was asked for; None for nothing.
+        source: that was given.
+        found: what it has in place of series.
+    """
+    if series is not None:
+        raise UserError(f"series is {series!r}, but {source} {found}; leave --series out")
+
+
 def series_by_label(folder: Path, labels: dict[str, Path], wanted: str | int | None = None) -> dict[str, Path]:
     """Returns the DICOM series of a folder by the name of their label: that of the series, or of its own folder.
 

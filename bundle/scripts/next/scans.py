@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.core.errors import UserError
-from scripts.data.datalist import read_datalist
+from scripts.data.datalist import NAMED, is_datalist, read_datalist
 from scripts.data.folders import nifti_files
 from scripts.data.layouts import find_images, volume_pairs
 from scripts.data.names import case_name
 from scripts.data.pairing import Pair, index_by_key
+from scripts.data.series_layouts import refuse_series
 from scripts.data.slice_layouts import find_slices
 from scripts.data.slices import is_sliced
 from scripts.data.splits import SPLITS
@@ -27,7 +28,8 @@ def find_scans(source: str, series: str | int | None = None) -> dict[str, list[d
     Raises:
         UserError: there is no image without a label.
     """
-    if Path(source).suffix.lower() == ".json" and Path(source).is_file():
+    if is_datalist(source):
+        refuse_series(series, source, NAMED)
         content = read_datalist(source)
         entries = [entry for split in SPLITS for entry in content[split]]
     else:
