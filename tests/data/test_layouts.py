@@ -1,6 +1,7 @@
 """Finding images and labels: every known layout, pairing by name, and the messages if it fails."""
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers import refusal, stubs
@@ -164,6 +165,33 @@ def test_a_second_channel_is_refused(tmp_path):
     stubs(tmp_path, ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz"])
     message = refusal(layouts.find_pairs, tmp_path)
     assert str(tmp_path / "imagesTr/a_0001.nii.gz") in message and "second channel" in message
+
+
+@pytest.mark.parametrize("label", ["labelsTr/b.nii.gz", "labelsTr/a.nii.gz", "labels.txt"])
+@pytest.mark.parametrize("folder", ["imagesTr", "imagesTs"])
+def test_a_second_channel_is_no_scan_without_a_label(folder, label, tmp_path):
+    """A training, which has only images with labels, may refuse it or may not see it."""
+    stubs(tmp_path, ["imagesTr/b_0000.nii.gz", f"{folder}/a_0000.nii.gz", f"{folder}/a_0001.nii.gz", label])
+    second = f"{tmp_path / folder / 'a_0001.nii.gz'}: found a second channel"
+    for source in (tmp_path, tmp_path / folder):
+        assert second in refusal(layouts.find_images, source)
+    assert second in refusal(layouts.volume_pairs, tmp_path, unlabelled=True)
+
+
+def test_a_second_channel_that_a_list_leaves_out_is_no_scan_either(tmp_path):
+    stubs(tmp_path, ["imagesTr/a_0000.nii.gz", "imagesTr/a_0001.nii.gz", "labelsTr/a.nii.gz"])
+    listing(tmp_path, training=[{"image": "imagesTr/a_0000.nii.gz", "label": "labelsTr/a.nii.gz"}])
+    assert "found a second channel" in refusal(layouts.volume_pairs, tmp_path, unlabelled=True)
+
+
+@pytest.mark.parametrize("names", [
+    ["imagesTs/a_0000", "imagesTs/a_0001", "labelsTr/a_0002"],  # labels have such numbers too
+    ["imagesTs/a_0001", "imagesTs/a_0002"],
+    ["a_0000", "a_0001"],  # no folder of nnU-Net
+])  # fmt: skip
+def test_a_number_of_the_case_is_no_channel(names, tmp_path):
+    stubs(tmp_path, [f"{name}.nii.gz" for name in names])
+    assert [case_name(file) for file in layouts.find_images(tmp_path)] == [Path(name).name for name in names[:2]]
 
 
 def test_a_list_of_nnunet_names_images_without_their_channel_number(tmp_path):

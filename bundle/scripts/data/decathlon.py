@@ -7,8 +7,12 @@ from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.core.files import read_json
+from scripts.data.folders import nifti_files
 from scripts.data.names import case_name
 from scripts.data.pairing import Pair
+
+IMAGES, LABELS = ("imagesTs", "imagesTr"), ("labelsTr", "labelsTs")  # folders
+CHANNEL = re.compile(r"_\d{4}$")  # nnU-Net's, at the end of a name
 
 
 def dataset_description(dataset_dir: str | Path) -> str:
@@ -65,6 +69,7 @@ def with_unlisted(listed: Sequence[tuple[Path, Path]], found: Iterable[Path]) ->
     images, labels = zip(*listed)
     folders = {label.parent for label in labels} - {image.parent for image in images}
     others = [path for path in found if path not in {*images, *labels} and path.parent not in folders]
+    refuse_second_channels(others)
     return [(image, label if label.is_file() else None) for image, label in listed] + [(path, None) for path in others]
 
 
@@ -72,12 +77,29 @@ def key_of_label(path: Path, labels: dict[str, Path]) -> str:
     """Returns the name of the label: that of the image, or this without nnU-Net's channel number (`_0000`). It refuses
     a second channel."""
     name = case_name(path)
-    channel = re.search(r"_(\d{4})$", name)
-    if not channel or name in labels or name[:-5] not in labels:
+    if not CHANNEL.search(name) or name in labels or name[:-5] not in labels:
         return name
-    if int(channel[1]) > 0 and path.with_name(path.name.replace(channel[0], "_0000")).exists():
-        raise UserError(f"{path}: found a second channel, expected images of one channel; keep the _0000 files only")
+    refuse_second_channel(path)
     return name[:-5]
+
+
+def refuse_second_channel(path: Path) -> None:
+    """Refuses an image with a channel number above 0, where the first channel lies beside it."""
+    name = case_name(path)
+    first = path.with_name(CHANNEL.sub("_0000", name) + path.name[len(name) :])
+    if first != path and first.exists():
+        raise UserError(f"{path}: found a second channel, expected images of one channel; keep the _0000 files only")
+
+
+def refuse_second_channels(images: Sequence[Path]) -> None:
+    """Refuses a second channel among images without a label. Where a label beside them has such a number as well, it is
+    the case's own."""
+    for folder in {image.parent for image in images if image.parent.name in IMAGES}:
+        labels = map(case_name, nifti_files(folder.with_name(name) for name in LABELS))
+        numbered = {name[:-5] for name in labels if CHANNEL.search(name)}
+        for image in images:
+            if image.parent == folder and case_name(image)[:-5] not in numbered:
+                refuse_second_channel(image)
 
 
 def first_channel(image: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts.core.errors import UserError
 from scripts.data import slice_layouts
-from scripts.data.decathlon import key_of_label, listed_pairs, with_unlisted
+from scripts.data.decathlon import key_of_label, listed_pairs, refuse_second_channels, with_unlisted
 from scripts.data.folders import existing_folder, folders_named, is_nifti, nifti_files, reason_nothing_found
 from scripts.data.names import DOUBT, MAPS, case_name, is_written_series, scan_key, scan_key_or_refuse
 from scripts.data.pairing import Pair, index_by_key, match
@@ -83,6 +83,8 @@ def volume_pairs(root: Path, unlabelled: bool = False, series: str | int | None 
         labels = index_by_key(nifti_files([root / "labelsTr"]), case_name)
         found = images_in(training, test) if unlabelled else images_in(training)
         images = index_by_key(found, lambda path: key_of_label(path, labels))
+        if unlabelled:
+            refuse_second_channels(found)
         images = images or series_by_label(root if unlabelled else training, labels, series)
     else:
         return None
@@ -140,6 +142,7 @@ def find_images(source: str | Path, series: str | int | None = None) -> list[Pat
             f"{root}: {reason_nothing_found(root)}; expected NIfTI images (.nii, .nii.gz), slices (.png, .tif) or DICOM"
         )
     refuse_series(series, root)
+    refuse_second_channels(images)
     index_by_key(images, case_name)  # two images of one name would overwrite each other's result
     return images
 
