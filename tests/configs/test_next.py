@@ -3,6 +3,7 @@
 import csv
 import functools
 import logging
+import re
 import shutil
 
 import nibabel as nib
@@ -121,6 +122,30 @@ def test_weights_that_are_named_must_be_there(named, tmp_path):
         assert "no weights there yet" in refusal(named, **given)
     assert "no weights there yet" in refusal(named, "ensemble.json", members=[str(tmp_path / "model.pt")])
     assert "members is []: expected files" in refusal(named, "ensemble.json")
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"members": ["model.pt"]}, "--members: nothing in .* uses it; .*configs/ensemble.json"),
+        ({"frobnicate": 3}, "--frobnicate: no configuration of this bundle knows this id"),
+        ({"doubt#lookz": 3}, "--doubt::lookz: no configuration of this bundle knows this id"),
+    ],
+)
+def test_options_that_nothing_uses_are_refused(given, words, tmp_path):
+    files = [str(CONFIGS / "inference.json")]
+    assert re.match(words, refusal(command.main, str(tmp_path), 2, str(tmp_path / "next"), files, **given))
+    assert not (tmp_path / "next").exists()
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_the_files_to_label_have_no_codes(patched, named, tmp_path):
+    (tmp_path / "codes.json").write_text('{"anonymise": "secret"}')
+    given = {"bundle_root": str(tmp_path)} | ({} if patched else {"anonymise": "secret"})
+    files = [str(tmp_path / "codes.json")] if patched else []
+    assert "a list of files to label can't be anonymous" in refusal(named, *files, **given)
+    assert patched or not (tmp_path / "next").exists()
+    assert not (tmp_path / "next" / "next.csv").exists()
 
 
 def test_a_missing_configuration_and_another_one_are_refused(scans, tmp_path):

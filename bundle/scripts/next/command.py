@@ -1,16 +1,21 @@
 """The command `python -m scripts.next`: names the scans to label next."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
 
 from scripts.core.errors import UserError
 from scripts.core.paths import BUNDLE, CONFIGS
+from scripts.data.anonymise import secret_word
+from scripts.next.ranking import refuse_codes
+from scripts.run.command_line import refuse_unknown_ids, refuse_unused_ids
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 
 logger = logging.getLogger(__name__)
+
+PATCH = str(CONFIGS / "next.json")
 
 
 def main(
@@ -35,11 +40,13 @@ def main(
     files = [config_file] if isinstance(config_file, str) else [str(file) for file in config_file]
     refuse_missing_files(files)
     refuse_wrong_order(files)
+    check_ids([*files, PATCH], given)
+    refuse_codes(secret_word(given.get("anonymise")))
     given = {"bundle_root": str(BUNDLE)} | given
     given |= {"dataset_dir": dataset_dir, "count": count, "output_dir": output_dir}
     try:
         made = ConfigWorkflow(
-            config_file=[*(str(Path(file).resolve()) for file in files), str(CONFIGS / "next.json")],
+            config_file=[*(str(Path(file).resolve()) for file in files), PATCH],
             workflow_type="infer",
             run_id="inference",
             **given,
@@ -56,3 +63,10 @@ def main(
             made.run_id = "by_images"
     made.run()
     made.finalize()
+
+
+def check_ids(files: Sequence[str], names: Iterable[str]) -> None:
+    """Refuses ids that are unknown, or that nothing in these configurations uses."""
+    line = ["run", "--config_file", str(list(files)), *(f"--{name}" for name in names)]
+    refuse_unknown_ids(line)
+    refuse_unused_ids(line)

@@ -34,7 +34,7 @@ class Ranking(CaseHandler):
     Args:
         output_dir: folder of `next.csv`.
         class_names: names of the values 0, 1, ...
-        journal: knows the weights, and is told what became of every scan.
+        journal: knows the weights, and is told what became of every scan. Its names can't be codes.
         network: makes the predictions.
         device: that the network runs on.
         doubt: looks at the scans.
@@ -55,6 +55,7 @@ class Ranking(CaseHandler):
         count: int = 10,
         server: str | None = None,
     ):
+        refuse_codes(journal.word)
         super().__init__(output_dir, class_names, journal, network, device)
         self.doubt, self.labelled, self.count, self.server = doubt, labelled, count, server
 
@@ -121,6 +122,14 @@ class Ranking(CaseHandler):
         if self.server:
             label_server.send(self.server, [line[1] for line in table])
             logger.info(f"{self.server}: knows the order")
+
+
+def refuse_codes(word: str | None) -> None:
+    """Refuses codes in place of names, by their secret word: nobody could tell which files to label."""
+    if word is not None:
+        raise UserError(
+            "anonymise: found a word or True, expected False: a list of files to label can't be anonymous; leave it out"
+        )
 
 
 def sound_facts(image: MetaTensor, like: Facts | None = None) -> Facts:
