@@ -28,11 +28,12 @@ from scipy.spatial.transform import Rotation
 from scripts.phantoms.generate import CLASSES, SIGNALS, draw_scan, true_motion
 from scripts.phantoms.pelvis import render_pelvis
 from scripts.phantoms.shapes import axes_mm, frame, voxel_mm
+from scripts.series.stack import TO_RAS
 from scripts.weeks.closest_points import register
 from scripts.weeks.motion import OrganMotion, ScanMotion, compare_organ, measure_patient
 from scripts.weeks.rigid import Rigid
 from scripts.weeks.scans import by_patient, find_label_maps, scan_of
-from scripts.weeks.structures import TO_LPS, find_structures
+from scripts.weeks.structures import find_structures
 from scripts.weeks.surfaces import Surface
 
 ORGANS = ("bladder", "rectum", "prostate")
@@ -47,7 +48,7 @@ def affine_of(size: tuple) -> np.ndarray:
     """Voxel to RAS millimetres."""
     affine = np.diag([*voxel_mm(size), 1.0])
     affine[:3, 3] = [axis[0] for axis in axes_mm(size)]
-    return TO_LPS @ affine
+    return TO_RAS @ affine
 
 
 @cache

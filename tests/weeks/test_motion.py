@@ -7,12 +7,13 @@ from scenes import BONES, CENTRES, NAMES, RADII, affine_of, draw, shape_of, turn
 
 from scripts.phantoms.generate import make_scan, true_motion
 from scripts.phantoms.shapes import axes_mm, voxel_mm
+from scripts.series.stack import TO_RAS
 from scripts.weeks import motion
 from scripts.weeks.closest_points import register
 from scripts.weeks.motion import compare_organ, measure_patient, refuse_few_bones
 from scripts.weeks.rigid import STAY, Rigid
 from scripts.weeks.scans import scan_of
-from scripts.weeks.structures import TO_LPS, find_structures
+from scripts.weeks.structures import find_structures
 from scripts.weeks.surfaces import Surface
 
 SHIFT = np.array([7.0, -5.0, 6.0])  # towards left, front, head: three signs and sizes that can't be confused
@@ -38,7 +39,7 @@ def phantom_bones(patient: int, week: int) -> Surface:
     size = (64, 64, 32)
     affine = np.diag([*voxel_mm(size), 1.0])
     affine[:3, 3] = [axis[0] for axis in axes_mm(size)]
-    return find_structures(make_scan(patient, week, size)[1], TO_LPS @ affine, [2])[2].surface
+    return find_structures(make_scan(patient, week, size)[1], TO_RAS @ affine, [2])[2].surface
 
 
 @pytest.mark.parametrize("patient", [4, 5])

@@ -11,9 +11,9 @@ import numpy as np
 from scipy import ndimage
 
 from scripts.data.label_maps import voxel_ml
+from scripts.series.stack import TO_RAS
 from scripts.weeks.surfaces import RIM, Surface, surface_of
 
-TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # NIfTI's right, front and head to DICOM's left, back and head
 MARGIN = 5  # voxels around a structure, enough for the smoothing
 
 
@@ -38,7 +38,7 @@ class Structure:
 
 def find_structures(labels: np.ndarray, affine: np.ndarray, values: Sequence[int]) -> dict[int, Structure]:
     """Finds the structures of some values; a value that the map doesn't have is left out."""
-    to_lps = TO_LPS @ affine
+    to_lps = TO_RAS @ affine  # it is its own inverse
     boxes = ndimage.find_objects(labels, max_label=max(values))
     return {value: structure_of(labels, value, boxes[value - 1], to_lps) for value in values if boxes[value - 1]}
 
