@@ -8,7 +8,6 @@ import pytest
 from helpers import refusal, save_labels, stubs
 
 from scripts.data.label_maps import (
-    furthest_corner_mm,
     label_key,
     pair_truth_and_prediction,
     read_labels,
@@ -78,15 +77,6 @@ def test_an_incomplete_file(content, tmp_path):
     file.write_bytes(content)
     message = refusal(read_labels, file, NAMES)
     assert message.startswith(f"{file}: not readable") and "write it again" in message
-
-
-def test_grids_are_compared_in_millimetres():
-    moved, turned = AFFINE.copy(), AFFINE.copy()
-    moved[:3, 3] = 3, 4, 0
-    turned[:3, :3] = turned[:3, :3] @ np.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]])
-    assert furthest_corner_mm((3, 4, 5), AFFINE, AFFINE) == 0
-    assert furthest_corner_mm((3, 4, 5), AFFINE, moved) == pytest.approx(5)
-    assert furthest_corner_mm((3, 4, 5), AFFINE, turned) > 5
 
 
 @pytest.mark.parametrize("shift, refused", [(0.0, False), (0.05, False), (0.2, True), (-3.0, True)])

@@ -289,10 +289,10 @@ def test_a_seg_on_another_grid_is_refused(tmp_path, case):
     content = pydicom.dcmread(made)
     for group in content.PerFrameFunctionalGroupsSequence:
         position = group.PlanePositionSequence[0]
-        position.ImagePositionPatient = [float(value) + 0.4 for value in position.ImagePositionPatient]
+        position.ImagePositionPatient = [float(value) + 0.07 for value in position.ImagePositionPatient]
     content.save_as(made)
     message = refusal(import_structures, made, str(tmp_path / "series"), tmp_path / "back")
-    assert "mm off the voxels of" in message and "resample the SEG" in message
+    assert "0.12 mm off the voxels of" in message and "resample the SEG" in message
 
 
 def test_a_seg_of_larger_pixels_is_refused(tmp_path, case):

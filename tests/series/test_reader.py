@@ -37,8 +37,8 @@ def test_another_grid_is_refused(tmp_path):
     volume, affine = make_series(tmp_path)
     stack = read_stack(tmp_path)
     moved = affine.copy()
-    moved[:3, 3] += (0, 0.2, 0)
-    with pytest.raises(UserError, match=r"a corner 0.20 mm from where"):
+    moved[:3, 3] += (0.07, 0.07, 0.07)
+    with pytest.raises(UserError, match=r"a corner 0.12 mm from where"):
         stack.to_frames(volume, moved)
     with pytest.raises(UserError, match=rf"found \({SHAPE[0] - 1}, .* voxels, expected"):
         stack.to_frames(volume[1:], affine)

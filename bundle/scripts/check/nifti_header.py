@@ -12,8 +12,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import voxel_sizes
 
-from scripts.data.label_maps import furthest_corner_mm
-from scripts.series.stack import GRID_TOLERANCE_MM
+from scripts.series.stack import GRID_TOLERANCE_MM, furthest_corner_mm
 
 AXIS = (8, 2048)  # voxels along one axis, fewest and most
 LARGEST_VOXELS = 512 * 2**20

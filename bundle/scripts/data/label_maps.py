@@ -16,7 +16,7 @@ from scripts.data.folders import existing_folder, nifti_files
 from scripts.data.names import DOUBT, MAPS, case_name, scan_key, slice_number
 from scripts.series.index import is_series
 from scripts.series.reader import read_series
-from scripts.series.stack import GRID_TOLERANCE_MM
+from scripts.series.stack import GRID_TOLERANCE_MM, furthest_corner_mm
 
 
 def read_labels(path: str | Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -119,12 +119,6 @@ def grid_fault(path: str | Path, grid: tuple, other: tuple, name: str) -> str | 
             f"{GRID_TOLERANCE_MM}; resample it to that grid, or copy that header if only the header is wrong"
         )
     return None
-
-
-def furthest_corner_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the largest distance between the positions that two affines give the same corner of a volume."""
-    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])], float)
-    return float(np.linalg.norm(corners @ (np.asarray(first) - np.asarray(second)).T, axis=1).max())
 
 
 def voxel_ml(affine: np.ndarray) -> float:

@@ -136,7 +136,7 @@ def place_of_frame(
         )
     ends = np.array([[0, 0], [size[1] - 1, 0], [0, size[0] - 1], [size[1] - 1, size[0] - 1]])
     off = stack.affine[:3, :3] @ ((exact - step) @ ends.T + (first - origin)[:, None])
-    furthest = float(np.abs(off).max())
+    furthest = float(np.linalg.norm(off, axis=0).max())
     if furthest > GRID_TOLERANCE_MM:
         raise UserError(
             f"{file.path}: a frame is {furthest:.2f} mm off the voxels of {stack.name}, expected at most "

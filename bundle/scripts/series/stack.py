@@ -1,5 +1,6 @@
 """The slices of a series in space, and the way of a volume to them and back."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,14 +68,19 @@ class Stack:
                 f"{name}: found {labels.shape} voxels, expected those of {self.name}, {self.shape}; make it on the "
                 "grid of the series"
             )
-        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * [*self.shape, 1]
-        furthest = np.abs(corners @ (placed - self.nifti_affine).T).max()
+        furthest = furthest_corner_mm(self.shape, placed, self.nifti_affine)
         if furthest > GRID_TOLERANCE_MM:
             raise UserError(
                 f"{name}: its header puts a corner {furthest:.2f} mm from where {self.name} has it, expected at most "
                 f"{GRID_TOLERANCE_MM}; make it on the grid of the series"
             )
         return np.ascontiguousarray(turned[:, ::-1].transpose(2, 1, 0))
+
+
+def furthest_corner_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
+    """Returns the largest distance between the positions that two affines give the same corner of a volume."""
+    corners = np.array([[i, j, k, 1] for i in (0, shape[0]) for j in (0, shape[1]) for k in (0, shape[2])], float)
+    return float(np.linalg.norm(corners @ (np.asarray(first) - np.asarray(second)).T, axis=1).max())
 
 
 def nifti_image(volume: np.ndarray, affine: np.ndarray) -> nib.Nifti1Image:
