@@ -194,18 +194,35 @@ def test_a_run_checks_every_knob_of_its_configuration(kind, files, wrong, tmp_pa
 @pytest.mark.parametrize(
     "kind, files, given, said",
     [
-        ("infer", ["inference.json", "recipe_lgg_2d.json"], {"class_names": ["background", "a", "b"]}, "out_channels is 1"),
+        (
+            "infer",
+            ["inference.json", "recipe_lgg_2d.json"],
+            {"class_names": ["background", "a", "b"]},
+            "out_channels is 1",
+        ),
         ("infer", ["inference.json"], {"out_channels": 1, "class_names": ["background", "a"]}, "out_channels is 1"),
         ("infer", ["inference.json", "recipe_lgg_2d.json"], {"out_channels": 2}, "out_channels is 2"),
-        ("train", ["train.json", "recipe_cardiac_2d.json", "strong.json"], {}, "configs/strong.json: found a network of 2"),
-        ("train", ["train.json", "finetune.json"], {}, "configs/finetune.json: found no weights to start from"),
+        (
+            "train",
+            ["train.json", "recipe_cardiac_2d.json", "strong.json"],
+            {},
+            "configs/strong.json: found a network of 2",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_one_line(kind, files, given, said, tmp_path):
-    made = workflow(kind, files, dataset_dir=tmp_path, output_dir=tmp_path / "out", **given)
+    made = workflow(kind, files, base={}, dataset_dir=tmp_path, output_dir=tmp_path / "out", **given)
     made.initialize()
     assert refusal(made.run).startswith(said)
     assert not (tmp_path / "out").exists()
+
+
+def test_fine_tuning_without_weights_is_warned_of(caplog, tmp_path):
+    """Not refused: another program may load them by a handler of its own."""
+    made = workflow("train", ["train.json", "finetune.json"], dataset_dir=tmp_path / "none", output_dir=tmp_path)
+    made.initialize()
+    made.parser.get_parsed_content("knobs")
+    assert "name them with --pretrained FILE" in caplog.text
 
 
 def test_windows_of_a_recipe_are_not_asked_for_in_another_way(tmp_path):

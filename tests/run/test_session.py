@@ -73,7 +73,10 @@ def test_unknown_ids_are_refused(words, wrong, meant):
         (["configs/train.json", "configs/recipe_hippocampus.json", "configs/strong.json"], False),
         (["configs/train.json", "configs/finetune.json", "configs/strong.json"], True),
         (["configs/train.json", "configs/strong.json", "configs/demo.json"], True),
-        (["configs/train.json", "configs/demo.json", "own.json", "configs/strong.json", "configs/finetune.json"], False),
+        (
+            ["configs/train.json", "configs/demo.json", "own.json", "configs/strong.json", "configs/finetune.json"],
+            False,
+        ),
         (["configs/train.json", "configs/evaluate.json", "configs/mirrored.json", "configs/recipe_lgg_2d.json"], True),
         (["own.json", "other.json"], False),
         ("configs/demo.json,configs/train.json", True),

@@ -15,6 +15,7 @@ from helpers import refusal, save_labels
 from monai.bundle import ConfigParser
 
 from scripts.check import cache
+from scripts.core.errors import UserError
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.training import class_weights
 from scripts.training.class_weights import RECORD, balanced_weights
@@ -159,7 +160,7 @@ def test_losses_refuse_what_does_not_fit():
         SampledBCE(0)
     with pytest.raises(ValueError, match="1 factors for 2 losses"):
         Sum([CrossEntropy(), CrossEntropy()], [1.0])
-    with pytest.raises(ValueError, match="Conv2d has no module upscale"):
+    with pytest.raises(UserError, match="Conv2d has no module upscale"):
         DeepSupervision(CrossEntropy(), torch.nn.Conv2d(1, 2, 1))
 
 

@@ -84,7 +84,9 @@ class Doubt:
         assert isinstance(self.worsening, Randomizable)
         self.worsening.set_random_state(seed + self.worsened * engine.state.iteration)
         mean, spread = image.mean(), image.std().clamp(min=1e-6)
-        changed = plain(self.worsening({CommonKeys.IMAGE: (image[0] - mean) / spread})[CommonKeys.IMAGE])[None].to(image)
+        changed = plain(self.worsening({CommonKeys.IMAGE: (image[0] - mean) / spread})[CommonKeys.IMAGE])[None].to(
+            image
+        )
         changed = changed * spread + mean
         scores = engine.inferer(changed, engine.network)
         found = probabilities(scores[0]).argmax(0)

@@ -15,6 +15,7 @@ from types import UnionType
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError
 from scripts.core.hardware import supports_bfloat16
@@ -58,9 +59,11 @@ def check_configuration() -> dict[str, object]:
     check_dimensions(values)
     check_outputs(values, parser)
     if values.get("spatial_dims") == 2 and "early_changes" in parser.config:
-        raise UserError("configs/strong.json: found a network of 2 axes, expected 3; for slices give configs/strong_2d.json")
+        raise UserError(
+            "configs/strong.json: found a network of 2 axes, expected 3; for slices give configs/strong_2d.json"
+        )
     if "rate_factor" in parser.config and values.get("pretrained") is None:
-        raise UserError("configs/finetune.json: found no weights to start from; give them with --pretrained FILE")
+        logger.warning("configs/finetune.json is for a training from given weights: name them with --pretrained FILE")
     if "finishing" in parser.config:  # not in a training, whatever a recipe wants done afterwards
         check_pieces(values)
     if values.get("sliding_window") and "@windows" not in str(parser["plain_inferer"]):
@@ -119,11 +122,12 @@ def check_outputs(knobs: Mapping[str, Any], parser: ConfigParser) -> None:
     if not {"out_channels", "class_names"} <= knobs.keys() or "to_labels" not in parser.config:
         return
     maps, classes = knobs["out_channels"], len(knobs["class_names"])
-    expected = 2 if "threshold" in parser["to_labels"] and maps == 1 else maps
-    if expected != classes:
+    above_threshold = "threshold" in parser["to_labels"]
+    if (maps, classes) != (1, 2) if above_threshold else maps != classes:
+        expected = "1 map for 2 classes, as to_labels has a threshold" if above_threshold else "a map for each class"
         raise UserError(
-            f"out_channels is {maps}, which has {expected} classes here, but class_names has {classes}; give the names "
-            "of all classes, or leave --out_channels out; a recipe of one map has two classes"
+            f"out_channels is {maps} and class_names has {classes} names: expected {expected}; leave --out_channels "
+            "out, or give other --class_names"
         )
 
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from monai.losses import DeepSupervisionLoss
 from torch import nn
 
+from scripts.core.errors import UserError
+
 
 class CrossEntropy(nn.Module):
     """Cross-entropy with class weights, of the softmax or, for a single channel, of the sigmoid.
