@@ -202,12 +202,6 @@ def test_a_run_checks_every_knob_of_its_configuration(kind, files, wrong, tmp_pa
         ),
         ("infer", ["inference.json"], {"out_channels": 1, "class_names": ["background", "a"]}, "out_channels is 1"),
         ("infer", ["inference.json", "recipe_lgg_2d.json"], {"out_channels": 2}, "out_channels is 2"),
-        (
-            "train",
-            ["train.json", "recipe_cardiac_2d.json", "strong.json"],
-            {},
-            "configs/strong.json: found a network of 2",
-        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_one_line(kind, files, given, said, tmp_path):

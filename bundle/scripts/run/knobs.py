@@ -58,10 +58,6 @@ def check_configuration() -> dict[str, object]:
     check(values)
     check_dimensions(values)
     check_outputs(values, parser)
-    if values.get("spatial_dims") == 2 and "early_changes" in parser.config:
-        raise UserError(
-            "configs/strong.json: found a network of 2 axes, expected 3; for slices give configs/strong_2d.json"
-        )
     if "rate_factor" in parser.config and values.get("pretrained") is None:
         logger.warning("configs/finetune.json is for a training from given weights: name them with --pretrained FILE")
     if "finishing" in parser.config:  # not in a training, whatever a recipe wants done afterwards
