@@ -25,7 +25,10 @@ def test_train_and_inference_share(key):
     "key", ["weights", "single_piece", "keep_largest", "looks", "doubt", "uncertainty", "doubt_from"]
 )
 def test_evaluate_and_inference_share(key):
-    assert read("evaluate.json")[key] == read("inference.json")[key]
+    expected = read("inference.json")[key]
+    if key == "doubt":
+        assert expected.pop("likeness") == "@likeness"  # an evaluation judges no image
+    assert read("evaluate.json")[key] == expected
 
 
 @pytest.mark.parametrize("key", ["warmup", "schedule_by_epoch", "iterations", "half", "amp", "averaged", "optimizer"])

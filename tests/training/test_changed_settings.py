@@ -211,7 +211,9 @@ def ids(file: str) -> list[str]:
 
 
 @pytest.mark.parametrize("file", list(RECIPES))
-def test_every_id_is_compared_or_may_change(file, identity):
+def test_every_id_is_compared_or_may_change(file, identity, monkeypatch):
+    """One after the other: classes without their maps too, which a run refuses."""
+    monkeypatch.setattr(knobs, "check_outputs", lambda *_: None)
     values = json.loads((CONFIGS / file).read_text()) | RECIPES[file][1] | TINY | {"half": False, "amp": False}
     before = {"identity": identity(file).state_dict()}
     identity(file).compare(before, FILE)
