@@ -355,8 +355,9 @@ def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
 
 def test_a_traceback_is_asked_for(monkeypatch):
     labelling = ["-m", "train", "-r", "{}"]  # a task that MONAI Label's server has started
+    training = ["run", "training", "--config_file", str(BUNDLE / "configs" / "train.json")]
     for line, debug, replaced in (
-        (["run"], False, True), (["run"], True, True), (["ckpt_export"], False, False), (labelling, False, True)
+        (training, False, True), (training, True, True), (["ckpt_export"], False, False), (labelling, False, True)
     ):  # fmt: skip
         monkeypatch.setattr(sys, "argv", as_bundle_command(*line))
         monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
