@@ -84,10 +84,8 @@ class Doubt:
         assert isinstance(self.worsening, Randomizable)
         self.worsening.set_random_state(seed + self.worsened * engine.state.iteration)
         mean, spread = image.mean(), image.std().clamp(min=1e-6)
-        changed = plain(self.worsening({CommonKeys.IMAGE: (image[0] - mean) / spread})[CommonKeys.IMAGE])[None].to(
-            image
-        )
-        changed = changed * spread + mean
+        changed = self.worsening({CommonKeys.IMAGE: (image[0] - mean) / spread})[CommonKeys.IMAGE]
+        changed = plain(changed)[None].to(image) * spread + mean
         scores = engine.inferer(changed, engine.network)
         found = probabilities(scores[0]).argmax(0)
         truth = plain(engine.state.batch["small_truth"])[0, 0].to(image.device)
