@@ -101,11 +101,7 @@ def set_channels(side: dict, names: list[str]) -> None:
 
 
 def collect(weights: Path, patches: Sequence[Path], target: Path) -> None:
-    """Copies the bundle to `target`, with its weights, JSON re-indented by 4 and the patches' knobs written in.
-
-    Raises:
-        UserError: the weights were trained on other classes than those of the patches.
-    """
+    """Copies the bundle to `target`, with its weights, JSON re-indented by 4 and the patches' knobs written in."""
     given = [json.loads(patch.read_text(encoding="utf-8")) for patch in patches]
     for relative in contents():
         file, copy = BUNDLE / relative, target / relative
@@ -117,21 +113,27 @@ def collect(weights: Path, patches: Sequence[Path], target: Path) -> None:
             copy.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(file, copy)
-    expected = json.loads((target / "configs" / "inference.json").read_text(encoding="utf-8"))["class_names"]
-    trained = take_weights(weights, target / "models").get("class_names", expected)
-    if trained != expected:
+    take_weights(weights, target / "models")
+
+
+def refuse_other_classes(weights: Path, folder: Path) -> None:
+    """Refuses a package whose weights were trained on other classes than its configurations have.
+
+    Args:
+        weights: the file that was given, for the message.
+        folder: what `collect` has made.
+    """
+    expected = json.loads((folder / "configs" / "inference.json").read_text(encoding="utf-8"))["class_names"]
+    known = read_info(folder / "models" / "model.json")
+    if known and (trained := known[0].get("class_names", expected)) != expected:
         raise UserError(
             f"{weights}: found the classes {trained}, expected {expected}; give with --patch the files that the "
             "training was given, and write options that were typed, such as --class_names, into one"
         )
 
 
-def take_weights(weights: Path, models: Path) -> dict:
-    """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name.
-
-    Returns:
-        What is known of them.
-    """
+def take_weights(weights: Path, models: Path) -> None:
+    """The weights as model.pt, and the JSON file with what is known of them, which names them by their new name."""
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     descriptions = read_info(info_file(weights))
     known = matching(descriptions, weights, digest)
@@ -144,7 +146,6 @@ def take_weights(weights: Path, models: Path) -> dict:
     learned = weights.with_name(f"{weights.stem}{LEARNED}")
     if learned.is_file():
         shutil.copyfile(learned, models / f"model{LEARNED}")
-    return known or {}
 
 
 def tidy(folder: Path) -> None:
@@ -187,6 +188,7 @@ def main() -> None:
         folder = Path(work) / NAME
         try:
             collect(given.weights, given.patch, folder)
+            refuse_other_classes(given.weights, folder)
         except UserError as error:
             sys.exit(str(error))
         tidy(folder)

@@ -145,9 +145,11 @@ def test_of_several_patches_the_last_one_wins(package, weights, tmp_path):
     assert train["seed"] == 5 and train["spatial_size"] == [32, 32, 32]
 
 
-def test_weights_of_other_classes_than_the_patch_says_are_refused(package, weights, tmp_path):
+def test_weights_of_other_classes_than_the_patch_says_are_refused(package, weights, collected, tmp_path):
+    package.refuse_other_classes(weights, collected)
     (tmp_path / "own.json").write_text(json.dumps({"class_names": ["background", "kidney"]}))
-    message = refusal(package.collect, weights, [tmp_path / "own.json"], tmp_path / "made")
+    package.collect(weights, [tmp_path / "own.json"], tmp_path / "made")  # other programs add the patch by themselves
+    message = refusal(package.refuse_other_classes, weights, tmp_path / "made")
     assert "found the classes ['background', 'body'" in message and "expected ['background', 'kidney']" in message
 
 

@@ -58,9 +58,13 @@ def files_of(arguments: Sequence[str]) -> list[str]:
     return found.split(",") if isinstance(found, str) else [str(file) for file in found]
 
 
-def ids_in(files: Sequence[str]) -> set[str]:
-    """The ids at the top of configuration files. A file that is not there is MONAI's to complain of."""
-    contents = [ConfigParser.load_config_file(file) for file in files if Path(file).is_file()]
+def contents_of(files: Sequence[str]) -> list[dict]:
+    """What configuration files hold. A file that is not there is MONAI's to complain of."""
+    return [ConfigParser.load_config_file(file) for file in files if Path(file).is_file()]
+
+
+def ids_in(contents: Sequence[dict]) -> set[str]:
+    """The ids at the top of configurations."""
     return {key.lstrip("+") for content in contents for key in content}
 
 
@@ -130,7 +134,7 @@ def refuse_unknown_ids(arguments: Sequence[str]) -> None:
     if "run" not in arguments[:1]:
         return
     shipped, components = known_ids()
-    known = shipped | ids_in(files_of(arguments))
+    known = shipped | ids_in(contents_of(files_of(arguments)))
     for name in ids_of(arguments):
         plain = name.lstrip("+").replace("#", "::")
         if plain in known or is_argument(plain, components):
@@ -151,7 +155,7 @@ def refuse_unknown_run(arguments: Sequence[str]) -> None:
         UserError: the name of the run, with those that the files have.
     """
     run, files = run_of(arguments), files_of(arguments)
-    there = ids_in(files)
+    there = ids_in(contents_of(files))
     known, _ = known_ids()
     if run not in there or (run in known and run not in (*RUNS, "run")):
         found = " or ".join(name for name in RUNS if name in there)
@@ -171,8 +175,8 @@ def refuse_unused_ids(arguments: Sequence[str]) -> None:
         UserError: the first such id, with shipped files that have it.
     """
     files = files_of(arguments)
-    contents = [ConfigParser.load_config_file(file) for file in files]
-    there = {key.lstrip("+") for content in contents for key in content}
+    contents = contents_of(files)
+    there = ids_in(contents)
     text = json.dumps(contents, default=str)
     for name in ids_of(arguments):
         top = name.lstrip("+").replace("#", "::").split("::")[0]
@@ -193,10 +197,13 @@ def refuse_lost_none(arguments: Sequence[str]) -> None:
     Raises:
         UserError: the first such option, with the way to say it.
     """
+    names = [name for name in ids_of(arguments) if given_values(arguments, name)[-1:] == ["None"]]
+    if not names:
+        return
     parser = ConfigParser()
     parser.read_config(files_of(arguments))
-    for name in ids_of(arguments):
-        if given_values(arguments, name)[-1:] == ["None"] and name in parser and parser[name] is not None:
+    for name in names:
+        if name in parser and parser[name] is not None:
             raise UserError(f"--{name} None: MONAI leaves out an option that is None; say --{name} '$None'")
 
 
