@@ -101,6 +101,24 @@ def test_the_published_order_of_steps_has_no_recipe_beside_it():
 
 
 @pytest.mark.parametrize(
+    "files, put",
+    [
+        (["train", "recipe_lgg_2d", "strong"], "configs/strong_2d.json"),
+        (["train", "recipe_hippocampus", "strong_2d"], "configs/strong.json"),
+        (["train", "recipe_cardiac_2d", "strong_2d"], None),
+        (["train", "strong"], None),
+    ],
+)
+def test_stronger_training_has_as_many_axes_as_the_images(files, put):
+    paths = [str(BUNDLE / "configs" / f"{name}.json") for name in files]
+    if put:
+        said = refusal(refuse_wrong_order, paths)
+        assert said.startswith(f"--config_file: {paths[-1]} is for images of") and f"put {put} in its place" in said
+    else:
+        refuse_wrong_order(paths)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         [],
@@ -123,29 +141,6 @@ def test_the_published_order_of_steps_has_no_recipe_beside_it():
 )
 def test_known_ids_pass(words):
     command_line.refuse_unknown_ids([*RUN, *words])
-
-
-@pytest.mark.parametrize(
-    "files, words, used",
-    [
-        (["train.json"], ["--levels", "3"], False),
-        (["train.json"], ["--network_def::levels", "3"], True),
-        (["train.json", "recipe_hippocampus.json"], ["--levels", "3"], True),
-        (["train.json"], ["--tolerance_mm", "2"], False),
-        (["train.json", "evaluate.json"], ["--tolerance_mm", "2", "--epochs=3"], True),
-        (["inference.json"], ["--run_id", "x", "--members", "[]"], False),
-        (["inference.json", "ensemble.json"], ["--members", "[]"], True),
-    ],
-)
-def test_an_id_that_the_given_files_do_not_use_is_refused(files, words, used):
-    given = [str(BUNDLE / "configs" / name) for name in files]
-    for line in (["--config_file", str(given)], [f"--config_file={','.join(given)}"]):
-        if used:
-            command_line.refuse_unused_ids([*RUN, *line, *words])
-        else:
-            said = refusal(command_line.refuse_unused_ids, [*RUN, *words, *line])
-            assert f"nothing in {', '.join(given)} uses it" in said and "leave it out, or add to --config_file" in said
-            assert "configs/" in said.partition("a file that has it (")[2]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The command `python -m scripts.next`: names the scans to label next."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai.bundle import ConfigWorkflow
@@ -10,7 +10,7 @@ from scripts.core.errors import UserError
 from scripts.core.paths import BUNDLE, CONFIGS
 from scripts.data.anonymise import secret_word
 from scripts.next.ranking import refuse_codes
-from scripts.run.command_line import refuse_unknown_ids, refuse_unused_ids
+from scripts.run.command_line import refuse_unknown_ids, refuse_unread_ids
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def main(
     made.finalize()
 
 
-def check_ids(files: Sequence[str], names: Iterable[str]) -> None:
+def check_ids(files: Sequence[str], given: Mapping[str, object]) -> None:
     """Refuses ids that are unknown, or that nothing in these configurations uses."""
-    line = ["run", "--config_file", str(list(files)), *(f"--{name}" for name in names)]
-    refuse_unknown_ids(line)
-    refuse_unused_ids(line)
+    names = [f"--{name}" for name in given]
+    refuse_unknown_ids(["run", "--config_file", str(list(files)), *names])
+    refuse_unread_ids(names, files, list(given.values()), "by_images")

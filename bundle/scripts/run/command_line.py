@@ -24,6 +24,7 @@ from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
 from scripts.run.configuration import refuse_wrong_order
 from scripts.run.crash import report_crash
+from scripts.run.reading import unread
 
 LABELLING_TASK = ["-m", "train"]  # how MONAI Label starts a process for a training; it shows the last lines
 RUNS = {"training": "train.json", "evaluating": "evaluate.json", "inference": "inference.json"}  # and where they are
@@ -52,10 +53,15 @@ def check_command_line(debug: bool = False) -> None:
 
 def files_of(arguments: Sequence[str]) -> list[str]:
     """The configuration files of a command line."""
-    found: Any = value_of(arguments, "config_file") or []
-    with suppress(ValueError, SyntaxError):  # else it is a file, or several with commas between
-        found = ast.literal_eval(found)
+    found = literal(value_of(arguments, "config_file") or [])
     return found.split(",") if isinstance(found, str) else [str(file) for file in found]
+
+
+def literal(value: Any) -> Any:
+    """What a word of the command line means in Python, or the word itself."""
+    with suppress(ValueError, SyntaxError):
+        return ast.literal_eval(value)
+    return value
 
 
 def contents_of(files: Sequence[str]) -> list[dict]:
@@ -166,26 +172,45 @@ def refuse_unknown_run(arguments: Sequence[str]) -> None:
 
 
 def refuse_unused_ids(arguments: Sequence[str]) -> None:
-    """Rejects an override of an id that none of the given files has or refers to. MONAI itself would ignore it.
+    """Rejects an override that changes nothing: the given files don't have it, or no run of them reads it.
+
+    MONAI itself would ignore it without a word.
 
     Args:
         arguments: a command line without the program.
 
     Raises:
-        UserError: the first such id, with shipped files that have it.
+        UserError: the first such id; of one that the files don't have, with shipped files that have it.
     """
-    files = files_of(arguments)
-    contents = contents_of(files)
-    there = ids_in(contents)
-    text = json.dumps(contents, default=str)
-    for name in ids_of(arguments):
-        top = name.lstrip("+").replace("#", "::").split("::")[0]
-        if top not in there and not is_referred_to(top, text):
-            others = [file.name for file in configurations() if top in json.loads(file.read_text(encoding="utf-8"))]
-            raise UserError(
-                f"--{name}: nothing in {', '.join(files)} uses it; leave it out, or add to --config_file a file that "
-                f"has it ({', '.join(f'configs/{other}' for other in others[:4])})"
-            )
+    names = ids_of(arguments)
+    values = [literal(value) for name in names for value in given_values(arguments, name)]
+    values += args_file(arguments).values()
+    refuse_unread_ids([f"--{name}" for name in names], files_of(arguments), values, run_of(arguments))
+
+
+def refuse_unread_ids(names: Sequence[str], files: Sequence[str], values: Sequence[Any] = (), run: str = "run") -> None:
+    """Rejects an id that no run of the given files reads.
+
+    Args:
+        names: ids, as the user has written them.
+        files: configuration files, one patch after the other.
+        values: values that the ids get; they may refer to others.
+        run: a run beside the usual ones.
+    """
+    if not names or not all(Path(file).is_file() for file in files):  # a missing one is MONAI's to complain of
+        return
+    plain = {name.split()[-1].lstrip("-+").replace("#", "::"): name for name in names}
+    left = unread(list(plain), files, [*RUNS, run], values)
+    if not left:
+        return
+    name, top, given = plain[left[0]], left[0].split("::")[0], ", ".join(files)
+    if top in ids_in(contents_of(files)):
+        raise UserError(f"{name}: nothing that runs with {given} reads it, so it changes nothing; leave it out")
+    others = [file.name for file in configurations() if top in json.loads(file.read_text(encoding="utf-8"))]
+    raise UserError(
+        f"{name}: nothing in {given} uses it; leave it out, or add to --config_file a file that "
+        f"has it ({', '.join(f'configs/{other}' for other in others[:4])})"
+    )
 
 
 def refuse_lost_none(arguments: Sequence[str]) -> None:

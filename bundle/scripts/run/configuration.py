@@ -16,6 +16,7 @@ PLACES = {"train.json": 0, "inference.json": 0, "evaluate.json": 1}  # of config
 RANKS = {  # of patches that change what others say; a recipe has 1
     "demo.json": 1, "strong.json": 2, "strong_2d.json": 2, "finetune.json": 3, "mirrored.json": 4, "ensemble.json": 4,
 }  # fmt: skip
+AXES = {"strong.json": 3, "strong_2d.json": 2}  # of the images that a patch changes
 ALONE = "resize_last.json"  # its order of steps has nothing of a recipe, or of a stronger training
 
 
@@ -61,6 +62,21 @@ def refuse_wrong_order(files: Sequence[str]) -> None:
             f"--config_file: {ALONE} is for train.json as it is; with {others[0]} training would see other images than "
             "validation; leave one of the two out"
         )
+    refuse_other_axes(files)
+
+
+def refuse_other_axes(files: Sequence[str]) -> None:
+    """Refuses the random changes of volumes after a recipe of slices, and those of slices after one of volumes."""
+    there = [file for file in files if Path(file).is_file()]
+    axes = ConfigParser.load_config_files(there).get("spatial_dims") if there else None
+    for file in there:
+        expected = AXES.get(Path(file).name, axes)
+        if expected != axes and axes in AXES.values():
+            other = next(name for name in AXES if AXES[name] == axes)
+            raise UserError(
+                f"--config_file: {file} is for images of {expected} axes, and the other files are for {axes} "
+                f"(spatial_dims); put configs/{other} in its place"
+            )
 
 
 def rank(file: str) -> int:

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
-from scripts.run.command_line import is_argument, refuse_unknown_ids, refuse_unused_ids
+from scripts.run.command_line import refuse_unknown_ids, refuse_unread_ids
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 from scripts.study.one_run import RunLauncher
 from scripts.study.sampler import RunSampler
@@ -66,7 +66,7 @@ def main(
     knobs = parse_space(space)
     overrides = {name.replace("#", "::"): value for name, value in overrides.items()}
     parser = read_configs(files)
-    check_ids(parser, files, knobs, overrides)
+    check_ids(files, knobs, overrides)
     planned = plan_runs(knobs, search, trials, search_seed)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,22 +115,18 @@ def read_configs(files: Sequence[str]) -> ConfigParser:
     return parser
 
 
-def check_ids(parser: ConfigParser, files: Sequence[str], knobs: Sequence[Knob], overrides: dict) -> None:
-    """Refuses ids that are unknown, that the study sets itself, or that these configurations don't have."""
+def check_ids(files: Sequence[str], knobs: Sequence[Knob], overrides: dict) -> None:
+    """Refuses ids that are unknown, that the study sets itself, or that no run of them reads."""
     varied = [knob.name for knob in knobs]
     for name in overrides:
         if name in OWN:
             raise UserError(f"--{name}: the study sets it for each run; leave it out")
         if name in varied:
             raise UserError(f"--{name}: is also in the space; leave one of them out")
-    line = ["run", "--config_file", str(list(files))]
-    refuse_unknown_ids([*line, *(f"--{name}" for name in [*varied, *overrides])])
-    refuse_unused_ids([*line, *(f"--{name}" for name in overrides)])
-    for name in varied:
-        parent = name.rpartition("::")[0]
-        target = parser[parent].get("_target_") if parent in parser and isinstance(parser[parent], dict) else None
-        if name not in parser and not (target and is_argument(name, {parent: [target]})):
-            raise UserError(f"space: {name} is in none of {', '.join(files)}, so it would change nothing; leave it out")
+    refuse_unknown_ids(["run", "--config_file", str(list(files)), *(f"--{name}" for name in [*varied, *overrides])])
+    values = [*overrides.values(), *(value for knob in knobs for value in (knob.values or {}).values())]
+    refuse_unread_ids([f"--{name}" for name in overrides], files, values)
+    refuse_unread_ids([f"space: {name}" for name in varied], files, values)
 
 
 def named_study(folder: Path, settings: dict) -> dict:
