@@ -14,15 +14,15 @@ CONFIGS, PAGE = ROOT / "bundle" / "configs", ROOT / "bundle" / "docs" / "knobs.m
 BASES = ("train", "evaluate", "inference")  # in this order; the patches come after them
 INTRODUCTION = """# Knobs
 
-A knob is a setting that has a name of its own. Its value is at the top of `configs/train.json`, `configs/evaluate.json`
-or `configs/inference.json`, or in a patch that brings it along. What shapes the network or its input, such as
-`features`, `spatial_size` and `class_names`, is in `train.json` and in `inference.json`: give it to both, best in one
-patch. Every knob can be set on the command line: `--epochs 100`. A value of the wrong type or outside the range is
-refused in one line before anything is built. None, which is `null` in a file, is written `'$None'` there.
+A knob is a setting with a name. Its value is at the top of `configs/train.json`, `configs/evaluate.json` or
+`configs/inference.json`, or in a patch. Every knob can be set on the command line: `--epochs 100`. Settings that shape
+the network or its input, such as `features`, `spatial_size` and `class_names`, are in `train.json` and in
+`inference.json`: set them for both, best in one patch. A value of the wrong type or outside the range is refused in one
+line before anything is built. Write None as `'$None'` on the command line and as `null` in a file.
 
-"Default" is the value in `train.json`; where the value for evaluation or inference is another one, that is named.
-"Other values" are those of the patches. This page is generated from `configs/knobs.schema.json` and the
-configurations by `python .ci/knobs_page.py`.
+"Default" is the value in `train.json`; other values for evaluation or inference are named. "Other values" are those of
+the patches. This page is generated from `configs/knobs.schema.json` and the configurations by
+`python .ci/knobs_page.py`.
 """
 
 sys.path.insert(0, str(ROOT / "bundle"))
