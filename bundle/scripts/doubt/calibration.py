@@ -271,7 +271,7 @@ def write(found: Calibration, weights: str | Sequence[str]) -> Path:
             if model
             else f"not predicted: fewer than {FEWEST} patients have it"
         )
-        logger.info(f"{name}: Dice {known}; calibration error {before:.3f}, {after:.3f} at the temperature")
+        logger.info(f"{name}: Dice {known}; calibration error {before:.3f}, after scaling {after:.3f}")
     if found.fingerprint is None:
         logger.info("no fingerprint of the training images: they are too few, so no image is called unlike them")
     logger.info(f"{file}: temperature {found.temperature:g}, from {found.cases} cases of {found.patients} patients")
