@@ -174,8 +174,9 @@ def test_a_run_that_the_given_files_do_not_have_is_refused(words, files, said):
         assert refusal(command_line.refuse_unknown_run, line) == said.format(", ".join(given))
 
 
-def test_a_run_of_a_file_of_ones_own_is_known(tmp_path):
-    own = tmp_path / "own.json"
+@pytest.mark.parametrize("name", ["own.json", "rate=0.001.json", "my own, größer.json"])
+def test_a_run_of_a_file_of_ones_own_is_known(name, tmp_path):
+    own = tmp_path / name
     own.write_text(json.dumps({"twice": ["%training", "%training"]}))
     files = [str(BUNDLE / "configs/train.json"), str(own)]
     command_line.refuse_unknown_run(["run", "twice", "--config_file", str(files)])

@@ -88,7 +88,7 @@ def value_of(arguments: Sequence[str], name: str) -> Any:
 
 def given_values(arguments: Sequence[str], name: str) -> list[str]:
     """All values of an option in a command line, which may be written with - in place of _, as --config-file."""
-    words = [part for word in arguments for part in word.split("=", 1)]
+    words = [part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])]
     return [value for word, value in zip(words, words[1:]) if word[:2] == "--" and option(word) == name]
 
 
