@@ -188,15 +188,17 @@ def test_every_validation_is_reported(begin):
 
 
 def test_a_run_that_fails_ends_nothing(begin, capsys):
-    begin(space={"learning_rate": [0.5, 7, 0.25]})
+    said = f"1 of 3 runs failed; see the reasons in {begin.folder / 'study.csv'}; --retry_failed True runs them again"
+    assert refusal(begin, space={"learning_rate": [0.5, 7, 0.25]}) == said
+    assert f"best: {begin.folder}" in capsys.readouterr().out
     table = {row["learning_rate"]: row for row in rows(begin.folder / "study.csv")}
     assert table["7"]["state"] == "failed" and table["7"]["reason"] == "learning_rate is too large"
     assert [table[rate]["state"] for rate in ("0.5", "0.25")] == ["complete"] * 2
-    begin(space={"learning_rate": [0.5, 7, 0.25]})
+    assert refusal(begin, space={"learning_rate": [0.5, 7, 0.25]}) == said
     assert len(begin.calls) == 3
-    begin(space={"learning_rate": [0.5, 7, 0.25]}, retry_failed=True)
+    assert refusal(begin, space={"learning_rate": [0.5, 7, 0.25]}, retry_failed=True) == said
     assert len(begin.calls) == 4 and begin.calls[-1]["learning_rate"] == 7 and begin.calls[-1]["resume"] is True
-    assert "all 1 runs failed" in refusal(begin, space={"learning_rate": [7]}, output_dir=str(begin.folder / "b"))
+    assert "1 of 1 runs failed" in refusal(begin, space={"learning_rate": [7]}, output_dir=str(begin.folder / "b"))
 
 
 def test_more_trials_are_added(begin):
@@ -279,7 +281,7 @@ def test_the_reason(written, errors, status, reason, tmp_path):
 def test_the_reason_of_an_earlier_attempt_does_not_count(begin):
     (begin.folder / "run_000").mkdir(parents=True)
     (begin.folder / "run_000" / "error.json").write_text('{"reason": "an old one"}')
-    with pytest.raises(UserError, match="all 1 runs failed"):
+    with pytest.raises(UserError, match="1 of 1 runs failed"):
         begin(space={"learning_rate": [2.0]})
     assert begin.calls[0]["environment"]["RUN_ERROR_FILE"] == str(begin.folder / "run_000" / "error.json")
     assert rows(begin.folder / "study.csv")[0]["reason"] == "learning_rate is too large"
@@ -524,7 +526,7 @@ def test_real_runs(phantoms, tmp_path):
     """One run that trains and one that is refused, in parallel; then the test cases of the one that was chosen."""
     words = command(phantoms, tmp_path / "s", {"flip_axis": [0, 7]}, "--epochs", "1", "--parallel", "2")
     done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 1 and done.stderr.startswith("1 of 2 runs failed"), done.stderr
     good, bad = sorted(rows(tmp_path / "s" / "study.csv"), key=lambda row: row["flip_axis"])
     assert good["state"] == "complete" and 0 < float(good["score"]) < 1 and good["epochs_run"] == "1"
     assert bad["state"] == "failed" and bad["reason"].startswith("flip_axis is 7: expected a whole number")

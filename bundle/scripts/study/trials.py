@@ -214,7 +214,7 @@ def write_results(study: optuna.Study, folder: Path, knobs: Sequence[Knob]) -> l
 
 
 def report_result(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: RunLauncher) -> None:
-    """Prints the table. The exit status is 1 if runs were stopped, or if all have failed."""
+    """Prints the table. The exit status is 1 if runs were stopped or have failed."""
     print(table.table_text(found, knobs))
     print(f"table: {folder / 'study.csv'}\npicture: {folder / 'study.png'}")
     states = [row["state"] for row in found]
@@ -227,5 +227,8 @@ def report_result(found: list[dict], knobs: Sequence[Knob], folder: Path, runs: 
         raise Stopped(128 + runs.stopping)
     if "stopped" in states:
         raise UserError(f"{states.count('stopped')} run(s) were stopped; start the same command again to continue them")
-    if set(states) == {"failed"}:
-        raise UserError(f"all {len(found)} runs failed; see the reasons in {folder / 'study.csv'}")
+    if "failed" in states:
+        raise UserError(
+            f"{states.count('failed')} of {len(found)} runs failed; see the reasons in {folder / 'study.csv'}; "
+            "--retry_failed True runs them again"
+        )
