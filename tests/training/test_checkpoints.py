@@ -336,6 +336,21 @@ def test_a_lengthened_training_has_the_rates_of_its_new_schedule(tmp_path):
     assert rate(8, 6, resume=True, allow_changes=True) == pytest.approx(0.1 * (1 + math.cos(math.pi * 6 / 8)) / 2)
 
 
+def test_a_schedule_by_iterations_keeps_its_place_where_an_epoch_has_another_number_of_them(tmp_path):
+    def rate(steps: int, epochs: int) -> float:
+        other = {"knobs": {"schedule_by_epoch": False}, "cases": {"training": [{"image": f"{steps}.nii"}]}}
+        made = Run(tmp_path, [0.5] * 4, resume=True, allow_changes=True, **other)
+        schedule = WarmupCosineSchedule(made.optimizer, 0, 4 * steps)
+        made.scheduler = SimpleNamespace(step=lambda: None)  # not by epochs
+        made.checkpoints.parts["lr_scheduler"] = schedule
+        made.trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.step())
+        made.trainer.run([0] * steps, max_epochs=epochs)
+        return made.optimizer.param_groups[0]["lr"]
+
+    assert rate(2, 2) == pytest.approx(0.1 / 2)
+    assert rate(6, 3) == pytest.approx(0.1 * (1 + math.cos(math.pi * 3 / 4)) / 2)
+
+
 def test_a_changed_rate_and_its_companions_are_those_of_the_resumed_run(tmp_path):
     """The rate keeps its place on the schedule; without a change everything is as it was saved."""
 

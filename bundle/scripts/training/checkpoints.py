@@ -99,6 +99,8 @@ class Checkpoints:
             if isinstance(part, LambdaLR) or (changed and isinstance(part, LRScheduler)):
                 # where it stands; its shape is that of the present settings
                 state = part.state_dict() | {key: state[key] for key in COUNTERS}
+            if changed and isinstance(part, LRScheduler):  # an epoch may have another number of its steps now
+                state["last_epoch"] = saved["epoch"] * self.schedule_steps(trainer)
             if changed and isinstance(part, Optimizer):
                 state = with_present_settings(state, part.state_dict()["param_groups"])
             part.load_state_dict(state)
@@ -112,6 +114,10 @@ class Checkpoints:
         known = not self.best_model.none_yet
         score = f"best score {best['score']:.4f} at epoch {best['epoch']}" if known else "no best epoch yet"
         logger.info(f"resumed from {file} after epoch {saved['epoch']}, {score}")
+
+    def schedule_steps(self, trainer: Engine) -> int:
+        """How often the schedule changes the rate in an epoch."""
+        return 1 if self.identity.knobs.get("schedule_by_epoch", True) else trainer.state.epoch_length
 
     def save(self, trainer: Engine) -> None:
         epoch = trainer.state.epoch
