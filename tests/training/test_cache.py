@@ -183,6 +183,17 @@ def test_nothing_is_prepared_twice(cases, dataset, tmp_path):
     assert done == also == []
 
 
+def test_the_entries_of_another_user_are_used(cases, dataset, monkeypatch):
+    def refused(path):
+        raise PermissionError(1, "Operation not permitted", str(path))  # as for a file that one may only read
+
+    list(dataset(cases)[0])
+    monkeypatch.setattr(os, "utime", refused)
+    others, done = dataset(cases)
+    list(others)
+    assert done == []
+
+
 def test_what_changes_a_case_makes_it_anew(cases, dataset, tmp_path):
     list(dataset(cases)[0])
     changed, done = dataset(cases, steps=[ScaleIntensityd("image")])

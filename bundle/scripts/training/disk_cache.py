@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -174,9 +175,10 @@ def read(entry: Path) -> dict | None:
     """Returns a case, or None if it is not there or can't be read. Its time is set, to know what is in use."""
     try:
         found = unpack(torch.load(entry, weights_only=True))
-        os.utime(entry)
     except Exception:  # torch raises many kinds of errors for a damaged file
         return None
+    with suppress(OSError):  # the entry of another user can be read, but its time can't be set
+        os.utime(entry)
     return found
 
 
