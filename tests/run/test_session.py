@@ -203,6 +203,35 @@ def test_an_option_none_that_monai_would_leave_out_is_refused(words, lost):
         command_line.refuse_lost_none(line)
 
 
+@pytest.mark.parametrize(
+    "given, lost",
+    [
+        ({"network_def::features": "24", "network_def": "%configs/networks.json::segresnet"}, True),
+        ({"network_def": "%configs/networks.json::segresnet", "network_def#features": "24"}, True),
+        ({"train::trainer::amp": True, "train": {}}, True),
+        ({"optimizer": "{'_target_': 'torch.optim.SGD'}", "optimizer::momentum": "0.9"}, False),
+        ({"network_def::features": "24", "network": "$@network_def"}, False),
+    ],
+)
+def test_a_part_of_what_is_replaced_as_a_whole_is_refused(given, lost):
+    if lost:
+        part, whole = sorted((name.replace("#", "::") for name in given), key=len, reverse=True)
+        said = refusal(command_line.refuse_lost_parts, given)
+        assert said.startswith(f"--{part}: --{whole} replaces all of {whole} by {given[whole]}")
+    else:
+        command_line.refuse_lost_parts(given)
+
+
+def test_an_args_file_is_set_before_the_command_line(tmp_path, monkeypatch):
+    file = tmp_path / "f.json"
+    file.write_text(json.dumps({"loss": {"_target_": "DiceCELoss"}, "network_def::features": 8}))
+    words = as_bundle_command(*RUN, "--config_file", str(BUNDLE / "configs/train.json"), "--args_file", str(file))
+    monkeypatch.setattr(sys, "argv", [*words, "--loss::softmax", "True"])
+    command_line.check_command_line()
+    monkeypatch.setattr(sys, "argv", [*words, "--network_def", "%configs/networks.json::segresnet"])
+    assert "--network_def replaces all" in refusal(command_line.check_command_line)
+
+
 def test_an_id_of_a_file_of_ones_own_is_known(tmp_path):
     own = tmp_path / "own.json"
     own.write_text(json.dumps({"voxels": [1, 1, 1]}))

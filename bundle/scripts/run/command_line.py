@@ -49,6 +49,9 @@ def check_command_line(debug: bool = False) -> None:
         refuse_unknown_run(sys.argv[1:])
         refuse_unused_ids(sys.argv[1:])
         refuse_lost_none(sys.argv[1:])
+        ids = ids_of(sys.argv[1:])
+        ids.sort(key=lambda name: name not in args_file(sys.argv[1:]))  # MONAI sets those of the file first
+        refuse_lost_parts({name: value_of(sys.argv[1:], name) for name in ids})
 
 
 def files_of(arguments: Sequence[str]) -> list[str]:
@@ -230,6 +233,29 @@ def refuse_lost_none(arguments: Sequence[str]) -> None:
     for name in names:
         if name in parser and parser[name] is not None:
             raise UserError(f"--{name} None: MONAI leaves out an option that is None; say --{name} '$None'")
+
+
+def refuse_lost_parts(given: Mapping[str, object]) -> None:
+    """Rejects an option for a part of what another option replaces as a whole. MONAI itself would ignore it where it
+    stands first, and end in a traceback where the other one names an entry of a file.
+
+    Args:
+        given: values by id, in the order in which they are set.
+
+    Raises:
+        UserError: the first such option.
+    """
+    plain = {name.lstrip("+").replace("#", "::"): value for name, value in given.items()}
+    order = list(plain)
+    for name in order:
+        wholes = [other for other in order if name.startswith(f"{other}::")]
+        for whole in wholes:
+            is_entry = str(plain[whole])[:1] in ("%", "@")
+            if is_entry or order.index(whole) > order.index(name):
+                raise UserError(
+                    f"--{name}: --{whole} replaces all of {whole} by {plain[whole]}; leave one of the two out, or name "
+                    "an entry of your own that has both"
+                )
 
 
 def refuse_misspelled_ids(config: Mapping[str, object]) -> None:

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.files import read_json, write_json
-from scripts.run.command_line import refuse_unknown_ids, refuse_unread_ids
+from scripts.run.command_line import refuse_lost_parts, refuse_unknown_ids, refuse_unread_ids
 from scripts.run.configuration import refuse_missing_files, refuse_wrong_order
 from scripts.study.one_run import RunLauncher
 from scripts.study.sampler import RunSampler
@@ -127,6 +127,7 @@ def check_ids(files: Sequence[str], knobs: Sequence[Knob], overrides: dict) -> N
     values = [*overrides.values(), *(value for knob in knobs for value in (knob.values or {}).values())]
     refuse_unread_ids([f"--{name}" for name in overrides], files, values)
     refuse_unread_ids([f"space: {name}" for name in varied], files, values)
+    refuse_lost_parts({**overrides, **{knob.name: knob.first for knob in knobs}})
 
 
 def named_study(folder: Path, settings: dict) -> dict:
