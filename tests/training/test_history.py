@@ -183,6 +183,13 @@ def test_the_picture_shows_the_numbers(tmp_path):
     assert low - high > 0.3 * pictures[0].shape[0]  # in units of the picture's height
 
 
+def test_the_picture_takes_any_name_of_a_class(tmp_path):
+    classes = ["background", "dose_$50_$"]
+    values = {f"{side}_dice_{name}": 0.5 for side in ("train", "val") for name in classes}
+    draw_progress([{"epoch": 1, "learning_rate": 0.1, "train_loss": 1.0, **values}], classes, tmp_path / "progress.png")
+    assert imread(tmp_path / "progress.png").shape[1] > 1000
+
+
 @pytest.mark.parametrize(
     "seconds, shown", [(0, "0 min 0 s"), (61.9, "1 min 1 s"), (3600, "1 h 0 min"), (9000, "2 h 30 min")]
 )

@@ -14,6 +14,7 @@ from statistics import mean, median
 
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from scripts.core.files import atomic_write, rename_previous, write_csv
@@ -134,6 +135,7 @@ class History:
         write_csv([self.columns, *rows], self.dir / HISTORY)
 
 
+@rc_context({"text.parse_math": False})  # the name of a class may hold a dollar
 def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:
     """Draws loss, Dice of every foreground class (training dashed, validation solid) and learning rate by epoch."""
     figure = Figure(figsize=(15, 4.2), layout="constrained")
