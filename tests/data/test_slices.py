@@ -11,7 +11,7 @@ from monai.transforms import Compose, LoadImaged, Orientationd
 from PIL import Image
 
 from scripts.check.cache import collect_facts
-from scripts.check.dataset import find_faults
+from scripts.check.dataset import check_listed, find_faults
 from scripts.data.datalist import list_images, make_datalist, prepare_datalist, read_datalist
 from scripts.data.label_maps import read_labels
 from scripts.data.layouts import find_images, find_pairs
@@ -367,3 +367,15 @@ def test_a_stack_that_is_shorter_now_leaves_no_slice_of_the_longer_one(tmp_path)
     (tmp_path / "p_3.png").unlink()
     write_label_pictures(labels[..., :2], tmp_path / "p_*.png", tmp_path, "p", 4)
     assert [file.name for file in scan_files(tmp_path / name)] == ["p_1_seg.png", "p_2_seg.png"]
+
+
+def test_pictures_of_two_kinds_are_refused_by_the_check(tmp_path):
+    """Whatever --in_channels is, a training could not use some of them."""
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        colours = (3,) * (number > 0)
+        grey(tmp_path / f"image/p{number}.png", rng.integers(0, 255, (16, 16, *colours)))
+        grey(tmp_path / f"mask/p{number}_mask.png", 255 * (rng.random((16, 16)) > 0.5))
+    found, _ = check_listed(str(tmp_path), None, TWO, str(tmp_path / "out"), 1)
+    (line,) = found.errors
+    assert "p0.png: found 1 channel(s), expected 3" in line

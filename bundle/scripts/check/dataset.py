@@ -6,6 +6,7 @@ call `find_faults` for each case.
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ def check_dataset(
         output_dir: folder in which the facts are remembered; None reads all files and writes nothing.
         workers: number of threads; 0 for one per core.
         fresh: read all files, even those that have not changed.
-        channels: number of channels that every image must have; None for any number.
+        channels: number of channels that every image must have; None for that of most images.
         pieces: whether the facts on label maps shall say how their classes hang together.
     """
     patients = cases.get("patients", {})
@@ -87,6 +88,7 @@ def check_dataset(
     ]
     paths = [path for case in listed for path in (case.image, case.label) if path]
     files, read = collect_facts(paths, Path(output_dir) / MEMORY_NAME if output_dir else None, workers, fresh, pieces)
+    channels = channels or usual_channels([files[case.image] for case in listed])
     errors, warnings, sound = find_leaks(listed), [], []
     unscored: dict[str, list[str]] = {}
     for case in listed:
@@ -104,6 +106,12 @@ def check_dataset(
     copied, doubtful = find_copies(sound, files)
     warnings += doubtful + find_oddities(sound, files, class_names)
     return Findings(list(dict.fromkeys(errors + copied)), warnings, files, listed, read)
+
+
+def usual_channels(facts: Sequence[dict]) -> int | None:
+    """The number of channels that most images have; None where no image can be used. No network takes two numbers."""
+    counts = Counter(found.get("channels", 1) for found in facts if "error" not in found)
+    return max(counts, key=lambda number: counts[number], default=None)
 
 
 def find_faults(
