@@ -73,6 +73,21 @@ def test_small_images_keep_their_voxels_and_one_hand_has_no_mirror_images(small)
     assert settings["folds"] == 5 and "12 patients" in plan.reasons["folds"]
 
 
+def test_few_cases_do_not_tell_whether_mirror_images_occur(small, symmetric):
+    few = replace(small, images=small.images[:9], labels=small.labels[:9])
+    plan = plan_for(few)
+    assert min(float(np.median(values)) for values in few.hands.values()) > 0.2  # which is no sign of symmetry
+    assert plan.settings["flip_probability"] == 0.5
+    assert plan.reasons["flip_probability"].startswith("Fewer than 10 cases do not tell")
+    assert plan_for(symmetric).reasons["flip_probability"].startswith("Mirror images are as likely")
+
+
+def test_patients_without_a_label_are_not_divided(tmp_path):
+    found, names = check_listed(str(write_set(tmp_path / "data", cases=3)), None, None, str(tmp_path / "out"), 1)
+    found.cases[2] = found.cases[2]._replace(label=None)
+    assert fingerprint(found, names).patients == 2
+
+
 @pytest.mark.parametrize("patients, folds, tested", [(3, 3, 0.0), (59, 5, 0.0), (60, None, None), (201, None, 0.1)])
 def test_few_patients_are_divided_into_folds(small, patients, folds, tested):
     """The shares of train.json are left as they are where neither few nor many are there."""

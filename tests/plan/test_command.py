@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from matplotlib.image import imread
 from plan_samples import NAMES, write_set
 
 from scripts.check import cache
+from scripts.phantoms import generate
 from scripts.plan import timing
 from scripts.plan.command import main
 
@@ -81,6 +83,21 @@ def test_a_list_has_its_own_split(tmp_path, quick, capsys):
     assert json.loads((tmp_path / "plan.json").read_text())["fold"] == 1
     said = capsys.readouterr().out
     assert f"--dataset_dir {folder} --datalist {listed}" in said and "about 8 cases train" in said
+
+
+def test_folders_have_their_own_split(tmp_path, quick, capsys):
+    """Folds would train on the pictures of the folder that is named for the test."""
+    folder = tmp_path / "data"
+    generate.generate(folder, layout="cardiac_png", patients=6, scans=2, size=(48, 48))
+    names = ["background", "right ventricle", "myocardium", "left ventricle"]
+    given = {"class_names": names, "output_dir": str(tmp_path / "out"), "workers": 1}
+    main(str(folder), str(tmp_path / "plan.json"), **given)
+    assert not {"folds", "fold", "test_share"} & set(json.loads((tmp_path / "plan.json").read_text()))
+    assert "about 8 cases train" in capsys.readouterr().out
+    for side in ("val", "test"):
+        shutil.rmtree(folder / side)
+    main(str(folder), str(tmp_path / "plan.json"), **given)
+    assert json.loads((tmp_path / "plan.json").read_text())["folds"] == 5  # one folder divides nothing
 
 
 @pytest.mark.programs

@@ -8,7 +8,8 @@ from pathlib import Path
 from scripts.check.dataset import check_listed
 from scripts.core.errors import UserError
 from scripts.core.files import rename_previous
-from scripts.data.datalist import choose_fold, read_datalist
+from scripts.data.datalist import choose_fold, make_datalist, read_datalist
+from scripts.data.layouts import find_pairs
 from scripts.plan.chains import shipped
 from scripts.plan.choices import make_plan
 from scripts.plan.fingerprint import Split, fingerprint
@@ -85,10 +86,11 @@ def main(
 
 
 def split_of(datalist: str | None, dataset_dir: str) -> Split | None:
-    """How a datalist divides the cases; of several folds, the first one is validated on."""
-    if datalist is None:
+    """How a datalist, or the folders themselves, divide the cases; of several folds, the first one is validated on."""
+    sides = set() if datalist else {pair.get("split") for pair in find_pairs(dataset_dir)}
+    if not datalist and (None in sides or len(sides) == 1):
         return None
-    content = read_datalist(datalist, dataset_dir)
+    content = read_datalist(datalist, dataset_dir) if datalist else make_datalist(dataset_dir)
     fold = min((entry["fold"] for entry in content["training"] if "fold" in entry), default=None)
-    choose_fold(content, fold, datalist)
+    choose_fold(content, fold, datalist or dataset_dir)
     return Split(len(content["training"]), len(content["validation"]), fold)

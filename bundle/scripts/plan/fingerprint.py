@@ -17,7 +17,7 @@ CHANGING = 1.1  # voxels that differ by this factor between images have to be re
 
 @dataclass(frozen=True)
 class Split:
-    """How a datalist divides the cases.
+    """How a datalist, or the folders of the data, divide the cases.
 
     Args:
         training: number of cases that train.
@@ -38,9 +38,9 @@ class Fingerprint:
         images: facts on the images that can be used, see `scripts.check.nifti.inspect_volume`.
         labels: likewise, of their label maps.
         class_names: names of the values 0, 1, ...
-        patients: their number.
+        patients: number of those with a label map.
         sliced: whether the images are stacks of pictures, which have a reader of their own.
-        listed: how a datalist divides the cases, if there is one.
+        listed: how a datalist or the folders divide the cases, if they do.
     """
 
     images: Sequence[Mapping]
@@ -88,6 +88,11 @@ class Fingerprint:
     def one_hand(self) -> bool:
         return any(nature.has_one_hand(found) for found in self.hands.values())
 
+    @property
+    def enough_for_hand(self) -> bool:
+        """Whether there are cases enough to say that all have one hand."""
+        return any(len(found) >= nature.ENOUGH for found in self.hands.values())
+
     @cached_property
     def shares(self) -> dict[str, float]:
         """The median share of the voxels of every foreground class, where it is present."""
@@ -125,7 +130,7 @@ def fingerprint(found: Findings, class_names: Sequence[str], listed: Split | Non
         images=[found.files[path] for path in dict.fromkeys(case.image for case in sound)],
         labels=[found.files[path] for path in labels],
         class_names=class_names,
-        patients=len({case.patient for case in sound}),
+        patients=len({case.patient for case in sound if case.label}),
         sliced=any(is_sliced(case.image) for case in sound),
         listed=listed,
     )

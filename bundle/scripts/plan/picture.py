@@ -74,7 +74,8 @@ def draw_hands(axes, found: Fingerprint) -> None:
         axes.hist(values, bins=np.linspace(-0.5, 1.2, 35), alpha=0.6, color=colour(number + 1), label=name)
     axes.axvline(ONE_HAND, color="grey", ls="--", lw=1)
     axes.legend(fontsize=8)
-    answer = "none" if found.one_hand else "some are, or symmetric"
+    unknown = "some are, or symmetric" if found.enough_for_hand else "too few cases to tell"
+    answer = "none" if found.one_hand else unknown
     axes.set_title(f"more like the others than like their\nmirror images: {answer}", fontsize=10)
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from scripts.check import nature
 from scripts.plan import chains, sizes
 from scripts.plan.fingerprint import USUALLY, Fingerprint
 from scripts.plan.settings import Plan, numbers
@@ -55,7 +56,10 @@ def choose_augmentation(plan: Plan, found: Fingerprint, sides: np.ndarray) -> No
         plan.choose("flip_probability", 0, f"No case is a mirror image of another {measured}.")
         plan.choose("mirror_axes", [])
     else:
-        plan.choose("flip_probability", 0.5, f"Mirror images are as likely as the images {measured}.")
+        reason = "Mirror images are as likely as the images"
+        if not found.enough_for_hand:
+            reason = f"Fewer than {nature.ENOUGH} cases do not tell whether mirror images occur; say 0 if not"
+        plan.choose("flip_probability", 0.5, f"{reason} {measured}.")
         plan.choose("mirror_axes", [0], "At evaluation and inference; [] takes half the time.")
     if pictures:
         plan.choose("rotate_range", ROTATION_OF_PICTURES)
