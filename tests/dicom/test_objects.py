@@ -10,7 +10,10 @@ import pytest
 pytest.importorskip("highdicom", reason="the extra dicom is not installed")
 
 from helpers import refusal
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 from segment_samples import ABOUT, CLASSES, make_case, make_enhanced, seg_agrees
+from series_samples import SPACING
 
 from scripts.core.palette import colour
 from scripts.core.paths import METADATA
@@ -227,6 +230,36 @@ def test_a_series_without_a_frame_of_reference_gets_one(tmp_path):
     frames = np.ones((slices, rows, columns), np.uint8)
     seg, rt = objects(tmp_path, frames, stack)[0]
     assert seg.FrameOfReferenceUID == rt.FrameOfReferenceUID and seg.FrameOfReferenceUID.is_valid
+
+
+@pytest.mark.parametrize("step", [33, -3.75, 0, "N/A", None])
+@pytest.mark.parametrize("frames_in_one_file", [False, True])
+def test_slices_are_as_far_apart_as_they_lie_whatever_the_header_says(tmp_path, step, frames_in_one_file):
+    frames, stack, labels, affine = (make_enhanced if frames_in_one_file else make_case)(tmp_path)
+    for header in stack.headers:
+        spoilt = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0] if frames_in_one_file else header
+        for word, tag in (("SpacingBetweenSlices", 0x00180088), ("SliceThickness", 0x00180050)):
+            text = str(step).encode()
+            spoilt.pop(word, None)
+            if step is not None:
+                spoilt[tag] = RawDataElement(Tag(tag), "DS", len(text), text, 0, False, True)
+    write_segmentation(frames, stack, CLASSES, tmp_path / "seg.dcm", ABOUT)
+    assert seg_agrees(tmp_path / "seg.dcm", labels, affine)
+    measures = pydicom.dcmread(tmp_path / "seg.dcm").SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    assert measures.SpacingBetweenSlices == SPACING[2]
+    assert measures.get("SliceThickness") == (33 if step == 33 else None)
+
+
+@pytest.mark.parametrize(
+    "word, given, written", [("PatientSex", "U", ""), ("PatientName", "PC01\\Huber", "PC01/Huber")]
+)
+def test_what_dicom_does_not_allow_is_written_as_it_allows(tmp_path, word, given, written):
+    frames, stack, *_ = make_case(tmp_path / "series", **{word: given})
+    for one in objects(tmp_path, frames, stack)[0]:
+        assert str(one[word].value) == written
+    coded = replace(ABOUT, word="secret")
+    for one in objects(tmp_path, frames, stack, coded)[0]:
+        assert given not in str(one[word].value)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from scripts.core.errors import UserError
 from scripts.data.anonymise import patient_code
 from scripts.dicom.about import About
 from scripts.series.headers import MULTI_FRAME
 from scripts.series.stack import Stack
-from scripts.series.writer import uid_of
+from scripts.series.writer import decimals, uid_of
 
 NO_DATE, NO_TIME = "19000101", "000000"  # where a date must be given and none may be
 # What DICOM asks for in every object, though it may be empty.
@@ -22,8 +24,9 @@ ASKED = (
 # All that a header without names keeps: what an image is, and where it lies.
 KEPT = (
     "SOPClassUID", "Modality", "Rows", "Columns", "NumberOfFrames", "ImageOrientationPatient", "ImagePositionPatient",
-    "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "PatientSex",
+    "PixelSpacing", "PatientSex",
 )  # fmt: skip
+SEXES = ("M", "F", "O", "", None)
 GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
@@ -39,7 +42,8 @@ def without_warnings() -> Iterator[None]:
 def headers_of(stack: Stack, about: About) -> list[Any]:
     """Copies of the headers of a series that a writer may use: complete, in UTF-8, and without names if so asked.
 
-    They are in the order of the slices. One of several frames has those of the stack alone, in the same order.
+    They are in the order of the slices. One of several frames has those of the stack alone, in the same order. The
+    distance of the slices is that of their places: readers of a SEG believe it, and some scanners write the gap there.
 
     Without names the patient's name and number become a code; dates, accession number and everything else that may tell
     who it was are gone; every UID becomes another one that the same secret word gives again, so that all files of a
@@ -62,11 +66,13 @@ def headers_of(stack: Stack, about: About) -> list[Any]:
         for header in made:
             if not header.get("FrameOfReferenceUID"):
                 header.FrameOfReferenceUID = about.uid("frame of reference", header.SeriesInstanceUID)
+    step = decimals([np.linalg.norm(stack.affine[:3, 2])])[0]
     for header, original, those in zip(made, originals, numbers.values()):
-        if "SliceThickness" not in header:
-            header.SliceThickness = None
+        header.SliceThickness, header.SpacingBetweenSlices = thickness_of(original), step
+        if header.get("PatientSex") not in SEXES:
+            header.PatientSex = ""
         if original.get("SOPClassUID") in MULTI_FRAME:
-            keep_frames(header, original, those)
+            keep_frames(header, original, those, step)
         else:  # a stack may differ by noise in the last digit, which highdicom refuses
             header.ImageOrientationPatient = made[0].ImageOrientationPatient
             header.pop("NumberOfFrames", None)  # some programs write 1, and only a file of several frames has groups
@@ -92,6 +98,8 @@ def whole(header: Any) -> Any:
     def encode_anew(_: Any, element: Any) -> None:
         if element.VR == "PN" and element.VM == 1 and element.value:
             element.value = PersonName(str(element.value))
+        if element.keyword == "PatientName" and element.VM > 1:  # typed with a backslash
+            element.value = PersonName("/".join(map(str, element.value)))
         if element.VR in ("DA", "TM") and not is_moment(element):
             element.value = ""
 
@@ -117,6 +125,14 @@ def is_moment(element: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+def thickness_of(header: Any) -> Any:
+    """The thickness of a slice; None where the header has no such number."""
+    try:
+        return header.SliceThickness if 0 < float(header.SliceThickness) < np.inf else None
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 def geometry_of(header: Any) -> Any:
@@ -153,13 +169,14 @@ def patient_of(header: Any) -> str:
     return str(header.get("PatientID") or header.get("PatientName") or "")
 
 
-def keep_frames(header: Any, original: Any, numbers: list[int]) -> None:
+def keep_frames(header: Any, original: Any, numbers: list[int], step: Any) -> None:
     """Gives a header some of the frames of the original one, with their places alone.
 
     Args:
         header: to be changed.
         original: the header that it was made from.
         numbers: of the frames, from 1.
+        step: distance of the slices.
     """
     from pydicom.dataset import Dataset
 
@@ -179,6 +196,11 @@ def keep_frames(header: Any, original: Any, numbers: list[int]) -> None:
     header.NumberOfFrames = len(numbers)
     header.SharedFunctionalGroupsSequence = [copied(groups[0], "PixelMeasuresSequence", "PlaneOrientationSequence")]
     header.PerFrameFunctionalGroupsSequence = [copied(group, "PlanePositionSequence") for group in groups]
+    measures = header.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    thickness = thickness_of((groups[0].get("PixelMeasuresSequence") or common.get("PixelMeasuresSequence"))[0])
+    if thickness is not None:
+        measures.SliceThickness = thickness
+    measures.SpacingBetweenSlices = step
 
 
 def coded_uid(uid: str, about: About) -> str:
