@@ -138,6 +138,8 @@ def test_by_the_frame_of_reference_where_the_images_are_others(tmp_path, capsys,
     file, _, labels, affine = case
     export(file, tmp_path / "series", tmp_path / "out", "rtstruct")
     make_series(tmp_path / "again", "oblique", SeriesDescription="T1")  # the same patient, study and coordinates
+    plan = edit(tmp_path / "again" / "0001.dcm", tmp_path / "again" / "plan.dcm", SeriesInstanceUID="1.2.3", Rows=None)
+    assert pydicom.dcmread(plan).FrameOfReferenceUID == case[1].headers[0].FrameOfReferenceUID
     import_structures(tmp_path / "out", str(tmp_path / "again"), tmp_path / "back")
     assert "placed by their frame of reference" in capsys.readouterr().out
     assert (imported(tmp_path / "back")[0] == 3).sum() == (labels == 3).sum()

@@ -136,6 +136,7 @@ def series_of(file: StructureFile, known: Sequence[Series], about: About, source
     found = named
     if not named:
         found = [series for series in known if shown(series.facts["FrameOfReferenceUID"]) in file.frames_of_reference]
+        found = [series for series in found if not series.fault] or found  # a plan and a dose have the same one
     if len(found) == 1:
         return found[0], bool(named)
     if not found:
