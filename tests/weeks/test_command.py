@@ -179,6 +179,7 @@ def test_names_of_an_anonymised_inference_are_known(tmp_path):
         (["a_20241301_s1_t2_seg", "a_20240101_s2_t2_seg"], "neither week nor date"),
         (["a_20240101_s1_t2_seg", "a_20240101_s2_t2_seg"], "the same patient and time as a_20240101_s1_t2_seg.nii.gz"),
         (["Case_004_Week1_seg", "C004_Week1_seg"], "the same patient and time as"),
+        (["Case_004_Week1_seg", "004_20240101_s1_t2_seg"], "found a date in its name, other scans of 004 have a week"),
     ],
 )
 def test_scans_without_a_place_are_lines(names, words, tmp_path):

@@ -71,9 +71,14 @@ def by_patient(scans: Iterable[Scan]) -> tuple[dict[str, list[Scan]], list[str]]
                 problems.append(
                     f"{scan.file}: found neither week nor date in its name; expected Case_004_Week0, rename it"
                 )
+            elif scan.date and any(other.week is not None for other in own):
+                problems.append(
+                    f"{scan.file}: found a date in its name, other scans of {patient} have a week; expected one of the "
+                    "two, rename it"
+                )
             elif scan.when in kept:
-                other = kept[scan.when].file.name
-                problems.append(f"{scan.file}: the same patient and time as {other}; expected one, move one away")
+                same = kept[scan.when].file.name
+                problems.append(f"{scan.file}: the same patient and time as {same}; expected one, move one away")
             else:
                 kept[scan.when] = scan
         found[patient] = [kept[when] for when in sorted(kept, key=lambda when: when or 0)]
