@@ -482,3 +482,12 @@ def test_the_command_on_a_datalist(data, tmp_path):
     assert "found label 5; expected 0 to 2" in command(*arguments).stdout  # the list's own classes
     refused = command(*arguments, "--class_names", "prostate")
     assert refused.returncode == 1 and "class_names is ['prostate']: expected a list of 2 or more" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "shape, advice", [((64, 64, 1), "see docs/how-to/slices.md"), ((8, 8, 3000), "crop or resample")]
+)
+def test_what_to_do_with_too_few_voxels_along_an_axis_or_too_many(shape, advice, tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), np.eye(4)), tmp_path / "a.nii.gz")
+    said = refusal(inspect_volume, tmp_path / "a.nii.gz")
+    assert "expected 8 to 2048 voxels along each axis; " in said and advice in said

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from helpers import refusal
 
 from scripts.data.decathlon import dataset_classes, dataset_description
 
@@ -21,6 +22,12 @@ from scripts.data.decathlon import dataset_classes, dataset_description
 def test_class_names_in_both_spellings(labels, expected, tmp_path):
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
     assert dataset_classes(tmp_path) == expected
+
+
+def test_voxels_to_ignore_are_refused(tmp_path):
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"background": 0, "organ": 1, "ignore": 2}}))
+    said = refusal(dataset_classes, tmp_path)
+    assert said.startswith(f"{tmp_path / 'dataset.json'}: found the label ignore") and "value 2" in said
 
 
 def test_no_class_names_without_a_dataset_json(tmp_path):

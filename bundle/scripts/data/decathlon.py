@@ -34,6 +34,11 @@ def dataset_classes(dataset_dir: str | Path) -> list[str] | None:
     by_value = {int(k): v for k, v in labels.items()} if all(k.isdigit() for k in labels) else None
     if by_value is None and all(isinstance(v, int) for v in labels.values()):
         by_value = {v: k for k, v in labels.items()}
+        if "ignore" in labels:  # nnU-Net's word for voxels that nobody has labelled
+            raise UserError(
+                f"{path}: found the label ignore, expected classes alone, as a training leaves no voxel out; give "
+                f"these voxels (value {labels['ignore']}) another label, and take the name out of the file"
+            )
     return [by_value[value] for value in sorted(by_value)] if by_value else None
 
 
