@@ -8,12 +8,14 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import monai.bundle
 import pytest
 import torch
+from matplotlib.figure import Figure
 from monai.bundle import ConfigWorkflow
 
 from scripts.core.errors import find_user_error
@@ -54,12 +56,57 @@ def phantoms(tmp_path_factory) -> Path:
     return folder
 
 
+OVERLAYS = ("scripts.inference.overlays.overlay", "scripts.report.tensorboard.overlay")
+CHARTS = (
+    "scripts.training.history.draw_progress",
+    "scripts.report.charts.points",
+    "scripts.report.charts.volumes",
+    "scripts.report.charts.weeks",
+    "scripts.report.run_charts.curves",
+    "scripts.report.run_charts.differences",
+    "scripts.report.doubt_charts.expected",
+    "scripts.report.doubt_charts.probabilities",
+)
+
+
+def blank_overlay(image, label_maps, affine, class_names, file: Path | None = None, title: str = "") -> Figure:
+    """In place of the picture of a case."""
+    figure = Figure(figsize=(1, 1))
+    if file:
+        figure.savefig(file)
+    return figure
+
+
+@contextmanager
+def blank_charts() -> Iterator[None]:
+    """Nothing is drawn in here: to draw is half of the time of a tiny training, and more of that of an evaluation."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CHARTS:
+            patch.setattr(name, lambda *_: "<svg></svg>")
+        for name in OVERLAYS:
+            patch.setattr(name, blank_overlay)
+        yield
+
+
+@pytest.fixture
+def no_charts() -> Iterator[None]:
+    """For a test that does not look at them."""
+    with blank_charts():
+        yield
+
+
 class Workflow(ConfigWorkflow):
-    """Raises the UserError that MONAI has wrapped into errors of its own, as the end of a command does."""
+    """Raises the UserError that MONAI has wrapped into errors of its own, as the end of a command does.
+
+    Its charts and overlays are blank, unless a test that looks at them sets `charts`.
+    """
+
+    charts = False
 
     def unwrapped(self, step: Callable):
         try:
-            return step()
+            with nullcontext() if self.charts else blank_charts():
+                return step()
         except Exception as error:
             known = find_user_error(error)
             if known is None:
@@ -76,7 +123,7 @@ class Workflow(ConfigWorkflow):
         return self.unwrapped(super().finalize)
 
 
-def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> Workflow:
+def workflow(kind: str, files: list[str], base: dict = TINY, charts: bool = False, **overrides) -> Workflow:
     """A shipped configuration, merged with its patches and made tiny, as `monai.bundle run` would make it."""
     paths = [str(CONFIGS / file) for file in files]
     given = {
@@ -87,13 +134,15 @@ def workflow(kind: str, files: list[str], base: dict = TINY, **overrides) -> Wor
     run_id = {"train": "training", "evaluate": "evaluating", "infer": "inference"}[kind]
     if kind == "infer":
         given.setdefault("niivue", False)  # whatever is installed here
-    return Workflow(
+    made = Workflow(
         config_file=paths,
         workflow_type="infer" if kind == "infer" else "train",
         run_id=run_id,
         logging_file=False,
         **given,
     )
+    made.charts = charts
+    return made
 
 
 def run(kind: str, files: list[str], **overrides) -> Workflow:
@@ -122,7 +171,8 @@ def trained(phantoms, tmp_path_factory) -> Path:
     It is one for all tests: whoever writes into it asks for `trained_copy`.
     """
     folder = tmp_path_factory.mktemp("trained")
-    run("train", ["train.json"], dataset_dir=phantoms, output_dir=folder, ckpt_dir=folder / "models", epochs=2)
+    paths = {"dataset_dir": phantoms, "output_dir": folder, "ckpt_dir": folder / "models"}
+    run("train", ["train.json"], **paths, epochs=2, charts=True)
     return folder
 
 

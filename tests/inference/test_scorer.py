@@ -16,6 +16,7 @@ from scripts.inference.journal import Journal
 from scripts.inference.scorer import CaseScorer
 from scripts.report import records
 
+pytestmark = pytest.mark.usefixtures("no_charts")
 NAMES = ["background", "body", "prostate"]
 CASES = ["Case_004_Week0", "Case_004_Week1", "Case_012_Week3"]
 

@@ -5,6 +5,7 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import blank_overlay
 from ignite.engine import Engine, Events
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
@@ -182,7 +183,8 @@ def test_a_flat_image_can_be_drawn(value):
         (2, [41, 42, 43], [41, 43]),
     ],
 )
-def test_tensorboard_gets_one_picture_a_validation(interval, validated, epochs, tmp_path):
+def test_tensorboard_gets_one_picture_a_validation(interval, validated, epochs, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.report.tensorboard.overlay", blank_overlay)
     labels = MetaTensor(volume()[None] % 3, affine=np.diag([*SPACING, 1.0]))
     engine = Engine(lambda *_: None)
     engine.state.output = [{key: labels for key in ("image", "label", "pred")}]

@@ -3,12 +3,14 @@
 import base64
 import re
 import xml.etree.ElementTree as ElementTree
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 
 import pytest
 from browser import BROWSER, browse
+from conftest import blank_charts
 from samples import CLASSES, HOSTILE, comparison, full_size, odd, odd_records, records, report
 
 from scripts.report import tables
@@ -61,12 +63,18 @@ def pictures(truth: bool = True) -> dict:
     return strips(image, labels if truth else None, prediction, affine, CLASSES)
 
 
-def html(data: Report | dict) -> str:
-    return to_html(report_page(data) if isinstance(data, Report) else comparison_page(data))
+def page(data: Report | dict, charts: bool = False):
+    """The charts of most are blank: those of `pages` are looked at."""
+    with nullcontext() if charts else blank_charts():
+        return report_page(data) if isinstance(data, Report) else comparison_page(data)
+
+
+def html(data: Report | dict, charts: bool = False) -> str:
+    return to_html(page(data, charts))
 
 
 def markdown(data: Report | dict) -> str:
-    return to_markdown(report_page(data) if isinstance(data, Report) else comparison_page(data))
+    return to_markdown(page(data))
 
 
 def sample(truth: bool = True, patients: int = 5, scans: int = 4) -> Report:
@@ -82,9 +90,9 @@ def sample(truth: bool = True, patients: int = 5, scans: int = 4) -> Report:
 @cache
 def pages() -> dict[str, str]:
     runs = [odd_records(10, 4), records(10, 4, seed=2), records(10, 4, seed=3)]
-    both = {f"report-{truth}": html(sample(truth)) for truth in (True, False)}
-    few = html(replace(report(records(1, 1, weeks=False)), rules=[], limits=[]))
-    compared = {f"comparison-{n}": html(comparison(*runs[:n])) for n in (2, 3)}
+    both = {f"report-{truth}": html(sample(truth), charts=True) for truth in (True, False)}
+    few = html(replace(report(records(1, 1, weeks=False)), rules=[], limits=[]), charts=True)
+    compared = {f"comparison-{n}": html(comparison(*runs[:n]), charts=True) for n in (2, 3)}
     return both | compared | {"few": few}
 
 
@@ -296,7 +304,7 @@ def test_a_class_that_no_case_has():
     cases = records(2, 1)
     for record in cases:
         odd(record, "rectum", "absent")
-    for text in (html(report(cases)), markdown(report(cases))):
+    for text in (html(report(cases), charts=True), markdown(report(cases))):
         assert "–" in text and "nan" not in re.sub(r"base64,[^\"]*", "", text)
 
 
@@ -305,7 +313,7 @@ def test_a_page_of_1200_scans_stays_small():
     cases = odd_records(300, 4)
     for record in cases:
         record.pictures = pictures()
-    text = html(report(cases, history=60))
+    text = html(report(cases, history=60), charts=True)
     assert len(text.encode()) < 6_000_000
     assert "bladder: 24 of 300 patients" in text and "The volumes of all patients are in metrics.csv." in text
     assert "The lowest scans have their names." in text
@@ -317,7 +325,7 @@ def test_a_table_on_a_page_ends_somewhere(monkeypatch):
     for truth, caption in ((False, "Predicted volumes of every case"), (True, "Dice of every patient")):
         made = report(records(12, 1, truth=truth), truth=truth)
         assert caption in (text := html(made))
-        for shown in (text, to_markdown(report_page(made))):
+        for shown in (text, markdown(made)):
             assert "the first 7 of 12, the others are in metrics.json" in shown
         assert len(metrics(made)["metric_per_case"]) == 12
 
@@ -327,7 +335,7 @@ def test_curves_that_begin_before_the_first_epoch():
     made = report(odd_records(12, 1), history=4)
     made.history.insert(0, made.history[0] | {"epoch": "0", "train_loss": ""})
     first, last = (made.history[place]["train_loss"] for place in (1, -1))
-    assert f"Training loss from {first} to {last} in 4 epochs" in html(made)
+    assert f"Training loss from {first} to {last} in 4 epochs" in html(made, charts=True)
 
 
 def test_a_small_page_shows_the_weeks_of_every_patient():
