@@ -3,6 +3,7 @@
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on busy machines
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, as there is a test for each core
 
 import json
 import logging

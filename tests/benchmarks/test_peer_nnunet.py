@@ -122,6 +122,7 @@ def test_without_nnunet_one_line_says_how_to_install_it(script, given, python):
 
 def test_a_core_that_is_not_there_is_refused(script, monkeypatch):
     kept = []
+    monkeypatch.setattr(os, "environ", {})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: kept.append(cores))
     with pytest.raises(SystemExit, match=r"--core 2: expected one of \[0, 1\]"):
