@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -62,11 +63,17 @@ def test_the_corpus_is_large_and_has_no_case_twice(corpus):
     assert all(case.word for case in wrong)
 
 
-def test_every_wrong_case_in_one_line_and_no_valid_one(corpus):
-    """One check of all cases: a fault of one case does not affect another."""
-    began = time.process_time()  # of this process alone: what else the machine does is not counted
-    found = check_dataset(listed(corpus), CLASSES)
-    assert time.process_time() - began < 10
+@pytest.fixture(scope="module")
+def checked(corpus) -> tuple[Findings, float]:
+    """One check of all cases, and its seconds in this process alone: what else the machine does is not counted."""
+    began = time.process_time()
+    return check_dataset(listed(corpus), CLASSES, workers=1), time.process_time() - began
+
+
+def test_every_wrong_case_in_one_line_and_no_valid_one(corpus, checked):
+    """A fault of one case does not affect another."""
+    found, seconds = checked
+    assert seconds < 10
     for case in corpus:
         about = [line for line in found.errors if line.startswith(f"{case.wrong}: ")]
         assert len(about) == (not case.valid), (case.name, about)
@@ -392,8 +399,8 @@ def test_one_split_does_not_forget_the_others(data, tmp_path):
     assert check_dataset(data, CLASSES, tmp_path).read == 0
 
 
-def test_threads_change_nothing(corpus):
-    one, four = (check_dataset(listed(corpus), CLASSES, workers=workers) for workers in (1, 4))
+def test_threads_change_nothing(corpus, checked):
+    one, four = checked[0], check_dataset(listed(corpus), CLASSES, workers=4)
     assert one == four and one.errors and one.warnings
 
 
@@ -425,17 +432,30 @@ def test_the_other_processes_wait_for_the_check_and_end_with_it(errors, data, tm
     assert not (tmp_path / REPORT).exists()
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "scripts.check", *arguments], cwd=BUNDLE, capture_output=True, text=True, timeout=600
-    )
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Runs the command in this process; returns its exit status, or the line that it ends with, and what it printed."""
+
+    def call(*arguments: str) -> tuple:
+        monkeypatch.setattr(sys, "argv", ["__main__.py", *arguments])
+        status = None
+        try:
+            runpy.run_module("scripts.check", run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return call
 
 
 @pytest.mark.programs
-def test_the_command(tmp_path):
+def test_the_command(command, tmp_path):
+    """As a process of its own, then once more in this one."""
     source, output = tmp_path / "data", tmp_path / "out"
     pairs = generate.generate(source, patients=3, scans=2, size=(32, 32, 16))
-    done = command("--dataset_dir", str(source), "--output_dir", str(output))
+    arguments = ["--dataset_dir", str(source), "--output_dir", str(output)]
+    words = [sys.executable, "-m", "scripts.check", *arguments]
+    done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "files        12 (12 read, 0 unchanged)" in done.stdout and "patients     3" in done.stdout
     assert "shape        32 x 32 x 16" in done.stdout and "0 errors, 0 warnings" in done.stdout
@@ -459,15 +479,14 @@ def test_the_command(tmp_path):
 
     pairs[0][0].write_bytes(pairs[0][0].read_bytes()[:-9])
     pairs[1][1].write_bytes(b"")
-    done = command("--dataset_dir", str(source), "--output_dir", str(output))
-    assert done.returncode == 1 and "(2 read, 10 unchanged)" in done.stdout and done.stderr.strip() == ""
-    lines = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    status, said, errors = command(*arguments)
+    assert status == 1 and "(2 read, 10 unchanged)" in said and errors.strip() == ""
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(lines) == 2 and pairs[0][0].name in lines[0] and pairs[1][1].name in lines[1]
     assert len(json.loads((output / REPORT).read_text())["errors"]) == 2
 
 
-@pytest.mark.programs
-def test_the_command_on_a_datalist(data, tmp_path):
+def test_the_command_on_a_datalist(command, data, tmp_path):
     copy(data, "test", "P2")
     entries = {
         split: [{**e, "patient": data["patients"][e["image"]]} for e in data[split]]
@@ -476,12 +495,12 @@ def test_the_command_on_a_datalist(data, tmp_path):
     file = tmp_path / "list.json"
     file.write_text(json.dumps({**entries, "class_names": CLASSES[:3]}))
     arguments = ["--dataset_dir", str(tmp_path), "--datalist", str(file), "--output_dir", str(tmp_path / "out")]
-    done = command(*arguments, "--class_names", str(CLASSES))
-    assert done.returncode == 1 and done.stdout.count("error: ") == 1
-    assert "copy.nii: the same voxels as" in done.stdout
-    assert "found label 5; expected 0 to 2" in command(*arguments).stdout  # the list's own classes
-    refused = command(*arguments, "--class_names", "prostate")
-    assert refused.returncode == 1 and "class_names is ['prostate']: expected a list of 2 or more" in refused.stderr
+    status, said, _ = command(*arguments, "--class_names", str(CLASSES))
+    assert status == 1 and said.count("error: ") == 1
+    assert "copy.nii: the same voxels as" in said
+    assert "found label 5; expected 0 to 2" in command(*arguments)[1]  # the list's own classes
+    status, *_ = command(*arguments, "--class_names", "prostate")
+    assert "class_names is ['prostate']: expected a list of 2 or more" in status
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,22 @@ def calibrated(trained, phantoms, folder, **overrides):
     return folder / "calibration"
 
 
+@pytest.fixture(scope="module")
+def learned(trained, phantoms, tmp_path_factory):
+    """The training after such an evaluation, whose folder is in it. Six images are enough to tell others by."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("learned") / "trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(likeness, "FEWEST", 3)
+        calibrated(folder, phantoms, folder, charts=True)
+    return folder
+
+
+@pytest.fixture
+def learned_copy(learned, tmp_path):
+    """The same, for one test alone."""
+    return shutil.copytree(learned, tmp_path / "learned")
+
+
 def many_patients(run_dir, count=24):
     """The same evaluation as if it had many patients, whose Dice follows from their signs."""
     file = run_dir / "metrics.json"
@@ -66,26 +82,26 @@ def test_doubt_is_a_map_beside_a_label_map_that_stays_the_same(trained, tmp_path
     assert not list((tmp_path / "doubted").glob("*_doubt.nii.gz"))
 
 
-def test_with_few_patients_no_dice_is_expected(trained_copy, phantoms, tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    found = calibrated(trained_copy, phantoms, tmp_path)
-    assert "prostate: Dice not predicted: fewer than 12 patients have it" in caplog.text
-    kept = json.loads((trained_copy / "models" / "model_doubt.json").read_text())
+def test_with_few_patients_no_dice_is_expected(learned, tmp_path):
+    found = learned / "calibration"
+    log = (learned / "evaluation.log").read_text()
+    assert "prostate: Dice not predicted: fewer than 12 patients have it" in log
+    kept = json.loads((learned / "models" / "model_doubt.json").read_text())
     assert kept["classes"] == {} and kept["patients"] == 1 and kept["looks"] == "shifts"
     cases = json.loads((found / "metrics.json").read_text())["metric_per_case"]
     assert all(set(signs) == set(SIGNS) for case in cases for signs in case["signs"].values())
     page = (found / "report.html").read_text()
     assert "Calibration of the probabilities" in page and "Expected Dice" not in page
-    segment(trained_copy, tmp_path / "maps", uncertainty=True)
+    segment(learned, tmp_path / "maps", uncertainty=True)
     assert "expected_dice" not in (tmp_path / "maps" / "volumes.csv").read_text()
 
 
-def test_what_is_learned_is_said_of_new_images(trained_copy, phantoms, tmp_path):
-    found = calibrated(trained_copy, phantoms, tmp_path)
+def test_what_is_learned_is_said_of_new_images(learned_copy, phantoms, tmp_path):
+    found = learned_copy / "calibration"
     many_patients(found)
-    weights = trained_copy / "models" / "model.pt"
+    weights = learned_copy / "models" / "model.pt"
     command.main(str(found), str(weights))
-    segment(trained_copy, tmp_path / "maps", uncertainty=True)
+    segment(learned_copy, tmp_path / "maps", uncertainty=True)
     (first, *_) = table = rows(tmp_path / "maps" / "volumes.csv")
     assert len(table) == 2 and float(first["body_ml"]) > 0
     low, dice, high = (float(first[f"body_{name}"]) for name in ("dice_low", "expected_dice", "dice_high"))
@@ -94,32 +110,28 @@ def test_what_is_learned_is_said_of_new_images(trained_copy, phantoms, tmp_path)
     expected = content["metric_per_case"][0]["expected"]["body"]
     assert round(expected["dice"], 3) == dice and content["doubt"]["looks"] == "shifts"
     volumes = (tmp_path / "maps" / "volumes.csv").read_text()
-    segment(trained_copy, tmp_path / "maps", uncertainty=True, resume=True)  # what was said of kept cases stays
+    segment(learned_copy, tmp_path / "maps", uncertainty=True, resume=True)  # what was said of kept cases stays
     assert (tmp_path / "maps" / "volumes.csv").read_text() == volumes
     page, text = ((tmp_path / "maps" / f"report.{kind}").read_text() for kind in ("html", "md"))
     assert "Look at this first" in page and "where most is doubtful" in page and "nine of ten cases" in text
     cases = content["metric_per_case"]
     lowest = min((one["dice"], case["case"]) for case in cases for one in case["expected"].values())
     assert f"in {lowest[1]}" in text[: text.index("About" if "About" in text else "What was")]
-    given = {"dataset_dir": phantoms, "datalist": trained_copy / "datalist.json", "ckpt_dir": weights.parent}
-    run("evaluate", EVALUATE, **given, output_dir=tmp_path / "scores", uncertainty=True)
+    given = {"dataset_dir": phantoms, "datalist": learned_copy / "datalist.json", "ckpt_dir": weights.parent}
+    run("evaluate", EVALUATE, **given, output_dir=tmp_path / "scores", uncertainty=True, charts=True)
     page = (tmp_path / "scores" / "report.html").read_text()
     assert "Expected Dice" in page and "in the range" in page
 
 
-def test_what_was_learned_of_other_weights_or_looks_is_not_used(trained_copy, phantoms, tmp_path, caplog):
-    found = calibrated(trained_copy, phantoms, tmp_path)
+def test_what_was_learned_of_other_weights_or_looks_is_not_used(learned_copy, tmp_path, caplog):
+    found = learned_copy / "calibration"
     many_patients(found)
-    weights = trained_copy / "models" / "model.pt"
+    weights = learned_copy / "models" / "model.pt"
     command.main(str(found), str(weights))
     assert calibration.find(str(weights), "shifts") is not None
     assert calibration.find(str(weights), "dropout") is None and "looks that differ in shifts" in caplog.text
-    segment(trained_copy, tmp_path / "maps", uncertainty=True, doubt_from="dropout")
+    segment(learned_copy, tmp_path / "maps", uncertainty=True, doubt_from="dropout")
     assert "expected_dice" not in (tmp_path / "maps" / "volumes.csv").read_text()
-    (weights.parent / "model_doubt.json").write_text('{"weights": 1}')
-    assert "delete it" in refusal(calibration.find, str(weights), "shifts")
-    calibrated(trained_copy, phantoms, tmp_path / "again")  # does not read what it is about to replace
-    assert calibration.find(str(weights), "shifts") is not None
     about, kept = weights.with_suffix(".json"), (weights.parent / "model_doubt.json").read_bytes()
     about.write_text(about.read_text().replace('"bladder"', '"kidney"'))
     assert "has the classes body, bones, bladder" in refusal(command.main, str(found), str(weights))
@@ -150,18 +162,17 @@ def test_codes_hide_names_in_the_maps_too(trained, tmp_path):
         assert {f"{row['case']}_doubt.nii.gz" for row in csv.DictReader(file)} == set(names)
 
 
-def test_images_of_another_kind_are_named_or_left_out(trained_copy, phantoms, tmp_path, monkeypatch, caplog):
+def test_images_of_another_kind_are_named_or_left_out(learned_copy, phantoms, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(likeness, "FEWEST", 3)
-    calibrated(trained_copy, phantoms, tmp_path)
-    listed = json.loads((trained_copy / "datalist.json").read_text())
+    listed = json.loads((learned_copy / "datalist.json").read_text())
     own = phantoms / listed["training"][0]["image"]
     other = tmp_path / "images" / "other.nii.gz"
     other.parent.mkdir()
     image = nib.load(own)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([1.45, 1.45, 1.45, 1]) @ image.affine), other)
     shutil.copy(own, other.parent)
-    given = {"dataset_dir": other.parent, "ckpt_dir": trained_copy / "models"}
+    given = {"dataset_dir": other.parent, "ckpt_dir": learned_copy / "models"}
     run("infer", ["inference.json"], **given, output_dir=tmp_path / "warned", uncertainty=True)
     warnings = {case["case"]: case["warnings"] for case in records(tmp_path / "warned")}
     assert warnings["other"][0].startswith("unlike the training data: its voxel size is ")
@@ -170,10 +181,11 @@ def test_images_of_another_kind_are_named_or_left_out(trained_copy, phantoms, tm
     assert "1 of 2 cases failed (other.nii.gz)" in refusal(run, "infer", ["inference.json"], **given)
     assert "say --unlike warn to segment it all the same" in caplog.text
     assert [case["case"] for case in records(tmp_path / "skipped")] == [own.name.split(".")[0]]
-    weights = trained_copy / "models" / "model.pt"
+    weights = learned_copy / "models" / "model.pt"
     whole = calibration.read(str(weights)).fingerprint
-    again = shutil.copytree(tmp_path / "calibration", tmp_path / "calibration2")
-    command.main([str(tmp_path / "calibration"), str(again)], str(weights))  # two folds with the same training images
+    found, again = learned_copy / "calibration", tmp_path / "calibration2"
+    shutil.copytree(found, again)
+    command.main([str(found), str(again)], str(weights))  # two folds with the same training images
     both = calibration.read(str(weights)).fingerprint
     assert (both.images, both.voxels) == (whole.images, whole.voxels) and set(whole.clouds) - set(both.clouds) == {
         "depth"
@@ -184,8 +196,12 @@ def records(folder) -> list[dict]:
     return json.loads((folder / "metrics.json").read_text())["metric_per_case"]
 
 
-def test_cases_made_worse_are_kept_with_their_dice(trained_copy, phantoms, tmp_path):
-    found = calibrated(trained_copy, phantoms, tmp_path, worsened=2)
+def test_cases_made_worse_are_kept_with_their_dice_and_what_was_learned_is_replaced(trained_copy, phantoms, tmp_path):
+    weights = str(trained_copy / "models" / "model.pt")
+    calibration.file_beside(weights).write_text('{"weights": 1}')
+    assert "delete it" in refusal(calibration.find, weights, "shifts")
+    found = calibrated(trained_copy, phantoms, tmp_path, worsened=2)  # does not read what it is about to replace
+    assert calibration.find(weights, "shifts") is not None
     for case in records(found):
         assert len(case["worse"]) == 2 and case["worse"][0] != case["worse"][1]
         for one in case["worse"]:

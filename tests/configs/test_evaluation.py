@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import logging
 import shutil
 
 import nibabel as nib
@@ -18,6 +17,15 @@ from scripts.report import commands
 from scripts.report.measures import MEASURES
 
 
+@pytest.fixture(scope="module")
+def scored(trained, phantoms, tmp_path_factory):
+    """The training after an evaluation of its test split and an inference on it, which is in maps/."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("scored") / "trained")
+    run("evaluate", EVALUATE, dataset_dir=phantoms, output_dir=folder, ckpt_dir=folder / "models")
+    segment(folder, folder / "maps", pictures=False)
+    return folder
+
+
 def test_evaluation_scores_the_test_split_on_the_original_grid(trained_copy, phantoms):
     run(
         "evaluate",
@@ -26,6 +34,7 @@ def test_evaluation_scores_the_test_split_on_the_original_grid(trained_copy, pha
         output_dir=trained_copy,
         ckpt_dir=trained_copy / "models",
         spatial_size=[48, 48, 32],
+        charts=True,
     )
     listed = json.loads((trained_copy / "datalist.json").read_text())["test"]
     written = json.loads((trained_copy / "metrics.json").read_text())
@@ -53,36 +62,32 @@ def test_no_file_of_an_anonymous_report_holds_a_name(anonymise, trained, phantom
         assert b"Case_0" not in content and "Case_0" not in file.name, file.name
 
 
-def test_evaluation_agrees_with_the_files_that_inference_writes(trained_copy, phantoms, tmp_path):
+def test_evaluation_agrees_with_the_files_that_inference_writes(scored, phantoms):
     """Dice from the label maps on disk and the truth on disk, by counting voxels, equals the evaluation's."""
-    run("evaluate", EVALUATE, dataset_dir=phantoms, output_dir=trained_copy, ckpt_dir=trained_copy / "models")
-    segment(trained_copy, tmp_path)
     labels = {
         datalist.case_name(e["image"]): phantoms / e["label"]
-        for e in json.loads((trained_copy / "datalist.json").read_text())["test"]
+        for e in json.loads((scored / "datalist.json").read_text())["test"]
     }
     names = read("train.json")["class_names"]
-    scored = measured(trained_copy / "metrics.csv")
-    assert sorted(scored) == sorted(labels)
-    for case, dice in scored.items():
+    found_dice = measured(scored / "metrics.csv")
+    assert sorted(found_dice) == sorted(labels)
+    for case, dice in found_dice.items():
         truth = np.asarray(nib.load(labels[case]).dataobj)
-        found = np.asarray(nib.load(tmp_path / f"{case}_seg.nii.gz").dataobj)
+        found = np.asarray(nib.load(scored / "maps" / f"{case}_seg.nii.gz").dataobj)
         for value, name in enumerate(names[1:], start=1):
             both, either = np.sum((truth == value) & (found == value)), np.sum(truth == value) + np.sum(found == value)
             assert dice[name] == pytest.approx(2 * both / either, abs=1e-4), name
 
 
-def test_a_report_from_the_files_equals_the_evaluations(trained_copy, phantoms, tmp_path):
+def test_a_report_from_the_files_equals_the_evaluations(scored, phantoms, tmp_path):
     """Scored in the workflow or from the label maps that inference wrote: every measure of every case is the same."""
-    run("evaluate", EVALUATE, dataset_dir=phantoms, output_dir=trained_copy, ckpt_dir=trained_copy / "models")
-    segment(trained_copy, tmp_path / "maps", pictures=False)
-    listed = json.loads((trained_copy / "datalist.json").read_text())["test"]
+    listed = json.loads((scored / "datalist.json").read_text())["test"]
     for entry in listed:
         (tmp_path / "truth").mkdir(exist_ok=True)
         shutil.copy(phantoms / entry["label"], tmp_path / "truth")
-    commands.evaluate(tmp_path / "truth", tmp_path / "maps", tmp_path / "scores", read("train.json")["class_names"])
+    commands.evaluate(tmp_path / "truth", scored / "maps", tmp_path / "scores", read("train.json")["class_names"])
     for measure in MEASURES:
-        own, other = (measured(folder / "metrics.csv", measure) for folder in (trained_copy, tmp_path / "scores"))
+        own, other = (measured(folder / "metrics.csv", measure) for folder in (scored, tmp_path / "scores"))
         assert list(own) == list(other) and own
         for case in own:
             assert own[case] == pytest.approx(other[case], rel=1e-4, abs=1e-4, nan_ok=True), (measure, case)
@@ -117,7 +122,9 @@ def test_inference_answers_on_the_grid_it_was_given(shape, affine, trained, tmp_
         dataset_dir=tmp_path / "scan.nii.gz",
         output_dir=tmp_path / "out",
         ckpt_dir=trained / "models",
+        charts=True,
     )
+    assert (tmp_path / "out" / "scan_overlay.png").stat().st_size > 10000
     result = nib.load(tmp_path / "out" / "scan_seg.nii.gz")
     assert result.shape == shape and result.get_data_dtype() == np.uint8
     assert np.array_equal(result.affine, nib.load(tmp_path / "scan.nii.gz").affine)
@@ -155,7 +162,6 @@ def test_sliding_window_and_clean_up(trained, phantoms, tmp_path):
     assert max(pieces[False]) > 1 == max(pieces[True])
 
 
-def test_inference_says_what_the_weights_were_trained_on(trained, phantoms, tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
-        segment(trained, tmp_path)
-    assert "not patients" in caplog.text and "Research use only" in caplog.text
+def test_inference_says_what_the_weights_were_trained_on(scored):
+    log = (scored / "maps" / "inference.log").read_text()
+    assert "not patients" in log and "Research use only" in log

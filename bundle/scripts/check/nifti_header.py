@@ -76,7 +76,8 @@ def check_header(header: nib.Nifti1Header) -> dict:
         refuse(f"found {count} axes, {dims[: max(0, count)]}, expected one volume of 3; extract it first")
     shape = dims[:3]
     if not all(AXIS[0] <= n <= AXIS[1] for n in shape):
-        hint = "crop or resample it" if min(shape) >= AXIS[0] else "resample it, or see docs/how-to/slices.md for slices"
+        few = min(shape) < AXIS[0]
+        hint = "resample it, or see docs/how-to/slices.md for slices" if few else "crop or resample it"
         refuse(f"found shape {tuple(shape)}, expected {AXIS[0]} to {AXIS[1]} voxels along each axis; {hint}")
     try:
         dtype = header.get_data_dtype()
