@@ -157,7 +157,7 @@ def break_pixels(folder: Path, syntax: str, seed: int) -> None:
 def set_header(folder: Path, word: str, value: object) -> None:
     import pydicom
 
-    make_series(folder)
+    sound(folder)
     mode, pydicom.config.settings.writing_validation_mode = pydicom.config.settings.writing_validation_mode, 0
     try:
         for file in slices_of(folder):
@@ -221,7 +221,8 @@ def deflated_bomb(folder: Path) -> None:
     meta = meta.replace(b"UI\x14\0" + DEFLATED.encode(), b"UI\x16\0" + DEFLATED.encode())
     meta = meta[:140] + struct.pack("<I", len(meta) - 144) + meta[144:]
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    packed = b"".join(packer.compress(bytes(MIB)) for _ in range(700)) + packer.flush()
+    part = packer.compress(bytes(MIB)) + packer.flush(zlib.Z_FULL_FLUSH)  # refers to nothing before it
+    packed = 700 * part + packer.flush()
     file.write_bytes(meta + packed)
 
 

@@ -20,7 +20,7 @@ FILES = {
     "evaluate": ["train.json", "evaluate.json", RECIPE],
     "infer": ["inference.json", RECIPE],
 }
-TINY = {"spatial_size": [32, 32, 16], "widths": [16, 32], "num_workers": 0, "cache_workers": 1}
+TINY = {"spatial_size": [32, 32, 16], "widths": [16, 32], "num_workers": 0, "cache_workers": 1, "calibrate": False}
 STILL = {"rotate_range": 0.0, "crop_share": 1.0, "elastic_shift": 0.0, "flip_probability": 0.0}
 pytestmark = pytest.mark.usefixtures("in_the_bundle")
 

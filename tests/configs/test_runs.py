@@ -45,18 +45,13 @@ def test_tensorboard_has_curves_and_pictures(trained):
     assert events.Tags()["images"] == ["validation"]
 
 
-def test_a_new_run_keeps_what_an_earlier_one_left(trained, phantoms, tmp_path):
-    for epochs in (1, 1):
-        run(
-            "train",
-            ["train.json"],
-            dataset_dir=phantoms,
-            output_dir=tmp_path,
-            ckpt_dir=tmp_path / "models",
-            epochs=epochs,
-        )
-    assert {"model.pt", "model.1.pt", "last.pt", "last.1.pt"} <= {p.name for p in (tmp_path / "models").iterdir()}
-    assert (tmp_path / "history.1.csv").is_file()
+def test_a_new_run_keeps_what_an_earlier_one_left(trained_copy, phantoms):
+    models = trained_copy / "models"
+    before = {file.name: file.read_bytes() for file in (models / "model.pt", models / "last.pt")}
+    run("train", ["train.json"], dataset_dir=phantoms, output_dir=trained_copy, ckpt_dir=models, epochs=1)
+    for name, content in before.items():
+        assert (models / name).read_bytes() != content == (models / name.replace(".", ".1.")).read_bytes()
+    assert [len(rows(trained_copy / name)) for name in ("history.csv", "history.1.csv")] == [1, 2]
 
 
 def test_resize_last_trains(phantoms, tmp_path):
@@ -71,18 +66,17 @@ def test_early_stop(phantoms, tmp_path):
     assert len(rows(tmp_path / "history.csv")) == 2
 
 
-def test_infinite_loss_stops_in_one_line_and_keeps_the_weights(phantoms, tmp_path):
-    folder = {"output_dir": tmp_path, "ckpt_dir": tmp_path}
-    run("train", ["train.json"], dataset_dir=phantoms, epochs=1, **folder)
-    given = {"dataset_dir": phantoms, "epochs": 2, "resume": True, "loss::lambda_ce": float("inf")}
+def test_infinite_loss_stops_in_one_line_and_keeps_the_weights(trained_copy, phantoms):
+    folder = {"output_dir": trained_copy, "ckpt_dir": trained_copy / "models"}
+    given = {"dataset_dir": phantoms, "epochs": 3, "resume": True, "loss::lambda_ce": float("inf")}
     with pytest.raises(UserError, match="loss::lambda_ce was 0.2, is inf"):
         run("train", ["train.json"], **given, **folder)
     given["resume_changed"] = True
     with pytest.raises(UserError, match="loss is nan|loss is inf") as error:
         run("train", ["train.json"], **given, **folder)
     assert "\n" not in str(error.value)
-    saved = torch.load(tmp_path / "last.pt", weights_only=True)
-    assert saved["epoch"] == 1 and all(torch.isfinite(value).all() for value in saved["model"].values())
+    saved = torch.load(trained_copy / "models" / "last.pt", weights_only=True)
+    assert saved["epoch"] == 2 and all(torch.isfinite(value).all() for value in saved["model"].values())
 
 
 def test_own_classes_follow_everywhere(phantoms, tmp_path):

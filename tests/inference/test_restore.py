@@ -80,7 +80,7 @@ def test_one_map_is_no_score_for_each_class():
 def test_the_patch_gives_the_maps_that_inference_gives(phantoms, tmp_path, monkeypatch):
     monkeypatch.setattr(fastest, "is_missing", lambda: True)  # no timing
     paths = {"dataset_dir": phantoms, "output_dir": tmp_path, "ckpt_dir": tmp_path}
-    run("train", ["train.json"], epochs=4, learning_rate=0.01, **paths)
+    run("train", ["train.json"], epochs=3, learning_rate=0.01, **paths)
     maps = {}
     restoring = json.loads((CONFIGS / "inference.json").read_text())["restoring"]
     softmax = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
@@ -91,13 +91,13 @@ def test_the_patch_gives_the_maps_that_inference_gives(phantoms, tmp_path, monke
         ("softmax", ["fast.json"], {"softmax_first": True, "half": False}),
     ):
         given = {"dataset_dir": tmp_path / "datalist.json", "output_dir": tmp_path / name, "ckpt_dir": tmp_path}
-        run("infer", ["inference.json", *patches], spatial_size=[32, 16, 16], **given, **options)
+        run("infer", ["inference.json", *patches], spatial_size=[32, 16, 16], pictures=False, **given, **options)
         maps[name] = np.concatenate(
             [read_labels(file, CLASSES)[0].ravel() for file in sorted((tmp_path / name).glob("*_seg.nii.gz"))]
         )
     some = (maps["plain"] > 0) | (maps["fast"] > 0)
     assert some.any() and (maps["plain"] == maps["fast"])[some].mean() > 0.97
     assert (maps["zoo"] != maps["softmax"]).sum() <= 2 < (maps["zoo"] != maps["plain"]).sum()
-    run("evaluate", ["train.json", "evaluate.json", "fast.json"], **{**paths, "output_dir": tmp_path})
+    run("evaluate", ["train.json", "evaluate.json", "fast.json"], **paths)
     assert json.loads((tmp_path / "metrics.json").read_text())["foreground"]["n"] > 0
     assert "restoring" in json.loads((CONFIGS / "inference.json").read_text())

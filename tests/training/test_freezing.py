@@ -77,8 +77,8 @@ def test_without_frozen_epochs_all_changes_at_once(phantoms, tmp_path):
 
 
 def test_a_run_resumed_while_frozen_equals_an_unbroken_one(phantoms, tmp_path):
-    """Killed in the second of three frozen epochs, of four; with an average, batch norm and fine-tuning's schedule."""
-    common = {"dataset_dir": phantoms, "datalist": tmp_path / "datalist.json", "frozen_epochs": 3, "epochs": 4}
+    """Killed in the second of two frozen epochs, of three; with an average, batch norm and fine-tuning's schedule."""
+    common = {"dataset_dir": phantoms, "datalist": tmp_path / "datalist.json", "frozen_epochs": 2, "epochs": 3}
     common |= {"network_def::norm": "batch", **AVERAGE}
     folders = {
         name: {"output_dir": tmp_path / name, "ckpt_dir": tmp_path / name / "models"} for name in ("whole", "broken")
