@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import BUNDLE
+from conftest import BUNDLE, EVALUATE, run
 from helpers import refusal, rows
 from matplotlib.image import imread
 from plan_samples import NAMES, write_set
@@ -17,15 +17,18 @@ from scripts.check import cache
 from scripts.phantoms import generate
 from scripts.plan import timing
 from scripts.plan.command import main
+from scripts.plan.picture import draw
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """A clock that does nothing but tell."""
+    """A clock that does nothing but tell, and no picture."""
     monkeypatch.setattr("scripts.plan.command.measure_apart", lambda *_: timing.Cost(0.001, 0.001, 0.1))
+    monkeypatch.setattr("scripts.plan.command.draw", lambda *_: None)
 
 
-def test_the_patch_its_reasons_and_its_picture(tmp_path, quick, capsys):
+def test_the_patch_its_reasons_and_its_picture(tmp_path, quick, monkeypatch, capsys):
+    monkeypatch.setattr("scripts.plan.command.draw", draw)
     folder = write_set(tmp_path / "data")
     main(str(folder), str(tmp_path / "plan.json"), output_dir=str(tmp_path / "out"), workers=1)
     content = json.loads((tmp_path / "plan.json").read_text())
@@ -102,14 +105,13 @@ def test_folders_have_their_own_split(tmp_path, quick, capsys):
 
 @pytest.mark.programs
 def test_the_memory_of_a_step_does_not_depend_on_what_was_done_before():
-    """In this process, as by a check of large data: a child is told of the peak of its parent."""
+    """In this process, as by a check of large data: a child is told of the peak of its parent, far above its own."""
+    used = np.ones(2**27)
+    del used
     patch = {"features": 8, "class_names": ["background", "organ"]}
     sizes = {"large": [48, 48, 32], "small": [32, 32, 16]}
     large, small = (timing.measure_apart(patch | {"spatial_size": size}, size).gib for size in sizes.values())
-    used = np.ones(2**28)
-    del used
-    again = timing.measure_apart(patch | {"spatial_size": sizes["large"]}, sizes["large"]).gib
-    assert 0 < small < large == pytest.approx(again, rel=0.3)
+    assert 0 < small < large
 
 
 @pytest.mark.parametrize(
@@ -135,35 +137,55 @@ def test_a_step_is_timed(tmp_path):
     patch = {"spatial_size": [32, 32, 32], "features": 2, "class_names": ["background", "organ"], "num_workers": 0}
     cost = timing.measure(patch, [32, 32, 32])
     assert 0 < cost.scoring < cost.step < 60 and cost.gib >= 0
-    twice = timing.measure(patch | {"batch_size": 8, "features": 16}, [32, 32, 32])
-    assert twice.step > cost.step
+    more = timing.measure(patch | {"batch_size": 4, "features": 8}, [32, 32, 32])
+    assert more.step > cost.step
 
 
 @pytest.mark.programs
-@pytest.mark.parametrize("shape, both", [((30, 34, 28), False), ((80, 80, 72), True)])
-def test_a_plan_trains_scores_and_segments(tmp_path, shape, both):
-    folder = write_set(tmp_path / "data", cases=8, shape=shape, both_hands=both)
+def test_a_plan_trains_scores_and_segments(tmp_path):
+    """The commands as one types them, on images that are seen in parts. Any size is good enough for so many minutes."""
+    folder = write_set(tmp_path / "data", cases=8)
 
-    def run(*words: str) -> str:
+    def command(*words: str) -> str:
         done = subprocess.run([sys.executable, "-m", *words], cwd=BUNDLE, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     plan, out = f"{tmp_path}/plan.json", ["--output_dir", f"{tmp_path}/out", "--ckpt_dir", f"{tmp_path}/models"]
-    run("scripts.plan", "--dataset_dir", str(folder), "--output", plan, "--minutes", "0.2", *out[:2])
-    small = ["--epochs", "8", "--features", "4", "--spatial_size", "[32,32,32]"]
-    small += (
-        ["--window_size", "[32,32,32]"] if "window_size" in json.loads((tmp_path / "plan.json").read_text()) else []
-    )
+    command("scripts.plan", "--dataset_dir", str(folder), "--output", plan, "--minutes", "1e6", *out[:2])
+    small = ["--epochs", "8", "--features", "4", "--spatial_size", "[32,32,32]", "--window_size", "[32,32,32]"]
     data = ["--dataset_dir", str(folder), *out]
     files = f"['configs/train.json','{plan}']"
-    run("monai.bundle", "run", "training", "--config_file", files, *data, *small)
+    command("monai.bundle", "run", "training", "--config_file", files, *data, *small)
     files = f"['configs/train.json','configs/evaluate.json','{plan}']"
-    run("monai.bundle", "run", "evaluating", "--config_file", files, *data, *small[2:], "--split", "validation")
-    found = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert found["foreground"]["mean"] > 0.5
+    command("monai.bundle", "run", "evaluating", "--config_file", files, *data, *small[2:], "--split", "validation")
+    assert mean_dice(tmp_path / "out") > 0.5
     files = f"['configs/inference.json','{plan}']"
     image = f"{folder}/imagesTr/case_00.nii.gz"
     places = ["--dataset_dir", image, "--output_dir", f"{tmp_path}/seg", *out[2:]]
-    run("monai.bundle", "run", "inference", "--config_file", files, *places, *small[2:])
-    assert float(rows(tmp_path / "seg/volumes.csv")[0]["organ_ml"]) > 0
+    command("monai.bundle", "run", "inference", "--config_file", files, *places, *small[2:])
+    assert organ_ml(tmp_path / "seg") > 0
+
+
+@pytest.mark.programs
+def test_a_plan_for_large_images_trains_scores_and_segments(tmp_path):
+    """In this process, on images that are seen at once."""
+    folder, file = write_set(tmp_path / "data", cases=8, shape=(68, 68, 64), both_hands=True), tmp_path / "plan.json"
+    main(str(folder), str(file), minutes=1e6, output_dir=str(tmp_path / "out"), workers=1)
+    assert "window_size" not in json.loads(file.read_text())
+    small = {"features": 4, "spatial_size": [32, 32, 32], "cache_workers": 1}
+    out = {"output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "models"}
+    run("train", ["train.json", str(file)], base=small, dataset_dir=folder, epochs=8, **out)
+    run("evaluate", [*EVALUATE, str(file)], base=small, dataset_dir=folder, split="validation", **out)
+    assert mean_dice(tmp_path / "out") > 0.5
+    out["output_dir"] = tmp_path / "seg"
+    run("infer", ["inference.json", str(file)], base=small, dataset_dir=folder / "imagesTr/case_00.nii.gz", **out)
+    assert organ_ml(tmp_path / "seg") > 0
+
+
+def mean_dice(folder) -> float:
+    return json.loads((folder / "metrics.json").read_text())["foreground"]["mean"]
+
+
+def organ_ml(folder) -> float:
+    return float(rows(folder / "volumes.csv")[0]["organ_ml"])
