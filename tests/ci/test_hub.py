@@ -139,12 +139,11 @@ with torch.no_grad():
 """
 
 
-@pytest.mark.parametrize("source", ["collected", "downloaded"])
-def test_load_needs_nothing_but_the_name(source, request, collected, tmp_path):
-    """In a program of its own, in another folder: unpacked where MONAI keeps its bundles, and downloaded to there."""
-    folder = request.getfixturevalue(source)
+def test_load_needs_nothing_but_the_name(downloaded, collected, tmp_path):
+    """In a program of its own, in another folder, from where MONAI keeps its bundles. What is downloaded to there has
+    the files of the package, which others unpack there."""
     (tmp_path / "hub").mkdir()
-    (tmp_path / "hub" / "bundle").symlink_to(folder.parent)
+    (tmp_path / "hub" / "bundle").symlink_to(downloaded.parent)
     torch.save(torch.rand(1, 1, 32, 32, 32), tmp_path / "image.pt")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     line = [sys.executable, "-W", "ignore", "-c", BY_NAME, "image.pt", "outputs.pt"]

@@ -57,21 +57,20 @@ def parts() -> dict:
     engine.network, engine.data_loader = network, DataLoader(dataset, batch_size=2)
     LrScheduleHandler(schedule, print_lr=False).attach(engine)
     engine.add_event_handler(Events.EPOCH_COMPLETED(every=3), Thing.__init__)
-    circle = Thing(names={"x", "y", "z"}, of=scaled(3), rng=random.Random(), lock=np.random.RandomState())
+    circle = Thing(names=set("stuvwxyz"), of=scaled(3), rng=random.Random(), lock=np.random.RandomState())
     circle.itself = circle
     return {"network": network, "optimizer": optimizer, "schedule": schedule, "engine": engine, "circle": circle}
 
 
 @pytest.mark.programs
 def test_a_fresh_process_gives_the_same_description():
-    """With other memory addresses and another order of sets."""
+    """With other memory addresses and another order of sets: eight letters have the same one in few pairs of seeds."""
     made = {name: value for name, value in describe(parts()).items()}
     code = FRESH.format(paths=[str(BUNDLE), os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
-    for seed in ("1", "2"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", code]
-        fresh = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-        assert json.loads(fresh) == made
+    command = [sys.executable, "-c", code]
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    fresh = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert json.loads(fresh) == made
     assert "0x" not in json.dumps(made)
 
 
