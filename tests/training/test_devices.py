@@ -38,14 +38,15 @@ def test_a_device_trains_as_the_processor_does(device, plain, phantoms, tmp_path
     given = {"datalist": folder.parent / "datalist.json"}
     found, curve = trained(device, tmp_path / "run", phantoms, **given)
     assert curve == pytest.approx(losses, rel=0.02) and set(found) == set(weights)
-    _, curve = trained(device, tmp_path / "half", phantoms, **given, half=device == "cuda", amp=device == "cuda")
-    assert curve == pytest.approx(losses, rel=0.1)
+    if device == "cuda":
+        _, curve = trained(device, tmp_path / "half", phantoms, **given, half=True, amp=True)
+        assert curve == pytest.approx(losses, rel=0.1)
 
 
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_a_run_is_resumed_on_a_device(device, plain, phantoms, tmp_path):
     given = {"datalist": plain[2].parent / "datalist.json"}
-    _, whole = trained(device, tmp_path / "whole", phantoms, **given)
+    _, whole = plain[:2] if device == "cpu" else trained(device, tmp_path / "whole", phantoms, **given)
     trained(device, tmp_path / "broken", phantoms, **given, epochs=1)
     _, curve = trained(device, tmp_path / "broken", phantoms, **given, resume=True)
     assert curve == pytest.approx(whole, rel=0.01)

@@ -75,19 +75,18 @@ def test_a_worse_model_does_not_take_its_place(way, files, phantoms, good, tmp_p
     file = good / "models" / "model.pt"
     start, about = read_weights(file).networks[0], read_weights(file).info
     harmful = {"averaging::momentum": 0.99, "half": False, **WORSE} if len(files) > 1 else WORSE
-    made = prepared(way, files, file, **given(tmp_path, phantoms, good, epochs=2, **harmful))
+    made = prepared(way, files, file, **given(tmp_path, phantoms, good, **harmful))
     finish(made)
     weights, info = kept(tmp_path)
     assert same(weights, start) and info["epoch"] == 0 and info["score"] == pytest.approx(about["score"], abs=1e-4)
     assert "has not bettered them" in info["trained_on"]
     assert ("(epoch 8, validation Dice" in info["trained_on"]) is (way == "knob")  # a handler does not tell
-    (line,) = [message for message in caplog.messages if message.startswith("finished at epoch 2")]
+    (line,) = [message for message in caplog.messages if message.startswith("finished at epoch 1")]
     assert "no epoch validated better than the weights that the training started from (val_mean_dice 0." in line
     table = rows(tmp_path / "out" / "history.csv")
-    assert [row["epoch"] for row in table] == ["0", "1", "2"]
+    assert [row["epoch"] for row in table] == ["0", "1"]
     assert float(table[0]["val_mean_dice"]) == pytest.approx(info["score"], abs=1e-4) and not table[0]["train_loss"]
-    assert all(float(row["val_mean_dice"]) < info["score"] for row in table[1:])
-    assert (tmp_path / "out" / "progress.png").stat().st_size > 1000
+    assert float(table[1]["val_mean_dice"]) < info["score"]
     assert not same(read_checkpoint(tmp_path / "models" / "last.pt")["model"], start)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BUNDLE, ROOT, TINY, run, workflow
+from conftest import BUNDLE, ROOT, TINY, blank_charts, run, workflow
 from helpers import refusal, rows
 from ignite.engine import Events
 
@@ -61,6 +61,7 @@ def prepared(kind: str, **overrides):
 
 def survive(kills: int, workers: int, epochs: int, folder: Path, phantoms) -> None:
     common = {"dataset_dir": str(phantoms), "datalist": str(folder / "datalist.json"), "num_workers": workers}
+    common["calibrate"] = False
     began = time.perf_counter()
     experiments.train_through(folder / "whole", epochs=epochs, **common)
     span = time.perf_counter() - began
@@ -80,7 +81,8 @@ def survive(kills: int, workers: int, epochs: int, folder: Path, phantoms) -> No
 
 @pytest.mark.parametrize("workers, kills", [(0, 2), (2, 2)])
 def test_a_killed_run_ends_as_an_unbroken_one(workers, kills, phantoms, tmp_path):
-    survive(kills, workers, 3, tmp_path, phantoms)
+    with blank_charts():  # a kill seldom meets them then, but an epoch or a save
+        survive(kills, workers, 3, tmp_path, phantoms)
 
 
 @pytest.mark.slow
@@ -141,20 +143,24 @@ def test_a_kill_between_any_two_steps_of_saving_leaves_a_whole_state(kind, tmp_p
 
 
 @pytest.mark.parametrize(
-    "number, command, ended, code",
+    "where, number, command, ended, code",
     [
-        (signal.SIGTERM, True, SystemExit, 143),
-        (signal.SIGINT, True, SystemExit, 130),
-        (signal.SIGINT, False, KeyboardInterrupt, None),
+        ("iteration", signal.SIGTERM, True, SystemExit, 143),
+        ("validation", signal.SIGTERM, True, SystemExit, 143),
+        ("saving", signal.SIGTERM, True, SystemExit, 143),
+        ("first epoch", signal.SIGTERM, True, SystemExit, 143),
+        ("first epoch", signal.SIGINT, True, SystemExit, 130),
+        ("validation", signal.SIGINT, False, KeyboardInterrupt, None),
+        ("first epoch", signal.SIGINT, False, KeyboardInterrupt, None),
     ],
 )
-@pytest.mark.parametrize("where", ["iteration", "validation", "saving", "first epoch"])
 def test_a_signal_ends_the_run_in_order(
     where, number, command, ended, code, unbroken, phantoms, tmp_path, caplog, monkeypatch
 ):
     """After the iteration, or after the save, with the customary code; the resumed run is none the worse.
 
-    A program that runs the training from Python gets Ctrl-C as the exception that Python has for it.
+    A program that runs the training from Python gets Ctrl-C as the exception that Python has for it. Where a signal
+    is noticed does not depend on its number, so one of them comes everywhere.
     """
     overrides = given(tmp_path / "run", phantoms, datalist=unbroken.parent / "datalist.json")
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
@@ -253,8 +259,7 @@ def test_the_command_line_ends_with_the_customary_codes(phantoms, tmp_path):
 # bad numbers, no memory, no disk
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("batch_size, workers", [(1, 2), (2, 0)])
 def test_a_bad_loss_names_its_cases_and_keeps_the_weights(batch_size, workers, phantoms, tmp_path):
     overrides = given(tmp_path / "run", phantoms, batch_size=batch_size, num_workers=workers, epochs=1)
     run("train", TRAIN, **overrides)
@@ -286,8 +291,15 @@ def python_lack_of_memory():
     raise MemoryError
 
 
-@pytest.mark.parametrize("lack", [lack_of_memory, lack_of_gpu_memory, python_lack_of_memory])
-@pytest.mark.parametrize("engine", ["train::trainer", "validate::evaluator"])
+@pytest.mark.parametrize(
+    "engine, lack",
+    [
+        ("train::trainer", lack_of_memory),
+        ("train::trainer", lack_of_gpu_memory),
+        ("train::trainer", python_lack_of_memory),
+        ("validate::evaluator", lack_of_memory),
+    ],
+)
 def test_lack_of_memory_says_what_to_lower(engine, lack, phantoms, tmp_path):
     made, trainer = prepared("train", **given(tmp_path / "run", phantoms))
     made.parser.get_parsed_content(engine).inferer = lambda *_: lack()
@@ -338,7 +350,7 @@ def test_another_error_stays_what_it_is(phantoms, tmp_path):
 
 @pytest.mark.parametrize("name", ["model.pt", "last.pt", "history.csv", "progress.png"])
 def test_a_full_disk_ends_the_run_in_one_line_and_leaves_the_epoch_before(name, phantoms, tmp_path, monkeypatch):
-    overrides = given(tmp_path / "run", phantoms, epochs=2)
+    overrides = given(tmp_path / "run", phantoms, epochs=2, charts=name == "progress.png")
     made, trainer = prepared("train", **overrides)
     real = os.fsync
 
@@ -493,5 +505,5 @@ def test_what_shapes_no_step_may_change(unbroken, phantoms, tmp_path):
     datalist.write_datalist(content, tmp_path / "list.json")
     paths = {"dataset_dir": tmp_path / "data", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "models"}
     others = {"num_workers": 1, "cache_rate": 0.5, "picture_interval": 1, "early_stop_patience": 5}
-    run("train", TRAIN, **paths, **others, datalist=tmp_path / "list.json", epochs=4, resume=True)
-    assert read_checkpoint(tmp_path / "models" / "last.pt")["epoch"] == 4
+    run("train", TRAIN, **paths, **others, datalist=tmp_path / "list.json", epochs=3, resume=True)
+    assert read_checkpoint(tmp_path / "models" / "last.pt")["epoch"] == 3
