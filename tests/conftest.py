@@ -185,12 +185,23 @@ def trained_copy(trained, tmp_path) -> Path:
 
 # Files that take longest; they come first, so that no process ends long after the others.
 LONG = (
-    "test_survival.py",
-    "test_distributed.py",
-    "test_recipes.py",
-    "test_resume.py",
-    "test_cases.py",
-    "test_session.py",
+    "plan/test_command.py",
+    "training/test_survival.py",
+    "benchmarks/test_gpu.py",
+    "training/test_distributed.py",
+    "training/test_start.py",
+    "run/test_session.py",
+    "study/test_study.py",
+    "run/test_python_use.py",
+    "ci/test_hub.py",
+    "configs/test_recipes.py",
+    "configs/test_doubt.py",
+    "report/test_page.py",
+    "configs/test_resume.py",
+    "networks/test_networks.py",
+    "check/test_dataset.py",
+    "check/test_corpus.py",
+    "inference/test_skipping.py",
 )
 
 
@@ -200,4 +211,5 @@ def as_bundle_command(*words: str) -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(f"{item.path.parent.name}/{item.path.name}", len(LONG)))
