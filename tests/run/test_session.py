@@ -366,18 +366,6 @@ def test_a_busy_machine_is_reported(load, policy, reported, monkeypatch, caplog)
     assert ("load 3.0 on 2 cores" in caplog.text) == reported
 
 
-def test_an_error_that_nobody_foresaw_takes_two_lines(phantoms, tmp_path):
-    """As a command: the traceback is in the log file, and on the screen only if asked for."""
-    given = ["--dataset_dir", phantoms, "--output_dir", tmp_path, "--ckpt_dir", tmp_path, "--num_workers", 0]
-    given += ["--config_file", "['configs/train.json','configs/demo.json']", "--loss::lambda_dice", "'much'"]
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "training", *map(str, given)]
-    done = subprocess.run(command, cwd=BUNDLE, capture_output=True, text=True, check=False)
-    said = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.returncode == 1 and len(said) <= 3, said
-    assert "--debug True" in said[-1] and str(tmp_path / "training.log") in said[-1]
-    assert "Traceback" in (tmp_path / "training.log").read_text()
-
-
 def test_a_traceback_is_asked_for(monkeypatch):
     labelling = ["-m", "train", "-r", "{}"]  # a task that MONAI Label's server has started
     training = ["run", "training", "--config_file", str(BUNDLE / "configs" / "train.json")]
@@ -484,6 +472,8 @@ CASES += [
     ("evaluating", ["train.json", "evaluate.json"], "--seed abc", MISTAKES["--seed abc"]),
     ("evaluating", ["train.json", "evaluate.json"], "--keep_largest yes", "keep_largest is 'yes': expected True"),
 ]
+UNFORESEEN = ("training", ["train.json"], "--loss::lambda_dice much", "lambda_dice")
+CASES.append(UNFORESEEN)
 COMMANDS = """
 import gc, json, os, runpy, sys
 import monai.bundle, monai.engines, monai.networks.nets, scripts.run.session, scripts.data.datalist
@@ -500,7 +490,8 @@ for number, line in enumerate(json.load(open(sys.argv[1]))):
 
 @pytest.fixture(scope="module")
 def refused(phantoms, tmp_path_factory):
-    """`python -m monai.bundle` with every mistake, in processes of their own that share the imports: status, lines."""
+    """`python -m monai.bundle` with every mistake, in processes of their own that share the imports: status, lines, and
+    the folder of the output."""
     folder, lines = tmp_path_factory.mktemp("refused"), []
     for number, (verb, files, words, _) in enumerate(CASES):
         files = [f"configs/{file}" for file in (*files, "demo.json")]
@@ -513,16 +504,24 @@ def refused(phantoms, tmp_path_factory):
     statuses = re.findall(r"^status (-?\d+)$", done.stdout, re.MULTILINE)
     assert len(statuses) == len(CASES), done.stderr
     said = [(folder / str(number)).read_text().splitlines() for number in range(len(CASES))]
-    return [(int(status), [line for line in text if line.strip()]) for status, text in zip(statuses, said, strict=True)]
+    lines_said = ([line for line in text if line.strip()] for text in said)
+    return [(int(status), text, folder / f"out{n}") for n, (status, text) in enumerate(zip(statuses, lines_said))]
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[f"{verb} {words}" for verb, _, words, _ in CASES])
 def test_a_mistake_takes_three_lines_at_most(number, refused):
-    status, said = refused[number]
+    status, said, _ = refused[number]
     assert status == 1 and 1 <= len(said) <= 3, said
     assert CASES[number][3] in "\n".join(said)
     foreseen = "--debug True" not in said[-1]
     assert len(said) == 1 or not foreseen
+
+
+def test_an_error_that_nobody_foresaw_takes_two_lines(refused):
+    """The traceback is in the log file, and on the screen only if asked for."""
+    _, said, folder = refused[CASES.index(UNFORESEEN)]
+    assert "--debug True" in said[-1] and str(folder / "training.log") in said[-1]
+    assert "Traceback" in (folder / "training.log").read_text()
 
 
 def test_a_wrong_seed_is_refused_from_another_folder(tmp_path):
