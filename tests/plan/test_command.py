@@ -143,33 +143,33 @@ def test_a_step_is_timed(tmp_path):
 
 @pytest.mark.programs
 def test_a_plan_trains_scores_and_segments(tmp_path):
-    """The commands as one types them, on images that are seen in parts. Any size is good enough for so many minutes."""
-    folder = write_set(tmp_path / "data", cases=8)
+    """The plan and the training as one types them. Any size is good enough for so many minutes."""
+    folder, plan, out, models = (tmp_path / name for name in ("data", "plan.json", "out", "models"))
+    write_set(folder, cases=8)
 
-    def command(*words: str) -> str:
-        done = subprocess.run([sys.executable, "-m", *words], cwd=BUNDLE, capture_output=True, text=True)
+    def command(*words: str) -> None:
+        places = ["--dataset_dir", str(folder), "--output_dir", str(out)]
+        words = [sys.executable, "-m", *words, *places]
+        done = subprocess.run(words, cwd=BUNDLE, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
 
-    plan, out = f"{tmp_path}/plan.json", ["--output_dir", f"{tmp_path}/out", "--ckpt_dir", f"{tmp_path}/models"]
-    command("scripts.plan", "--dataset_dir", str(folder), "--output", plan, "--minutes", "1e6", *out[:2])
-    small = ["--epochs", "8", "--features", "4", "--spatial_size", "[32,32,32]", "--window_size", "[32,32,32]"]
-    data = ["--dataset_dir", str(folder), *out]
-    files = f"['configs/train.json','{plan}']"
-    command("monai.bundle", "run", "training", "--config_file", files, *data, *small)
-    files = f"['configs/train.json','configs/evaluate.json','{plan}']"
-    command("monai.bundle", "run", "evaluating", "--config_file", files, *data, *small[2:], "--split", "validation")
-    assert mean_dice(tmp_path / "out") > 0.5
-    files = f"['configs/inference.json','{plan}']"
-    image = f"{folder}/imagesTr/case_00.nii.gz"
-    places = ["--dataset_dir", image, "--output_dir", f"{tmp_path}/seg", *out[2:]]
-    command("monai.bundle", "run", "inference", "--config_file", files, *places, *small[2:])
+    command("scripts.plan", "--output", str(plan), "--minutes", "1e6")
+    small = {"features": 4, "spatial_size": [32, 32, 32], "window_size": [32, 32, 32]}
+    assert small.keys() <= json.loads(plan.read_text()).keys()  # images as small as these are seen in parts
+    words = [word for name, value in small.items() for word in (f"--{name}", str(value))]
+    words += ["--epochs", "8", "--calibrate", "False", "--ckpt_dir", str(models)]
+    command("monai.bundle", "run", "training", "--config_file", f"['configs/train.json','{plan}']", *words)
+    given = {"base": small, "ckpt_dir": models}
+    run("evaluate", [*EVALUATE, str(plan)], **given, dataset_dir=folder, output_dir=out, split="validation")
+    assert mean_dice(out) > 0.5
+    image = folder / "imagesTr" / "case_00.nii.gz"
+    run("infer", ["inference.json", str(plan)], **given, dataset_dir=image, output_dir=tmp_path / "seg")
     assert organ_ml(tmp_path / "seg") > 0
 
 
 @pytest.mark.programs
 def test_a_plan_for_large_images_trains_scores_and_segments(tmp_path):
-    """In this process, on images that are seen at once."""
+    """All of it in this process; the images are seen at once."""
     folder, file = write_set(tmp_path / "data", cases=8, shape=(68, 68, 64), both_hands=True), tmp_path / "plan.json"
     main(str(folder), str(file), minutes=1e6, output_dir=str(tmp_path / "out"), workers=1)
     assert "window_size" not in json.loads(file.read_text())
