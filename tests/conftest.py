@@ -194,6 +194,7 @@ LONG = (
     "study/test_study.py",
     "run/test_python_use.py",
     "ci/test_hub.py",
+    "training/test_changed_settings.py",
     "configs/test_recipes.py",
     "configs/test_doubt.py",
     "report/test_page.py",
