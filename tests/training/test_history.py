@@ -26,7 +26,7 @@ def metrics(side, mean, *classes):
     return {f"{side}_mean_dice": mean, **{f"{side}_dice_{n}": v for n, v in zip(CLASSES, classes, strict=True)}}
 
 
-def run(folder, epochs, validated=(1, 2, 3, 4), state=None):
+def run(folder, epochs, validated=(1, 2, 3, 4), state=None, stopped_after=None):
     """Two batches per epoch, with losses 2 * epoch and 3 * epoch; the rate halves after each."""
     trainer, evaluator = Engine(step), Engine(lambda *_: None)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -38,6 +38,8 @@ def run(folder, epochs, validated=(1, 2, 3, 4), state=None):
             evaluator.state.epoch = epoch
             evaluator.state.metrics = metrics("val", torch.tensor(0.5 + epoch / 100), 1.0, NAN, 0.5)
         optimizer.param_groups[0]["lr"] /= 2
+        if epoch == stopped_after:
+            trainer.terminate()
 
     trainer.add_event_handler(Events.EPOCH_COMPLETED, close_epoch)
     history = History(folder, optimizer, evaluator, CLASSES)
@@ -73,6 +75,25 @@ def test_epochs_without_a_validation_have_gaps(tmp_path):
     run(tmp_path, 3, validated=(2,))
     assert [row["val_mean_dice"] for row in rows(tmp_path / "history.csv")] == ["", "0.52", ""]
     assert [row["train_mean_dice"] for row in rows(tmp_path / "history.csv")] == ["0.25"] * 3
+
+
+@pytest.mark.parametrize("stopped_after, drawn", [(None, [1, 5, 9, 13, 17, 20]), (10, [1, 5, 9, 10])])
+def test_the_picture_costs_a_twentieth_of_the_time(stopped_after, drawn, monkeypatch, tmp_path):
+    """By a clock on which an epoch takes five seconds and the picture one."""
+    clock, pictures = [0], []
+
+    def draw(rows, *_):
+        pictures.append(len(rows))
+        clock[0] += 1
+
+    def write(_):
+        clock[0] += 5
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("scripts.training.history.draw_progress", draw)
+    monkeypatch.setattr(History, "write", write)
+    run(tmp_path, 20, validated=(), stopped_after=stopped_after)
+    assert pictures == drawn
 
 
 def test_files(tmp_path):

@@ -24,12 +24,14 @@ from scripts.core.processes import is_main_process
 logger = logging.getLogger(__name__)
 
 HISTORY = "history.csv"
+SPARING = 20  # times as long as the picture takes pass before it is drawn again, so that it costs 5 % at most
 PAUSED = 3  # times the usual duration: in such an epoch the computer slept, or did something else
 
 
 class History:
-    """Collects loss, learning rate and the Dice of every class after each epoch; writes `history.csv` and
-    `progress.png`.
+    """Collects loss, learning rate and the Dice of every class after each epoch; writes `history.csv`.
+
+    It also draws `progress.png`, after an epoch if that is cheap enough, and at the end of the training.
 
     Args:
         output_dir: folder of both files.
@@ -47,6 +49,7 @@ class History:
         for side in ("train", "val"):
             self.columns += [f"{side}_mean_dice", *(f"{side}_dice_{name}" for name in self.classes)]
         self.rows: list[dict] = []
+        self.drawn, self.due = 0, -math.inf  # rows in the picture, and the time from which it may be drawn again
 
     def state_dict(self) -> dict:
         return {"rows": self.rows}
@@ -60,6 +63,7 @@ class History:
         trainer.add_event_handler(Events.EPOCH_STARTED, self.begin_epoch)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self.add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self.end_epoch)
+        trainer.add_event_handler(Events.COMPLETED, self.draw_rest)
 
     def begin(self) -> None:
         if is_main_process() and not self.is_own(self.dir / HISTORY):
@@ -114,7 +118,19 @@ class History:
         self.rows.append(row)
         if is_main_process():
             self.write()
-            draw_progress(self.rows, self.classes, self.dir / "progress.png")
+            if time.perf_counter() >= self.due:
+                self.draw()
+
+    def draw(self) -> None:
+        began = time.perf_counter()
+        draw_progress(self.rows, self.classes, self.dir / "progress.png")
+        ended = time.perf_counter()
+        self.drawn, self.due = len(self.rows), ended + SPARING * (ended - began)
+
+    def draw_rest(self) -> None:
+        """The last epochs, which were not worth a picture each."""
+        if 0 < self.drawn < len(self.rows):
+            self.draw()
 
     def log(self, row: dict, epochs: int) -> None:
         recent = [r["seconds"] for r in self.rows[-5:] if r["epoch"] > 0]
