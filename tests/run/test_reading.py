@@ -48,6 +48,8 @@ def test_an_id_that_the_given_files_do_not_have_is_refused(files, words):
         (["inference.json", "recipe_hippocampus.json"], ["--window_overlap", "0.7"]),
         (["inference.json", "recipe_hippocampus.json"], ["--learning_rate", "1"]),
         (["inference.json", "ensemble.json"], ["--ckpt_dir", "x"]),
+        (["train.json", "evaluate.json", "fast.json"], ["--overhang", "4"]),
+        (["train.json", "evaluate.json", "recipe_lgg_2d.json", "openvino.json"], ["--features", "8"]),
     ],
 )
 def test_an_id_that_no_run_reads_is_refused(files, words):
@@ -69,6 +71,7 @@ def test_an_id_that_no_run_reads_is_refused(files, words):
         (["train.json", "evaluate.json", "calibrate.json"], ["--worsened", "2"]),
         (["inference.json", "ensemble.json"], ["--members", "[]"]),
         (["inference.json"], ["--sliding_window", "True", "--window_overlap", "0.5"]),
+        (["train.json"], ["--imports", "['$import os', '$import sys', '$import inspect', '$import math']"]),
     ],
 )
 def test_an_id_that_a_run_reads_passes(files, words):
@@ -81,6 +84,13 @@ def test_an_id_that_a_given_value_refers_to_passes():
     assert refused_for(["train.json"], ["--network_def", network, "--encoder_weights", "file.pt"]) is None
     network = "{'_target_': 'torch.nn.Flatten', 'start_dim': '@overhang'}"
     assert refused_for(["train.json"], ["--network_def", network, "--overhang", "1"]) is None
+
+
+def test_an_entry_that_is_not_there_takes_one_line():
+    files = [str(BUNDLE / "configs" / "train.json")]
+    network = f"%{BUNDLE / 'configs' / 'networks.json'}::nosuch"
+    said = refusal(refuse_unread_ids, ["space: network_def"], files, [network])
+    assert said == f"{network}: found no such entry (query key: nosuch); correct its name"
 
 
 def test_ids_of_an_args_file(tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ReferenceResolver
 
+from scripts.core.errors import UserError
 from scripts.core.paths import CONFIGS
 
 PATCHES = ("evaluate.json", "calibrate.json")  # of an evaluation, and of the last step of a training
@@ -19,9 +20,14 @@ def unread(names: Sequence[str], files: Sequence[str], runs: Iterable[str], valu
         files: configuration files, one patch after the other.
         runs: ids of the runs; one that the files don't have is passed over.
         values: values that the ids get, which may refer to others: `%configs/networks.json::unet_32`.
+
+    Raises:
+        UserError: a value names an entry that is not there.
     """
-    own = [file for file in files if Path(file).name not in PATCHES]
-    there = {name.lstrip("+").split("::")[0] for file in own for name in ConfigParser.load_config_file(file)}
+    contents = {file: ConfigParser.load_config_file(file) for file in files if Path(file).name not in PATCHES}
+    there = {name.lstrip("+") for content in contents.values() for name in content if "::" not in name}
+    # not those that patch what only an evaluation has
+    own = [file for file in contents if all(name.lstrip("+").split("::")[0] in there for name in contents[file])]
     after_training = [*own, *(str(CONFIGS / name) for name in PATCHES)] if "calibration" in there else []
     left = not_among(names, follow(files, runs, values))
     if left and len(own) < len(files):  # an evaluation may be given what its training was
@@ -37,9 +43,15 @@ def follow(files: Sequence[str], starts: Iterable[str], values: Sequence[Any]) -
     parser = ConfigParser()
     parser.read_config(list(files))
     parser["given_values"] = list(values)
-    parser.resolve_macro_and_relative_ids()
+    try:
+        parser.resolve_macro_and_relative_ids()
+    except KeyError as error:
+        names = [value for value in values if str(value).startswith("%")]
+        raise UserError(
+            f"{', '.join(names) or ', '.join(files)}: found no such entry ({error.args[0]}); correct its name"
+        ) from error
     found: set[str] = set()
-    ahead = ["given_values", "initialize", "finalize", *starts]
+    ahead = ["given_values", "imports", "initialize", "finalize", *starts]
     while ahead:
         name = ahead.pop()
         if name not in found and name in parser:
