@@ -24,6 +24,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from monai.bundle import ConfigParser
 from verify import FORMAT, LEARNED, SORT, shipped_weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +32,7 @@ BUNDLE = ROOT / "bundle"
 NAME = "male_pelvis_mri_segmentation"
 sys.path.insert(0, str(BUNDLE))
 from scripts.core.errors import UserError  # noqa: E402
+from scripts.core.files import read_json  # noqa: E402
 from scripts.training.weights import mismatch  # noqa: E402
 from scripts.training.weights_info import NETWORKS, info_file, matching, read_info  # noqa: E402
 
@@ -72,7 +74,7 @@ def with_knobs(name: str, content: dict, knobs: dict) -> dict:
     words = str(knobs.get("_desc_", "")).partition(":")[0]
     for_inference = "inference" in words or not words.startswith("A patch on")
     if name == "train.json" or (name == "inference.json" and for_inference):
-        wanted = {key for key in given if key.partition("::")[0] in content}
+        wanted = {key for key in given if key.lstrip("+").partition("::")[0] in content}
         while more := {key for key in given if key in set().union(*(referred(given[k]) for k in wanted))} - wanted:
             wanted |= more
         content |= {key: given[key] for key in given if key in wanted}
@@ -84,12 +86,10 @@ def with_knobs(name: str, content: dict, knobs: dict) -> dict:
 
 
 def describe_data(formats: dict, knobs: dict) -> None:
-    """Writes the sizes, channels and classes of a patch into the formats of the metadata."""
+    """Writes the sizes and classes of a patch into the formats of the metadata."""
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     if "spatial_size" in knobs:
         image["spatial_shape"] = pred["spatial_shape"] = knobs["spatial_size"]
-    if "in_channels" in knobs:
-        set_channels(image, [f"image_{number}" for number in range(knobs["in_channels"])])
     if "class_names" in knobs:
         set_channels(pred, knobs["class_names"])
     if isinstance(knobs.get("out_channels"), int):  # one map for the one class that is not the background
@@ -100,9 +100,29 @@ def set_channels(side: dict, names: list[str]) -> None:
     side |= {"num_channels": len(names), "channel_def": {str(number): name for number, name in enumerate(names)}}
 
 
+def describe_input(configs: Path) -> None:
+    """Writes into metadata.json how many channels the network takes, where they are not those that it has.
+
+    A recipe may give the network more than the image has, such as the slices beside it.
+    """
+    inference = ConfigParser(json.loads((configs / "inference.json").read_text(encoding="utf-8")))
+    if "network_def::in_channels" not in inference:
+        return
+    channels = inference.get_parsed_content("network_def::in_channels")
+    metadata = json.loads((configs / "metadata.json").read_text(encoding="utf-8"))
+    image = metadata["network_data_format"]["inputs"]["image"]
+    if image["num_channels"] != channels:
+        set_channels(image, [f"image_{number}" for number in range(channels)])
+        write_json(metadata, configs / "metadata.json")
+
+
+def write_json(content: dict, file: Path) -> None:
+    file.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def collect(weights: Path, patches: Sequence[Path], target: Path) -> None:
     """Copies the bundle to `target`, with its weights, JSON re-indented by 4 and the patches' knobs written in."""
-    given = [json.loads(patch.read_text(encoding="utf-8")) for patch in patches]
+    given = [read_json(patch) for patch in patches]
     for relative in contents():
         file, copy = BUNDLE / relative, target / relative
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -110,9 +130,10 @@ def collect(weights: Path, patches: Sequence[Path], target: Path) -> None:
             content = json.loads(file.read_text(encoding="utf-8"))
             for knobs in given:
                 content = with_knobs(file.name, content, knobs)
-            copy.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_json(content, copy)
         else:
             shutil.copyfile(file, copy)
+    describe_input(target / "configs")
     take_weights(weights, target / "models")
 
 
@@ -192,13 +213,16 @@ def main() -> None:
         except UserError as error:
             sys.exit(str(error))
         tidy(folder)
-        pack(folder, file)
-    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("verify.py")), str(file)]
-    command += ["--images", str(given.images)] if given.images else []
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    status = subprocess.run(command, env=environment, check=False).returncode
-    if status:
-        sys.exit(status)
+        tried = Path(work) / file.name
+        pack(folder, tried)
+        command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("verify.py")), str(tried)]
+        command += ["--images", str(given.images)] if given.images else []
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        status = subprocess.run(command, env=environment, check=False).returncode
+        if status:
+            sys.exit(status)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(tried, file)  # only now: one that fails is not published
     print(f"{os.path.relpath(file)}: {file.stat().st_size / 2**20:.1f} MiB")
 
 

@@ -126,12 +126,20 @@ def test_knobs_of_the_patch_are_written_in(collected, weights):
         assert (collected / "configs" / file.name).read_text().splitlines()[1].startswith('    "')
 
 
-def test_the_metadata_have_the_channels_of_the_patch(package):
-    formats = package.with_knobs("metadata.json", read("metadata.json"), read("recipe_lgg_2d.json"))[
-        "network_data_format"
-    ]
+def test_the_metadata_have_the_channels_of_the_patch(package, weights, tmp_path):
+    """Of an image those that the network takes: the recipe gives it the two slices beside each one."""
+    (tmp_path / "alone.json").write_text(json.dumps({"neighbours": 0}))
+    for files, channels in (["recipe_lgg_2d"], 9), (["recipe_lgg_2d", tmp_path / "alone"], 3), (["strong"], 1):
+        patches = [(CONFIGS / name).with_suffix(".json") for name in files]
+        made = tmp_path / f"made_{channels}"
+        package.collect(weights, patches, made)
+        formats = json.loads((made / "configs" / "metadata.json").read_text())["network_data_format"]
+        image = formats["inputs"]["image"]
+        assert image["num_channels"] == len(image["channel_def"]) == channels
+    assert image == read("metadata.json")["network_data_format"]["inputs"]["image"]
+    formats = json.loads((tmp_path / "made_3" / "configs" / "metadata.json").read_text())["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-    assert image["num_channels"] == 3 and image["channel_def"] == {"0": "image_0", "1": "image_1", "2": "image_2"}
+    assert image["channel_def"] == {"0": "image_0", "1": "image_1", "2": "image_2"}
     assert pred["num_channels"] == 1 and pred["channel_def"] == {"0": "tumour"}
     own = package.with_knobs("metadata.json", read("metadata.json"), {"class_names": ["background", "kidney"]})
     pred = own["network_data_format"]["outputs"]["pred"]
@@ -166,6 +174,12 @@ def test_a_recipe_is_written_in_with_all_that_it_refers_to(patch, package):
     assert "random_chain" not in package.with_knobs("inference.json", read("inference.json"), knobs)
 
 
+def test_what_a_patch_appends_is_written_in(package):
+    more = {"+random_chain": [{"_target_": "RandGaussianNoised", "keys": "image"}]}
+    assert package.with_knobs("train.json", read("train.json"), more)["+random_chain"] == more["+random_chain"]
+    assert "+random_chain" not in package.with_knobs("inference.json", read("inference.json"), more)
+
+
 @pytest.mark.parametrize("patch", ["strong.json", "strong_2d.json", "finetune.json"])
 def test_a_patch_on_training_leaves_inference_as_it_is(patch, package):
     assert package.with_knobs("inference.json", read("inference.json"), read(patch)) == read("inference.json")
@@ -189,6 +203,20 @@ def test_weights_that_are_not_there_take_one_line(package, monkeypatch):
     with pytest.raises(SystemExit, match="^nowhere.pt: no weights there") as ended:
         package.main()
     assert len(str(ended.value).splitlines()) == 1
+
+
+def test_a_package_that_is_refused_is_not_left(package, weights, tmp_path, monkeypatch):
+    done = subprocess.CompletedProcess([], 1)
+    monkeypatch.setattr(package, "tidy", lambda folder: None)
+    monkeypatch.setattr(package.subprocess, "run", lambda *_, **__: done)
+    words = ["--weights", str(weights), "--output_dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["package.py", *words])
+    with pytest.raises(SystemExit):
+        package.main()
+    assert not files(tmp_path)
+    done.returncode = 0
+    package.main()
+    assert files(tmp_path) == {package.package_file().name}
 
 
 def tried(file: Path) -> subprocess.CompletedProcess:
