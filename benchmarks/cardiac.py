@@ -21,6 +21,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+from common import present
 from results import leave, with_earlier
 from slice_folds import (
     Study,
@@ -156,7 +157,7 @@ def part(rows: list[dict], title: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder with train and val")
+    parser.add_argument("data", type=present, help="folder with train and val")
     parser.add_argument("--only", nargs="+", choices=RECIPES, default=list(RECIPES), metavar="NAME")
     parser.add_argument(
         "--final", choices=RECIPES, metavar="NAME", help="the chosen recipe: train it on all, score val"

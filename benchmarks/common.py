@@ -1,5 +1,6 @@
 """Functions that several benchmarks use: a clock, phantoms in a temporary folder, the shipped configurations."""
 
+import argparse
 import resource
 import sys
 import tempfile
@@ -14,6 +15,38 @@ from monai.bundle import ConfigWorkflow
 
 BUNDLE = Path(__file__).resolve().parent.parent / "bundle"
 sys.path.insert(0, str(BUNDLE))
+
+
+def present(word: str) -> Path:
+    """A file or folder that the command line names."""
+    if not Path(word).exists():
+        raise argparse.ArgumentTypeError(f"{word}: no such file or folder; correct the path")
+    return Path(word)
+
+
+def with_folds(word: str) -> Path:
+    """A folder of images with the list of its folds, which docs/hippocampus.md tells how to make."""
+    if not (present(word) / "folds.json").is_file():
+        raise argparse.ArgumentTypeError(
+            f"{word}: found no folds.json; bundle/docs/hippocampus.md tells how to make it"
+        )
+    return Path(word)
+
+
+def recipe(word: str) -> str:
+    """The name of a file in configs/."""
+    if not (BUNDLE / "configs" / f"{word}.json").is_file():
+        known = ", ".join(sorted(file.stem for file in (BUNDLE / "configs").glob("recipe_*.json")))
+        raise argparse.ArgumentTypeError(f"{word}: no such recipe, expected one of {known}")
+    return word
+
+
+def assignment(word: str) -> tuple[str, str]:
+    """An override, NAME=VALUE."""
+    name, sign, value = word.partition("=")
+    if not sign:
+        raise argparse.ArgumentTypeError(f"{word}: expected NAME=VALUE")
+    return name, value
 
 
 def processor() -> str:

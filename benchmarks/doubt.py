@@ -154,7 +154,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="of the data, for the table")
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("runs", type=common.present, nargs="+", help="folders with the metrics.json of an evaluation")
     parser.add_argument("--output", type=Path, default=DEMO / "doubt")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)

@@ -54,9 +54,9 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="of the weights, for the table")
-    parser.add_argument("recipe", help="as recipe_hippocampus")
-    parser.add_argument("models", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("recipe", type=common.recipe, help="as recipe_hippocampus")
+    parser.add_argument("models", type=common.present, help="folder of the weights")
+    parser.add_argument("data", type=common.present, help="folder of images")
     parser.add_argument("--cases", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--output", type=Path, default=DEMO / "doubt")

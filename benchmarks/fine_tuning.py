@@ -25,7 +25,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import common  # noqa: F401 - puts the bundle on the path
+import common  # puts the bundle on the path as well
 import numpy as np
 from results import leave
 from trainings import DEMO, command, execute, train_once
@@ -214,16 +214,20 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--real", type=Path, help="folder of PROMISE12 with imagesTr and labelsTr; none by default")
+    parser.add_argument(
+        "--real", type=common.present, help="folder of PROMISE12 with imagesTr and labelsTr; none by default"
+    )
     parser.add_argument("--minutes", type=float, default=60, help="that this call may take; 60 by default")
     parser.add_argument("--output", type=Path, default=DEMO / "fine_tuning")
     parser.add_argument("--half", action="store_true", help="compute in bfloat16")
     parser.add_argument("--only", nargs="+", choices=["scratch", "tuned"], default=["scratch", "tuned"])
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="overrides of the tuned runs")
+    parser.add_argument(
+        "--set", nargs="*", type=common.assignment, default=[], metavar="NAME=VALUE", help="overrides of the tuned runs"
+    )
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     given.output = given.output.resolve()
-    given.options = dict(word.split("=", 1) for word in given.set)
+    given.options = dict(given.set)
     deadline = time.monotonic() + 60 * given.minutes
     prepare(given)
     tasks = list(CLASSES) if given.real else ["site"]

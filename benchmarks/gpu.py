@@ -296,7 +296,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PIECES, default=list(PIECES), metavar="PIECE")
-    parser.add_argument("--data", type=Path, help="folder of the hippocampus images")
+    parser.add_argument("--data", type=common.present, help="folder of the hippocampus images")
     parser.add_argument("--peak", type=float, help="of the card in bfloat16, in TFLOP/s")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="only try the script")

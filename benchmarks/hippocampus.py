@@ -168,14 +168,16 @@ def join_networks(given: argparse.Namespace, rows: list[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and folds.json")
+    parser.add_argument("data", type=common.with_folds, help="folder with imagesTr, labelsTr and folds.json")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--minutes", type=float, default=150, help="that this call may take; 150 by default")
     parser.add_argument("--output", type=Path, default=DEMO / "hippocampus")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="overrides of the training")
+    parser.add_argument(
+        "--set", nargs="*", type=common.assignment, default=[], metavar="NAME=VALUE", help="overrides of the training"
+    )
     given = parser.parse_args()
-    given.options = dict(word.split("=", 1) for word in given.set)
+    given.options = dict(given.set)
     given.output = given.output.resolve()
     deadline = time.monotonic() + 60 * given.minutes
     whole = all(time.monotonic() < deadline and work(part, given, deadline) for part in given.parts)

@@ -91,9 +91,9 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="of the weights, for the table")
-    parser.add_argument("patch", help="as recipe_hippocampus")
-    parser.add_argument("models", type=Path)
-    parser.add_argument("datalist", type=Path)
+    parser.add_argument("patch", type=common.recipe, help="as recipe_hippocampus")
+    parser.add_argument("models", type=common.present, help="folder of the weights")
+    parser.add_argument("datalist", type=common.present, help="datalist.json of the training")
     parser.add_argument("--calibrate_on", type=int, default=16, help="training cases")
     parser.add_argument("--scored", type=int, default=26, help="validation and test cases")
     parser.add_argument("--output", type=Path, default=DEMO / "int8")

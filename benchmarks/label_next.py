@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
-from common import BUNDLE
+from common import BUNDLE, with_folds
 from fine_tuning import CLASSES, write_site
 from hippocampus import datalist
 from results import leave
@@ -180,7 +180,9 @@ def spread(values: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("task", choices=TASKS)
-    parser.add_argument("--data", type=Path, help="of the hippocampus: folder with imagesTr, labelsTr and folds.json")
+    parser.add_argument(
+        "--data", type=with_folds, help="of the hippocampus: folder with imagesTr, labelsTr and folds.json"
+    )
     parser.add_argument("--seed", type=int, nargs="+", default=list(range(5)), metavar="N")
     parser.add_argument("--minutes", type=float, default=150, help="that this call may take; 150 by default")
     parser.add_argument("--output", type=Path, default=DEMO / "label_next")

@@ -18,6 +18,7 @@ import time
 from itertools import product
 from pathlib import Path
 
+from common import present
 from results import leave
 from slice_folds import (
     Study,
@@ -208,7 +209,7 @@ def main() -> None:
     from scripts.data.layouts import find_pairs
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder with a folder for each patient")
+    parser.add_argument("data", type=present, help="folder with a folder for each patient")
     parser.add_argument("--table", action="store_true", help="all networks and losses at equal time, not the recipes")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the recipes, or of the networks and losses")
     parser.add_argument("--folds", type=int, help="5 by default, 3 with --table")

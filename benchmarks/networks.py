@@ -129,13 +129,21 @@ def table(rows: dict[str, dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=[*NETWORKS, *LOSSES])
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        default=[*NETWORKS, *LOSSES],
+        help=f"of {', '.join([*NETWORKS, *LOSSES])}; by default all",
+    )
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kept", type=Path, default=KEPT, help="where rows are kept; by default demo/networks.json")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
+    if unknown := [name for name in given.names if name not in (*NETWORKS, *LOSSES)]:
+        parser.error(f"{unknown[0]}: expected one of {', '.join([*NETWORKS, *LOSSES])}")
     task = {"steps": given.steps, "size": given.size, "seed": given.seed}
     kept = json.loads(given.kept.read_text()) if given.kept.is_file() else {}
     rows = kept["rows"] if kept.get("task") == task else {}

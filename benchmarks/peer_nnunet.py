@@ -250,16 +250,18 @@ def score(given: argparse.Namespace) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and folds.json")
+    parser.add_argument("data", type=common.with_folds, help="folder with imagesTr, labelsTr and folds.json")
     parser.add_argument("--only", choices=("ours", "peer", "score", "picture"), help="by default all, in turn")
     parser.add_argument("--minutes", type=float, default=120, help="of training, for each side; 120 by default")
     parser.add_argument("--core", type=int, default=0, help="of the processor, which is used alone")
     parser.add_argument("--peer_python", help="the Python of an environment that has nnU-Net v2")
     parser.add_argument("--output", type=Path, default=DEMO / "peer_nnunet")
     parser.add_argument("--seed", type=int, default=0, help="of our first network")
-    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="overrides of our training")
+    parser.add_argument(
+        "--set", nargs="*", type=common.assignment, default=[], metavar="NAME=VALUE", help="overrides of our training"
+    )
     given = parser.parse_args()
-    given.options = dict(word.split("=", 1) for word in given.set)
+    given.options = dict(given.set)
     given.output, given.data = given.output.resolve(), given.data.resolve()
     use_one_core(given.core)
     if given.only in (None, "peer"):

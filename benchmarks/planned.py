@@ -148,7 +148,7 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("set", choices=TASKS)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=common.present, help="its folder")
     parser.add_argument("--folds", type=int, nargs="+", help="from 0; 1 and 2 by default; hearts and pelvis have one")
     parser.add_argument("--minutes_each", type=float, default=60, help="that a training may take")
     parser.add_argument("--minutes", type=float, default=150, help="that this call may take")

@@ -91,9 +91,9 @@ def table(rows: list[dict]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", help="of the weights, for the table")
-    parser.add_argument("patch", help="as recipe_hippocampus")
-    parser.add_argument("models", type=Path)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("patch", type=common.recipe, help="as recipe_hippocampus")
+    parser.add_argument("models", type=common.present, help="folder of the weights")
+    parser.add_argument("data", type=common.present, help="folder of images")
     parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=DEMO / "runtimes")

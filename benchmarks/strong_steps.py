@@ -196,7 +196,7 @@ def table(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path, help="folder with imagesTr, labelsTr and folds.json")
+    parser.add_argument("data", type=common.with_folds, help="folder with imagesTr, labelsTr and folds.json")
     parser.add_argument("--only", nargs="+", choices=[*STEPS, *SCORED], default=[*STEPS, *SCORED])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--output", type=Path, default=DEMO / "strong_steps")

@@ -125,7 +125,7 @@ def timed(python: str, *arguments: object, script: str = __file__) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, help="folder with imagesTr and labelsTr of the hippocampus")
     parser.add_argument("--peer", help="the Python of an environment that has nnU-Net v2")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=2)

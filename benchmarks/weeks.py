@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 
 import nibabel as nib
 import numpy as np
-from common import BUNDLE  # noqa: F401  (finds the scripts)
+from common import present  # finds the scripts as well
 from scipy.spatial.transform import Rotation
 
 from scripts.phantoms.generate import CLASSES, SIGNALS, draw_scan, true_motion
@@ -249,7 +249,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=6)
     parser.add_argument("--weeks", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="*", default=[64, 128, 256])
-    parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--predictions", type=present, help="folder of an inference on weekly phantoms")
     parser.add_argument("--output", type=Path, default=Path("output"))
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
