@@ -97,6 +97,24 @@ def test_what_counts_as_done(change, done, tmp_path, weights, caplog):
         assert content(tmp_path)["cases"][0]["digest"] == "123"
 
 
+def test_a_failure_does_not_cost_the_result_that_a_person_may_have_corrected(tmp_path, weights):
+    """As of an image on a disk that is away for one run; what nobody edits is made anew."""
+    first = begun(tmp_path, weights)
+    for name, sealed in (("map", False), ("measures", True)):
+        (tmp_path / "out" / name).touch()
+        first.record_done(f"{name}.nii", "123", name, 1.0, sealed)
+    for _ in range(2):
+        again = begun(tmp_path, weights, resume=True)
+        for name in ("map.nii", "measures.nii"):
+            again.record_failure(name, "not there")
+        again.finish()
+    last = begun(tmp_path, weights, resume=True)
+    assert last.is_done("map.nii", "123") and not last.is_done("map.nii", "124")
+    assert not last.is_done("measures.nii", "123")
+    last.record_kept("map.nii")
+    assert content(tmp_path)["cases"][0]["fate"] == "done"
+
+
 def test_nothing_to_go_on_from(tmp_path, weights, caplog):
     caplog.set_level(logging.INFO)
     assert not begun(tmp_path, weights, resume=True).is_done("a.nii", "1")

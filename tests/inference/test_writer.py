@@ -255,6 +255,30 @@ def test_a_run_that_goes_on_reports_on_all_cases(tmp_path):
     assert (out / "case_seg.nii.gz").stat().st_mtime_ns == stamp
 
 
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        (lambda made: (made[:2], AFFINE), "found shape"),
+        (lambda made: (made, AFFINE @ np.diag([2, 2, 2, 1])), "its affine puts a corner"),
+        (lambda made: (np.full_like(made, 9), AFFINE), "found label 9"),
+    ],
+    ids=["cropped", "other voxels", "other classes"],
+)
+def test_a_corrected_map_that_cannot_be_used_is_named_and_kept(change, said, tmp_path, caplog):
+    given(tmp_path / "case.nii.gz")
+    out = finish(tmp_path, [tmp_path / "case.nii.gz"])
+    nib.save(nib.Nifti1Image(*change(labels())), out / "case_seg.nii.gz")
+    finish(tmp_path, [tmp_path / "case.nii.gz"], resume=True)
+    assert f"case_seg.nii.gz: {said}" in caplog.text
+    nib.save(nib.Nifti1Image(labels(), AFFINE), out / "case_seg.nii.gz")
+    journal = Journal(str(out), str(tmp_path / "model.pt"), resume=True)
+    journal.begin()
+    assert journal.is_done(str(tmp_path / "case.nii.gz"), "abc")
+    finish(tmp_path, [tmp_path / "case.nii.gz"], resume=True)
+    (noted,) = json.loads((out / "run.json").read_text())["cases"]
+    assert noted["fate"] == "done" and "reason" not in noted
+
+
 RANGES = {
     "body": {"ml": [0.3, 0.5], "pieces": 1, "border": 1.0, "n": 9},
     "prostate": {"ml": [0.1, 0.2], "pieces": 1, "border": 0.0, "n": 9},

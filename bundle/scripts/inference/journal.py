@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 DONE, FAILED = "done", "failed"
 RECORD = "record"  # key of a line: what the report says of the case; `run.json` is without it
+EARLIER = "earlier"  # key of a case that has failed: the facts of the result that an earlier run has made
 FEW, GROWTH = 100, 1.1  # up to FEW cases `run.json` is written after each; then the list grows by this factor between
 
 
@@ -78,7 +79,9 @@ class Journal:
         if self.is_main:
             self.begin_file()
         wait_for_all()
-        self.earlier = {case["image"]: case for case in read_json(self.file)["cases"] if case["fate"] == DONE}
+        cases = read_json(self.file)["cases"]
+        known = {case["image"]: case if case["fate"] == DONE else case.get(EARLIER) for case in cases}
+        self.earlier = {image: facts for image, facts in known.items() if facts}
 
     def open(self) -> None:
         """Starts the record of this run, after `begin`."""
@@ -181,7 +184,8 @@ class Journal:
         return self.record(image, {**self.earlier_facts(image), **(said or {}), RECORD: record})
 
     def record_failure(self, image: str, reason: str) -> None:
-        """Records and logs that a case has failed."""
+        """Records and logs that a case has failed. The result of an earlier run still stands, if others may edit it: a
+        person may have corrected it, so the next run keeps it where the case can be read again."""
         if self.word is not None:  # a path may contain a patient's name
             for known in (image, *map(str, Path(image).parents), Path(image).name, case_name(image)):
                 reason = reason.replace(known, "(a file)") if len(known) > 1 else reason
@@ -191,7 +195,9 @@ class Journal:
             reason = " ".join("(a file)" if any(n in part for n in named) else part for part in reason.split())
         shown = self.public_name(image)
         logger.warning(f"{reason if reason.startswith(shown) else f'{shown}: {reason}'}; skipped")
-        self.record(image, {"fate": FAILED, "reason": reason})
+        earlier = self.earlier.get(shown, {})
+        stands = earlier and "output_digest" not in earlier
+        self.record(image, {"fate": FAILED, "reason": reason, **({EARLIER: earlier} if stands else {})})
 
     def record(self, image: str, facts: dict) -> bool:
         case = {"image": self.public_name(image), **facts}

@@ -1,12 +1,14 @@
 """The files of maps, such as the label map: NIfTI on the grid of the image and with its header, or pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
+from scripts.core.errors import UserError
 from scripts.core.files import flush, replace_file
-from scripts.data.label_maps import read_volume
+from scripts.data.label_maps import grid_fault, read_labels, read_volume
 from scripts.data.names import case_name
 from scripts.data.slices import (
     is_picture,
@@ -18,7 +20,7 @@ from scripts.data.slices import (
 )
 from scripts.series.index import is_series
 from scripts.series.reader import read_grid
-from scripts.series.stack import nifti_image
+from scripts.series.stack import nifti_image, turned_like
 
 SEG, DOUBT = "seg", "doubt"  # kinds of maps, and ends of their names
 DESCRIPTIONS = {SEG: b"label map, research use only", DOUBT: b"doubt in percent, research use only"}
@@ -92,6 +94,23 @@ class CaseMaps:
 def map_name(source: Path, shown: str, kind: str) -> str:
     """The name of a map, with * for the number if it is a stack of pictures."""
     return picture_pattern(source, shown, kind) if is_picture(source) else f"{shown}_{kind}.nii.gz"
+
+
+def read_map(file: Path, source: Path, class_names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The label map of an image, and its affine. A person may have corrected the file.
+
+    Raises:
+        UserError: it is no longer a label map of these classes, or not on the grid of the image.
+    """
+    labels, affine = read_labels(file, class_names)
+    if is_sliced(source):
+        return labels, affine
+    _, expected, shape = grid_of(source)
+    if is_series(source):
+        labels, affine = turned_like(labels, affine, expected)
+    if fault := grid_fault(file, (labels.shape, affine), (shape[:3], expected), source.name):
+        raise UserError(fault)
+    return labels, affine
 
 
 def grid_of(source: Path) -> tuple[nib.Nifti1Header, np.ndarray, tuple[int, ...]]:

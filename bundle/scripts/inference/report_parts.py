@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from scripts.core.errors import one_line_reason
-from scripts.data.label_maps import read_labels, read_volume
+from scripts.data.label_maps import read_volume
 from scripts.data.names import case_name
 from scripts.data.slices import is_sliced, scan_exists
 from scripts.inference.journal import Journal
-from scripts.inference.maps import DOUBT, SEG
+from scripts.inference.maps import DOUBT, SEG, read_map
 from scripts.report.schema import CaseRecord, Motion
 from scripts.report.strips import strip
 from scripts.weeks.compare import report_section
@@ -37,7 +38,7 @@ def painter(images: Sequence[str], journal: Journal, class_names: Sequence[str])
         image = by_name[record.case]
         file = journal.result(image)
         assert file is not None  # it has a record
-        labels, affine = read_labels(file, class_names)
+        labels, affine = read_map(file, Path(image), class_names)
         start, _, end = file.name.rpartition(f"_{SEG}")
         doubt = file.with_name(f"{start}_{DOUBT}{end}")
         known = read_volume(doubt)[0] if scan_exists(doubt) else None

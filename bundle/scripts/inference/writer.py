@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 
-from scripts.data.label_maps import read_labels
 from scripts.data.slices import scan_files
 from scripts.doubt.handler import PROBABILITY, Doubt
 from scripts.doubt.maps import doubt_of
@@ -19,7 +18,7 @@ from scripts.inference import volumes
 from scripts.inference.case_handler import CaseHandler
 from scripts.inference.formats import OutputFormats
 from scripts.inference.journal import Journal
-from scripts.inference.maps import PARTIAL, SEG, CaseMaps, map_name
+from scripts.inference.maps import PARTIAL, SEG, CaseMaps, map_name, read_map
 from scripts.inference.overlays import CaseOverlays
 from scripts.inference.pages import CasePages
 from scripts.inference.report_parts import motion_between_weeks, painter
@@ -99,7 +98,7 @@ class SegmentationWriter(CaseHandler):
 
     def add_earlier_result(self, source: str) -> None:
         result = self.journal.earlier_result(source)
-        labels, affine = read_labels(result, self.class_names)
+        labels, affine = read_map(result, Path(source), self.class_names)
         shown = self.journal.shown_name(source)
         self.overlays.renew(Path(source), labels, affine, shown, result)
         self.pages.renew(Path(source), labels, affine, shown, result)
