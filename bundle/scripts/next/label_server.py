@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from http.client import HTTPException
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
@@ -34,7 +35,7 @@ def send(server: str, images: Sequence[str]) -> None:
                 f"{server}: the server answered {error.code} for the scan {case_name(image)}, expected that it knows "
                 "it; start the server with --studies of this folder"
             ) from error
-        except (URLError, ValueError, OSError) as error:
+        except (URLError, HTTPException, ValueError, OSError) as error:
             raise UserError(
                 f"{server}: no server of MONAI Label answers ({one_line_reason(error)}); start it, or correct --server"
             ) from error
