@@ -113,6 +113,17 @@ def test_a_full_disk_costs_no_result_and_a_damaged_file_is_made_anew(network, tm
 
 
 @installed
+def test_a_converted_network_is_on_disk_before_it_has_its_name(network, tmp_path, monkeypatch):
+    """After a power cut a file that was not has zeros in it: other weights, and nobody would notice."""
+    steps = []
+    monkeypatch.setattr(openvino, "flush", lambda file: steps.append(("flush", file.suffix)))
+    monkeypatch.setattr(openvino, "replace_file", lambda source, target: steps.append(("name", target.suffix)))
+    with torch.no_grad():
+        OpenVinoInferer(False, ckpt_dir=str(tmp_path))(torch.rand(1, 1, 16, 16, 8), network)
+    assert steps == [("flush", ".bin"), ("name", ".bin"), ("flush", ".xml"), ("name", ".xml")]
+
+
+@installed
 def test_those_who_watch_the_network_see_nothing_of_its_conversion(network, tmp_path):
     x = torch.rand(1, 1, 16, 16, 8)
     with LowestLevel(network) as level, torch.no_grad():

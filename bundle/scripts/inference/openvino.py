@@ -24,6 +24,7 @@ from torch import nn
 from scripts.core.describe import settings_text
 from scripts.core.errors import UserError, one_line_reason
 from scripts.core.extras import require
+from scripts.core.files import flush, replace_file
 from scripts.inference.ensemble import Ensemble, single_networks
 
 logger = logging.getLogger(__name__)
@@ -194,8 +195,9 @@ def keep(model, file: Path) -> None:
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             made = Path(folder) / file.name
             openvino.save_model(model, made, compress_to_fp16=False)
-            made.with_suffix(".bin").replace(file.with_suffix(".bin"))
-            made.replace(file)
+            for ending in (".bin", ".xml"):  # the file that is looked for comes last
+                flush(made.with_suffix(ending))
+                replace_file(made.with_suffix(ending), file.with_suffix(ending))
     except (OSError, RuntimeError) as error:  # OpenVINO's own errors are of the latter kind
         raise UserError(f"{file}: the converted network is not kept ({one_line_reason(error)})") from error
 
