@@ -72,6 +72,11 @@ def test_a_network_that_stays_right_is_kept_and_found(tmp_path, caplog):
     assert torch.equal(ways[INT8](x).argmax(1), network(x).argmax(1))
 
 
+def test_without_any_class_there_is_no_dice_to_compare(tmp_path):
+    data = [{**case, "label": torch.zeros(1, 16, 16)} for case in cases(2, 0.0, 1.0, 0.5)]
+    assert "no class in the labels of the 2 validation cases" in refusal(quantisation(tmp_path, data=data).run)
+
+
 def test_a_network_that_gets_worse_is_refused_and_not_kept(tmp_path):
     """One voxel is so bright that the steps of eight bits are coarser than what tells the classes apart."""
     data = cases(4, 0.49, 0.51, 0.5, outlier=1000.0)

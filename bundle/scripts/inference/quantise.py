@@ -59,7 +59,7 @@ class Quantisation:
         """Makes it, tries it, and keeps it.
 
         Raises:
-            UserError: Dice falls by more than is allowed, or it can't be written; nothing is kept.
+            UserError: Dice falls by more than is allowed, no case has a class, or it can't be written; nothing is kept.
         """
         self.network.eval()
         members = single_networks(self.network)
@@ -68,6 +68,11 @@ class Quantisation:
         exact = [convert(member, windows[0]) for member in members]
         whole = [self.quantised(model, windows) for model in exact]
         (before, slow), (after, fast) = (self.dice([compiled(model) for model in kind]) for kind in (exact, whole))
+        if not before:
+            raise UserError(
+                f"int8: no class in the labels of the {len(self.scored)} validation cases, expected one or more, to "
+                "compare Dice; name a datalist with such cases under validation"
+            )
         falls = {name: before[name] - after[name] for name in before}
         fall, worst = sum(falls.values()) / len(falls), max(falls, key=lambda name: falls[name])
         found = (
