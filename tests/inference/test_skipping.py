@@ -131,8 +131,13 @@ def test_a_second_run_does_only_what_is_missing(mixed, trained, caplog):
     paths = {"dataset_dir": mixed / "mixed", "output_dir": mixed / "out", "ckpt_dir": trained / "models"}
     with pytest.raises(UserError):
         run("infer", ["inference.json"], **paths, pictures=False)
-    with pytest.raises(UserError, match="does not exist"):  # a mistyped path does not clear the record
-        run("infer", ["inference.json"], **paths | {"dataset_dir": mixed / "nowhere"}, pictures=False)
+    for wrong, said in (  # a mistake does not clear the record
+        ({"dataset_dir": mixed / "nowhere"}, "does not exist"),
+        ({"output_formats": ["rtstruct"]}, "refers to the DICOM series"),
+        ({"uncertainty": True, "doubt_from": "members"}, "the weights are of one network"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run("infer", ["inference.json"], **paths | wrong, pictures=False)
     repaired = mixed / "mixed" / "Case_050_Week0_LFOV.nii.gz"
     repaired.write_bytes(next((mixed / "good").iterdir()).read_bytes())
     outputs = sorted((mixed / "out").glob("*_seg.nii.gz"))
