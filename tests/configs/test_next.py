@@ -59,6 +59,8 @@ def test_a_run_that_was_stopped_goes_on(trained, scans, named, monkeypatch):
     assert len(kept) == 4
     assert named(ckpt_dir=str(trained / "models"), resume=True) == first
     assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    next(iter(kept)).write_text("{")  # damaged since then
+    assert named(ckpt_dir=str(trained / "models"), resume=True) == first
 
 
 def test_a_scan_that_cannot_be_read_does_not_stop_the_others(trained, scans, named):

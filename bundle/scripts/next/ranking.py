@@ -81,7 +81,7 @@ class Ranking(CaseHandler):
         content = {**found, "facts": sound_facts(image)}
         file = self.dir / ".scans" / f"{case_name(source)}.json"
         write_json(content, file, indent=None)
-        self.journal.record_done(source, digest, f".scans/{file.name}", seconds, record=content)
+        self.journal.record_done(source, digest, f".scans/{file.name}", seconds, sealed=True, record=content)
 
     def add_earlier_result(self, source: str) -> None:
         self.journal.record_kept(source, read_json(self.journal.earlier_result(source)))
