@@ -12,6 +12,7 @@ from helpers import refusal
 from scipy.stats import bootstrap
 
 from scripts.report.comparison import compare, compared, side_by_side
+from scripts.report.comparison_tables import missed_table, shown_interval, verdict
 from scripts.report.files import build, metrics
 from scripts.report.schema import CaseRecord
 
@@ -169,6 +170,40 @@ def test_missed_and_absent_structures(tmp_path):
         ("bladder", 0.9, 0.0),
         ("bladder", 0.8, 0.7),
     ]
+
+
+def test_false_alarms_are_counted(tmp_path):
+    """A structure that is found where it is not has no Dice, so no difference shows it."""
+    alarm = record("Case_017_Week0", 0.6, ABSENT)
+    alarm.measures["prostate"] |= {"status": "false alarm", "predicted_ml": 2.0, "n_pred": 200}
+    cases = [record(case, 0.9, 0.8) for case in WEEKS[:3]]
+    runs = [*cases, record("Case_017_Week0", 0.6, ABSENT)], [*cases, alarm]
+    found = compare([evaluation(tmp_path / name, run) for name, run in zip("ab", runs)])
+    assert found["false_alarms"] == {"bladder": [0, 0], "prostate": [0, 1]} and not found["worse"]
+    assert missed_table(found).groups[1] == ("False alarms", [["bladder", "0", "0"], ["prostate", "0", "1"]])
+
+
+@pytest.mark.parametrize("patients, words", [(5, "too few patients"), (6, "excludes 0: better")])
+def test_nothing_is_concluded_of_few_patients(patients, words):
+    """Of five patients all get better by chance once in 32 comparisons, and all get better or worse once in 16."""
+    values = np.array([[0.5] * patients, np.linspace(0.6, 0.7, patients)])[..., None]
+    (change,) = side_by_side(values, [f"{number}" for number in range(patients)], "Dice")["differences"]
+    assert change["ci"][0] > 0 and verdict(change, "Dice") == words
+
+
+@pytest.mark.parametrize(
+    "limits, text",
+    [
+        ([0.0004, 0.06], "0.0004 to 0.0600"),
+        ([-0.06, -0.00004], "−0.06000 to −0.00004"),
+        ([0.001, 0.06], "0.001 to 0.060"),
+        ([-0.0004, 0.06], "0.000 to 0.060"),
+        ([0.0, 0.06], "0.000 to 0.060"),
+        (None, "–"),
+    ],
+)
+def test_an_interval_shows_on_which_side_of_0_it_is(limits, text):
+    assert shown_interval(limits) == text
 
 
 def test_a_row_does_not_contradict_itself():

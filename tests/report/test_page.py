@@ -284,7 +284,13 @@ def test_a_comparison_says_what_changed():
             and "surface Dice at 2 mm" in text.replace("Surface", "surface")
         )
     headings = re.findall(r"<h2>(.*?)</h2>", html(data))
-    shown = ["Dice", "Difference of every case", "Cases that got worse", "Missed structures", "Other measures"]
+    shown = [
+        "Dice",
+        "Difference of every case",
+        "Cases that got worse",
+        "Missed structures and false alarms",
+        "Other measures",
+    ]
     assert headings == ["A, the baseline", "B", *shown, "How to read this"]
 
 

@@ -12,12 +12,15 @@ from scripts.data.label_maps import label_key
 from scripts.report.measures import MEASURES, NAN
 from scripts.report.summary import intervals, nanmean
 
+FEWEST = 6  # patients; of fewer, all differ in one direction by chance more often than once in twenty comparisons
 RULES = (
     "A difference is the value of a run minus that of the first run in the same case, where both have a value. The "
     "means beside it are over these cases.",
     "Intervals (95 %) draw all scans of a patient or none. An interval without 0 is unlikely to be chance, if there is "
-    "one comparison. Of twenty comparisons, one such interval is expected by chance.",
-    "A missed structure has Dice 0 and counts. Its distances are not defined and have no difference.",
+    "one comparison. Of twenty comparisons, one such interval is expected by chance; with ten patients about two, as "
+    f"intervals of few patients are too narrow. With fewer than {FEWEST} patients nothing is concluded.",
+    "A missed structure has Dice 0 and counts. Its precision, surface Dice and distances are not defined and have no "
+    "difference. A false alarm has no measure: only its number is compared.",
 )
 
 
@@ -73,14 +76,21 @@ def compare(paths: Sequence[str]) -> dict:
         },
         "foreground": side_by_side(dice, patients, "Dice"),
         "worse": list_losses(dice, shown, names, labels),
-        "missed": {
-            name: [sum(t[key]["metrics"][name]["status"] == "missed" for key in keys) for t in tables] for name in names
-        },
+        "missed": counts_of("missed", tables, names),
+        "false_alarms": counts_of("false alarm", tables, names),
         "cases": [
             {"case": case, "patient": patient, "values": {n: dice[:, k, i].tolist() for i, n in enumerate(names)}}
             for k, (case, patient) in enumerate(zip(shown, patients))
         ],
         "rules": [*RULES, f"Surface Dice: within {runs[0][1]['tolerance_mm']:g} mm."],
+    }
+
+
+def counts_of(status: str, tables: list[dict], names: Sequence[str]) -> dict[str, list[int]]:
+    """By class, in how many cases of each run the class has this status."""
+    return {
+        name: [sum(case["metrics"][name]["status"] == status for case in table.values()) for table in tables]
+        for name in names
     }
 
 

@@ -4,7 +4,7 @@ from scripts.report import comparison_tables as tables
 from scripts.report import figures
 from scripts.report.blocks import Box, Charts, Columns, Items, Pairs, Section, Text
 from scripts.report.report_sections import NO_INTERVAL
-from scripts.report.tables import interval, number
+from scripts.report.tables import number
 
 MOST = 30  # results that got worse, in the table
 
@@ -16,7 +16,7 @@ def headline(comparison: dict) -> list[tuple[str, str, str]]:
     for label, change in zip(others, comparison["foreground"]["differences"]):
         note = NO_INTERVAL
         if change["ci"]:
-            note = f"95 % interval {interval(change['ci'])}, {tables.verdict(change, 'Dice')}"
+            note = f"95 % interval {tables.shown_interval(change['ci'])}, {tables.verdict(change, 'Dice')}"
         found.append((f"Mean Dice, {label} minus {base}", number(change["mean"]), note))
         worse = sum(entry["run"] == label for entry in comparison["worse"])
         found.append((f"Got worse in {label}", str(worse), "results of a class in a case"))
@@ -50,7 +50,7 @@ def worse(comparison: dict) -> Section | None:
 
 
 def missed(comparison: dict) -> Section:
-    return Section("missed", "Missed structures", "Missed", [tables.missed_table(comparison)])
+    return Section("missed", "Missed structures and false alarms", "Missed", [tables.missed_table(comparison)])
 
 
 def measures(comparison: dict) -> Section | None:

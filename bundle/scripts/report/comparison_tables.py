@@ -2,6 +2,7 @@
 
 import math
 
+from scripts.report.comparison import FEWEST
 from scripts.report.measures import MEASURES
 from scripts.report.tables import ALL, DASH, Table, interval, measure_title, number
 
@@ -20,7 +21,7 @@ def comparison_table(comparison: dict, measures: list[str], caption: str) -> Tab
             for label, change in zip(labels[1:], entry["differences"]):
                 means = [number(value, decimals) for value in (*change["means"], change["mean"])]
                 counts = [str(change[key]) for key in ("better", "worse", "n", "patients")]
-                limits = [interval(change["ci"], decimals), verdict(change, measure)]
+                limits = [shown_interval(change["ci"], decimals), verdict(change, measure)]
                 rows.append([f"{name}, {label}" if len(labels) > 2 else name, *means, *limits, *counts])
         groups.append((measure_title(measure, comparison["tolerance_mm"]) if len(measures) > 1 else None, rows))
     pair = [labels[1], f"{labels[1]} minus {labels[0]}"] if len(labels) == 2 else ["of the run", "Difference"]
@@ -35,11 +36,21 @@ def comparison_table(comparison: dict, measures: list[str], caption: str) -> Tab
     return Table(caption, head, groups, text=(0, 5))
 
 
+def shown_interval(limits: list | None, decimals: int = 3) -> str:
+    """An interval with as many decimals as it takes to see on which side of 0 it is."""
+    nearest = min(map(abs, limits)) if limits and limits[0] * limits[1] > 0 else math.nan
+    while 1e-9 < nearest < 0.5 * 10**-decimals:
+        decimals += 1
+    return interval(limits, decimals)
+
+
 def verdict(change: dict, measure: str) -> str:
     """In words whether the interval of a difference excludes 0, and what that means."""
     limits = change["ci"]
     if limits is None or any(math.isnan(limit) for limit in limits):
         return DASH
+    if change["patients"] < FEWEST:
+        return "too few patients"
     if limits[0] <= 0 <= limits[1]:
         return "includes 0"
     return "excludes 0: " + ("better" if (limits[0] > 0) != (MEASURES[measure].better == "less") else "worse")
@@ -63,7 +74,10 @@ def worse_table(comparison: dict, most: int = 30) -> Table:
 
 
 def missed_table(comparison: dict) -> Table:
-    """How often each run missed each class."""
-    rows = [[name, *map(str, counts)] for name, counts in comparison["missed"].items()]
+    """How often each run missed each class, and how often it found one that is not there."""
+    groups = [
+        (title, [[name, *map(str, counts)] for name, counts in comparison[key].items()])
+        for title, key in (("Missed", "missed"), ("False alarms", "false_alarms"))
+    ]
     head = ["Class", *(run["label"] for run in comparison["runs"])]
-    return Table("Missed structures of every run", head, [(None, rows)])
+    return Table("Missed structures and false alarms of every run", head, groups)
