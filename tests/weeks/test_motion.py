@@ -162,6 +162,17 @@ def test_an_organ_near_the_border_says_so_where_a_part_of_its_surface_is_left_ou
     assert cropped.cut == (first <= 2)
 
 
+def test_an_organ_that_is_mostly_too_thin_for_a_surface_has_no_distances():
+    """The smoothing leaves the thick part only, of which most of the organ was said to lie more than 10 mm outside."""
+    labels, affine = np.zeros((30, 30, 44), np.uint8), np.diag([5.0, 5.0, 5.0, 1.0])
+    labels[14:16, 14:16, 5:39] = 3
+    labels[12:18, 12:18, 20:23] = 3
+    first, now = (structures(np.roll(labels, step, 0), affine)["bladder"] for step in (0, -1))
+    found = compare_organ(first, now, STAY)
+    assert len(first.surface) and found.surface_max_mm is None and found.surface_p95_mm is None and not found.outside
+    assert abs(found.left_mm) == pytest.approx(5) and found.whole
+
+
 @pytest.mark.parametrize("week, words", [(0, "not found in the first scan"), (1, "not found in this scan")])
 def test_a_missing_organ_says_so(week, words, tmp_path):
     scenes = {f"Case_004_Week{number}": {"radii": {"bladder": 0 if number == week else 18}} for number in (0, 1)}

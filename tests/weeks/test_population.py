@@ -4,8 +4,11 @@ import math
 
 import pytest
 
+from scripts.report.blocks import Box
+from scripts.weeks.compare import Weeks
 from scripts.weeks.motion import OrganMotion, PatientMotion, ScanMotion
 from scripts.weeks.population import population, statistics
+from scripts.weeks.sections import summary
 
 
 def patient(name: str, *shifts: float | None, note: str = "") -> PatientMotion:
@@ -43,3 +46,11 @@ def test_what_cannot_be_known_is_none(shifts, systematic, random):
     found = statistics(shifts)
     assert (found.systematic_mm is not None, found.random_mm is not None) == (systematic, random)
     assert (found.margin_mm is not None) == (systematic and random)
+
+
+@pytest.mark.parametrize("whole, words", [(12, ""), (9, "Look at the number of patients of every organ.")])
+def test_an_organ_that_few_patients_have_whole_is_warned_of(whole, words):
+    patients = [patient(str(n), 1.0, 3.0, note="cut" if n >= whole else "") for n in range(12)]
+    weeks = Weeks(patients, [], ["background", "prostate"], ["prostate"], population(patients, ["prostate"]))
+    boxes = [block for block in summary(weeks).blocks if isinstance(block, Box)]
+    assert [box.blocks[0].text.endswith(words) for box in boxes] == [True] * bool(words)

@@ -207,7 +207,7 @@ def compare_organ(first: Structure | None, now: Structure | None, motion: Rigid 
     change = now.volume_ml - first.volume_ml
     found = OrganMotion(now.volume_ml, change, 100 * change / first.volume_ml, note=note)
     found.left_mm, found.back_mm, found.head_mm = (motion(now.centroid) - first.centroid).tolist()
-    if len(first.surface) and len(now.surface):
+    if first.has_surface and now.has_surface:
         there, here = first.surface, now.surface.moved(motion)
         apart = [np.abs(distances) for distances in (there.distances(here.points), here.distances(there.points))]
         found.surface_max_mm = float(max(distances.max() for distances in apart))

@@ -6,7 +6,7 @@ from statistics import median
 from scripts.core.palette import colour
 from scripts.report.blocks import Box, Charts, Items, Legend, Page, Pairs, Section, Text, present
 from scripts.report.figures import figure
-from scripts.report.tables import DASH, ML, Table, long_table, number
+from scripts.report.tables import DASH, ML, Table, long_table, number, volume
 from scripts.weeks import charts
 from scripts.weeks.compare import Weeks
 from scripts.weeks.motion import MOST_RESIDUAL_MM, OrganMotion
@@ -14,6 +14,7 @@ from scripts.weeks.population import AXES, FEW
 
 MM = 1  # decimals of a distance
 DRAWN = 60  # patients at most that have a chart
+ROUGH = f"Σ, σ and the margin are rough with fewer than about {FEW}. They may be far off."
 MEANING = (
     "All scans of a patient are laid onto the first one by the bones: a rigid motion of six degrees of freedom. What "
     "is left is the motion of the organs relative to bone, along the axes of the first scan.",
@@ -22,6 +23,8 @@ MEANING = (
     "Hausdorff distance). 95 %: the 95th percentile of these distances, of the direction in which it is larger.",
     "Outside +5 and +10 mm: the share of the organ's volume in this scan that lies outside the contour of the first "
     "scan grown by 5 or 10 mm in all directions.",
+    "Largest, 95 % and outside are not known (–) of an organ of which more than a tenth is thinner than two or three "
+    "voxels, as no surface is found there.",
     "An organ that touches the border of the volume may be cut off. Its row says so, and it is left out of the figures "
     "of all patients.",
     "Residual: the mean distance between the two surfaces of the bones once they are registered, of the points that "
@@ -29,8 +32,8 @@ MEANING = (
 )
 RECIPE = (
     "M: the mean of the patients' means. Σ, the systematic error: the standard deviation of the patients' means. σ, "
-    "the random error: the root of the mean square of the patients' standard deviations. Margin: 2.5 Σ + 0.7 σ (van "
-    "Herk et al. 2000).",
+    "the random error: the root of the mean square of the standard deviations of the patients with three scans or "
+    "more. Margin: 2.5 Σ + 0.7 σ (van Herk et al. 2000).",
     "The recipe asks for a minimum dose to the CTV of 95 % in 90 % of the patients. It assumes many patients, many "
     "fractions, errors with a normal distribution, and shifts only: no rotation and no change of shape.",
     "The first scan stands for the planning scan. Its own chance position is part of M and Σ, which are not corrected "
@@ -66,7 +69,9 @@ def headline(weeks: Weeks) -> list[tuple[str, str, str]]:
 def summary(weeks: Weeks) -> Section:
     """The figures of all patients, with the warning that they need many."""
     count, problems = len(weeks.patients), Box("Files left out", [Items(weeks.shown_problems)], "problem")
-    warning = Box("Too few patients", [Text(few_words(count))], "problem") if count < FEW else None
+    fewest = min((found.patients for axes in weeks.population.values() for found in axes.values()), default=count)
+    words = few_words(count) if count < FEW else f"{ROUGH} Look at the number of patients of every organ."
+    warning = Box("Too few patients", [Text(words)], "problem") if fewest < FEW else None
     blocks = [problems if weeks.problems else None, warning, population_table(weeks), Items(list(RECIPE))]
     return Section("summary", "", "All patients", present(blocks))
 
@@ -75,7 +80,7 @@ def few_words(count: int) -> str:
     patients = f"{count} patient{'s' * (count != 1)} with two scans or more: "
     if count < 2:
         return patients + "there is no systematic error and no margin to compute."
-    return patients + f"Σ, σ and the margin are rough with fewer than about {FEW}. They may be far off."
+    return patients + ROUGH
 
 
 def population_table(weeks: Weeks) -> Table:
@@ -124,7 +129,7 @@ def shifts(weeks: Weeks) -> Section:
     for patient, scan, organ, found, note in organ_rows(weeks):
         grown = [number(100 * share, 0) for share in found.outside.values()] or [DASH, DASH]
         shift = [number(found.left_mm, MM), number(found.back_mm, MM), number(found.head_mm, MM)]
-        sizes = [number(found.volume_ml, ML), number(found.change_ml, ML), number(found.change_percent, 0)]
+        sizes = [volume(found.volume_ml), number(found.change_ml, ML), number(found.change_percent, 0)]
         surface = [number(found.surface_max_mm, MM), number(found.surface_p95_mm, MM)]
         rows.append([patient, scan, organ, *sizes, *shift, *surface, *grown, note])
     head = ["Patient", "Scan", "Organ", "Volume (ml)", "Change (ml)", "Change (%)", "Left (mm)", "Back (mm)"]

@@ -6,6 +6,7 @@ axes are.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
@@ -15,6 +16,7 @@ from scripts.series.stack import TO_RAS
 from scripts.weeks.surfaces import RIM, Surface, surface_of
 
 MARGIN = 5  # voxels around a structure, enough for the smoothing
+MOST_OUTSIDE = 0.1  # share of the voxels that may be outside the surface
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,14 @@ class Structure:
     voxels: np.ndarray
     surface: Surface
     cut: bool
+
+    @cached_property
+    def has_surface(self) -> bool:
+        """Whether its surface is that of all of it: where it is thinner than two or three voxels there is none."""
+        if not len(self.surface):
+            return False
+        diagonal = 2 * self.surface.spacing
+        return float((self.surface.distances(self.voxels) > diagonal).mean()) <= MOST_OUTSIDE
 
 
 def find_structures(labels: np.ndarray, affine: np.ndarray, values: Sequence[int]) -> dict[int, Structure]:
