@@ -14,8 +14,10 @@ from conftest import blank_charts
 from samples import CLASSES, HOSTILE, comparison, full_size, odd, odd_records, records, report
 
 from scripts.report import tables
+from scripts.report.blocks import Legend
 from scripts.report.files import metrics
 from scripts.report.page import comparison_page, report_page, to_html, to_markdown
+from scripts.report.report_sections import first_box
 from scripts.report.schema import Report
 from scripts.report.strips import strips
 
@@ -292,6 +294,33 @@ def test_a_comparison_says_what_changed():
         "Other measures",
     ]
     assert headings == ["A, the baseline", "B", *shown, "How to read this"]
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_the_colours_of_doubt_are_explained_where_they_are_seen_first(truth):
+    """Also where no Dice is expected, as of weights that have seen few validation patients."""
+    data = report(odd_records(truth=truth), truth=truth)
+    strip = {"tiles": {"image": "", "doubt": ""}, "plane": "axial", "slice": 3, "axis": 2}
+    for record in data.cases:
+        record.pictures = {"": strip, **dict.fromkeys(CLASSES[1:], strip)}
+    for looks in ("shifts", ""):
+        blocks = first_box(replace(data, looks=looks)).blocks
+        legends = [block.title for block in blocks if isinstance(block, Legend)]
+        assert legends == ["Errors"] * truth + ["Chance that the label is wrong"] * bool(looks)
+
+
+def test_a_small_volume_is_not_shown_as_none():
+    """Of few small voxels, or of a picture whose pixels are taken for 1 mm."""
+    cases = records(2, 1)
+    cases[0].measures["rectum"] |= {"status": "missed", "Dice": 0.0, "truth_ml": 0.031, "predicted_ml": 0.0}
+    cases[1].measures["rectum"] |= {"truth_ml": 0.02, "predicted_ml": 0.04}
+    data = report(cases, place=False)
+    assert data.summary.worst.note == "The predicted volume is 0.0 ml, the true volume 0.03 ml."
+    text = re.sub(r"[| ]+", " ", markdown(data))
+    assert "rectum 2 1 0.03 ± 0.01 " in text  # scans and how many of them were missed
+    predicted = records(2, 1, truth=False)
+    predicted[0].measures["rectum"]["predicted_ml"] = 0.004
+    assert "0.004" in markdown(report(predicted, truth=False))
 
 
 @pytest.mark.parametrize("render", [html, markdown])

@@ -5,6 +5,7 @@ and name it in `SECTIONS` at its place on the page.
 """
 
 import math
+from collections.abc import Sequence
 
 from scripts.core.palette import colour
 from scripts.report import figures, gallery, tables
@@ -12,7 +13,7 @@ from scripts.report.blocks import Box, Charts, Items, Legend, Link, Pairs, Pictu
 from scripts.report.gallery import ALL_CLASSES
 from scripts.report.schema import CaseRecord, Report
 from scripts.report.strips import ERROR_COLOURS, doubt_legend
-from scripts.report.tables import ML, interval, number
+from scripts.report.tables import interval, number
 
 DOUBT = "Chance that the label is wrong"
 NO_INTERVAL = "no interval: too few patients"
@@ -36,7 +37,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
         ("Mean Dice over the classes", number(mean), f"95 % interval {interval(ci)}" if ci else NO_INTERVAL),
         scans,
         ("Missed structures", str(missed), f"of {n} in the truth"),
-        ("False alarms", str(alarms), f"{number(ml, ML)} ml in total" if alarms else "none"),
+        ("False alarms", str(alarms), f"{tables.volume(ml)} ml in total" if alarms else "none"),
     ]
 
 
@@ -58,23 +59,23 @@ def left_out_box(report: Report) -> Box | None:
 def first_box(report: Report) -> Box | None:
     """The worst result, or without truth the case with most warnings: words and a picture."""
     record, worst = gallery.first_case(report), report.summary.worst
-    title = "Look at this first"
+    title, doubt = "Look at this first", [Legend(DOUBT, doubt_legend())] if report.looks else []
     if lowest := gallery.lowest_expected(report):
         blocks = [block for entry in lowest for block in expected_blocks(*entry)]
-        return Box(title, [*blocks, Legend(DOUBT, doubt_legend())])
+        return Box(title, [*blocks, *doubt])
     if record is None:
         return None
     if worst is None:
         strip = gallery.captioned(record, ALL_CLASSES, record.case)
         opening = Text(" has the most warnings. All warnings are in the table below.", record.case)
-        return Box(title, present([opening, *strip_blocks(strip)]))
+        return Box(title, [opening, *strip_blocks(strip, doubt)])
     name = worst.class_name if worst.class_name in record.pictures else ALL_CLASSES
     strip = gallery.captioned(record, name, f"{worst.case}, {worst.class_name}")
     place = gallery.place_words(vars(worst)) if worst.axis is not None else ""
     words = f": {'missed, ' * (worst.status == 'missed')}Dice {number(worst.value)}."
     words += f" See {place}. {worst.note}" if place else f" {worst.note}"
-    errors = [kind for kind in ERROR_COLOURS.items() if not name or kind[0] != "wrong class"]
-    blocks = [Text(words, f"{worst.class_name} in {worst.case}"), *strip_blocks(strip, errors)]
+    errors = Legend("Errors", [kind for kind in ERROR_COLOURS.items() if not name or kind[0] != "wrong class"])
+    blocks = [Text(words, f"{worst.class_name} in {worst.case}"), *strip_blocks(strip, [errors, *doubt])]
     if strip and strip["where"] != place:
         blocks.append(Pictures("", [], f"The pictures show {strip['where']}."))
     return Box(title, blocks)
@@ -90,10 +91,8 @@ def expected_blocks(record: CaseRecord, name: str) -> list:
     return [Text(words, f"{name} in {record.case}"), *strip_blocks(strip)]
 
 
-def strip_blocks(strip: dict | None, errors: list | None = None) -> list:
-    if not strip:
-        return []
-    return [Pictures("", [strip], captions=False), *([Legend("Errors", errors)] if errors else [])]
+def strip_blocks(strip: dict | None, legends: Sequence[Legend] = ()) -> list:
+    return [Pictures("", [strip], captions=False), *legends] if strip else []
 
 
 def about(report: Report) -> Section:

@@ -169,7 +169,7 @@ def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:
             xs, ys = zip(*known) if known else ((), ())
             dice_axis.plot(xs, ys, style, color=colour(value), label=label, marker="o", markersize=size)
     dice_axis.set(title="Dice: validation solid, training dashed", ylim=(0, 1))
-    dice_axis.legend(loc="lower right", fontsize="small")
+    dice_axis.legend(loc="lower left", bbox_to_anchor=(1, 0), fontsize="small")  # beside the lines, not over them
     rate_axis.plot(epochs, [row["learning_rate"] for row in rows], color="black", marker=marker, markersize=3)
     rate_axis.set(title="learning rate", ylim=(0, None))
     for axis in (loss_axis, dice_axis, rate_axis):
