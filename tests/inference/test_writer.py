@@ -292,7 +292,7 @@ def test_the_report_compares_with_the_training_data(tmp_path, caplog):
         out = finish(tmp_path, [tmp_path / "case.nii.gz"], ranges=RANGES)
     written = json.loads((out / "metrics.json").read_text())
     (case,) = written["metric_per_case"]
-    assert case["warnings"] == ["prostate: 0.0 ml, 0.1 to 0.2 ml in the training data"]
+    assert case["warnings"] == ["prostate: 0.030 ml, 0.1 to 0.2 ml in the training data"]
     assert not written["has_truth"] and "1 with warnings" in caplog.text
     assert measured(out / "metrics.csv", "predicted_ml") == {"case": {"body": 0.42, "prostate": 0.03}}
     for name in ("report.html", "report.md"):

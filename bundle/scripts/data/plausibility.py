@@ -101,5 +101,6 @@ def find_doubts(found: dict[str, dict], known: dict[str, dict] | None) -> list[s
             )
         if usual and not usual["ml"][0] <= now["ml"] <= usual["ml"][1]:
             low, high = usual["ml"]
-            lines.append(f"{name}: {now['ml']:.1f} ml, {low:.1f} to {high:.1f} ml in the training data")
+            here, least, most = (f"{size:.{1 if size >= 0.05 else 3}f}" for size in (now["ml"], low, high))
+            lines.append(f"{name}: {here} ml, {least} to {most} ml in the training data")
     return lines

@@ -4,7 +4,7 @@ import math
 
 from scripts.report.comparison import FEWEST
 from scripts.report.measures import MEASURES
-from scripts.report.tables import ALL, DASH, Table, interval, measure_title, number
+from scripts.report.tables import ALL, DASH, Table, decimals_of, interval, measure_title, number
 
 
 def comparison_table(comparison: dict, measures: list[str], caption: str) -> Table:
@@ -38,10 +38,8 @@ def comparison_table(comparison: dict, measures: list[str], caption: str) -> Tab
 
 def shown_interval(limits: list | None, decimals: int = 3) -> str:
     """An interval with as many decimals as it takes to see on which side of 0 it is."""
-    nearest = min(map(abs, limits)) if limits and limits[0] * limits[1] > 0 else math.nan
-    while 1e-9 < nearest < 0.5 * 10**-decimals:
-        decimals += 1
-    return interval(limits, decimals)
+    nearest = min(map(abs, limits)) if limits and limits[0] * limits[1] > 0 else None
+    return interval(limits, decimals_of(nearest, decimals))
 
 
 def verdict(change: dict, measure: str) -> str:

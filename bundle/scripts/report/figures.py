@@ -7,7 +7,7 @@ from scripts.core.palette import colour
 from scripts.doubt.reliability import calibration_error
 from scripts.report import charts, doubt_charts, run_charts
 from scripts.report.schema import Report
-from scripts.report.tables import ML, number
+from scripts.report.tables import number, volume
 
 
 def figure(svg: str, alt: str, caption: str) -> dict:
@@ -49,8 +49,8 @@ def volumes(report: Report) -> list[dict]:
     drawn = []
     for name, hue in coloured_classes(report):
         measures = report.summary.classes[name].measures
-        alt = f"{name}: mean volume {number(measures['truth_ml'].mean, ML)} ml in the truth, "
-        alt += f"{number(measures['predicted_ml'].mean, ML)} ml predicted"
+        alt = f"{name}: mean volume {volume(measures['truth_ml'].mean)} ml in the truth, "
+        alt += f"{volume(measures['predicted_ml'].mean)} ml predicted"
         drawn.append(figure(charts.volumes(report.cases, name, hue), alt, name))
     return drawn
 
@@ -90,7 +90,7 @@ def weeks(report: Report) -> tuple[list[dict], str]:
         shown = charts.most_changed(series)
         sizes = report.summary.classes[name].measures["predicted_ml"]
         alt = f"{name}: predicted volume over the weeks of {len(shown)} patients; of all scans "
-        alt += f"{number(sizes.min, ML)} to {number(sizes.max, ML)} ml"
+        alt += f"{volume(sizes.min)} to {volume(sizes.max)} ml"
         caption = name
         if len(shown) < len(series):
             fewer, caption = True, f"{name}: {len(shown)} of {len(series)} patients"

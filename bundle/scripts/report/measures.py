@@ -26,8 +26,9 @@ RULES = (
     "Every measure is taken on the image's own grid. Distances are in mm, between the surface voxels of the two masks. "
     "The surface Dice counts the area of the surfaces between the voxels.",
     "Absent: the class is neither in the truth nor in the prediction. The case does not count for that class.",
-    "Missed: the class is in the truth and nothing was predicted. Dice, IoU and sensitivity are 0 and count. Precision "
-    "and distances are not defined, so every mean is shown together with the number of missed structures.",
+    "Missed: the class is in the truth and nothing was predicted. Dice, IoU and sensitivity are 0 and count. "
+    "Precision, surface Dice and distances are not defined, so every mean is shown together with the number of missed "
+    "structures.",
     "False alarm: the class was predicted and is not in the truth. No measure is defined. The number of false alarms "
     "and their volume are reported.",
 )

@@ -7,6 +7,7 @@ import numpy as np
 
 from scripts.report.measures import MEASURES, NAN
 from scripts.report.schema import CaseRecord, ClassSummary, PatientSummary, Statistics, Summary, WorstResult
+from scripts.report.tables import volume
 
 RESAMPLES = 10_000
 FEWEST_RESAMPLES, MOST_DRAWN = 1000, 2 * 10**8  # of very many patients, fewer resamples are as exact
@@ -199,7 +200,8 @@ def find_worst(cases: Sequence[CaseRecord], names: Sequence[str]) -> WorstResult
         return None
     value, _, _, name, case = min(scored, key=lambda entry: entry[:4])
     found = case.measures[name]
-    note = f"The predicted volume is {found['predicted_ml']:.1f} ml, the true volume {found['truth_ml']:.1f} ml."
+    predicted, true = volume(found["predicted_ml"]), volume(found["truth_ml"])
+    note = f"The predicted volume is {predicted} ml, the true volume {true} ml."
     if found["status"] == "scored":
         note += f" 95 % of the two surfaces are within {found['hd95_mm']:.1f} mm of each other."
     return WorstResult(case.case, name, value, found["status"], note)

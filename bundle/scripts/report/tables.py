@@ -50,6 +50,18 @@ def interval(limits: list | None, decimals: int = 3) -> str:
     return f"{number(limits[0], decimals)} to {number(limits[1], decimals)}"
 
 
+def decimals_of(size: float | None, decimals: int = ML) -> int:
+    """As many decimals as it takes to see that a size is not 0, at least those given."""
+    if size is None or not 1e-9 < abs(size) < 0.5 * 10**-decimals:
+        return decimals
+    return -math.floor(math.log10(abs(size)))
+
+
+def volume(value: float | None) -> str:
+    """In millilitres; less than 0.05 ml has more decimals, as 0.0 ml is what was not found."""
+    return number(value, decimals_of(value))
+
+
 def measure_title(measure: str, tolerance_mm: float) -> str:
     return MEASURES[measure].title.format(tolerance_mm=f"{tolerance_mm:g}")
 
@@ -72,7 +84,7 @@ def class_table(report: Report) -> Table:
 
 
 def false_alarms(found: ClassSummary) -> str:
-    return f"{found.false_alarms} ({number(found.false_alarm_ml, ML)} ml)" if found.false_alarms else "0"
+    return f"{found.false_alarms} ({volume(found.false_alarm_ml)} ml)" if found.false_alarms else "0"
 
 
 def worst_case(stats: Statistics, decimals: int = 3) -> list[str]:
@@ -87,15 +99,27 @@ def measure_table(report: Report) -> Table:
         for name, found in report.summary.classes.items():
             if measure.name == "Dice" or measure.name not in found.measures:
                 continue
-            stats, decimals = found.measures[measure.name], measure.decimals
+            stats = found.measures[measure.name]
+            decimals = decimals_of(max(abs(stats.min), abs(stats.max)), measure.decimals)
             mean = f"{number(stats.mean, decimals)} ± {number(stats.sd, decimals)}" if stats.n else DASH
             limits = f"{number(stats.min, decimals)} to {number(stats.max, decimals)}" if stats.n else DASH
-            row = [name, str(stats.n), mean, interval(stats.ci, decimals), number(stats.median, decimals), limits]
+            row = [name, str(stats.n), str(found.missed), mean, interval(stats.ci, decimals)]
+            row += [number(stats.median, decimals), limits]
             rows.append([*row, *([DASH, DASH] if measure.better == "neither" else worst_case(stats, decimals))])
         if rows:
             groups.append((measure_title(measure.name, report.tolerance_mm), rows))
-    head = ["Class", "Scans", "Mean ± SD", "95 % interval, by patients", "Median", "Range", "Worst case", "Its value"]
-    return Table("The other measures of every class", head, groups, text=(0, 6))
+    head = [
+        "Class",
+        "Scans",
+        "Missed",
+        "Mean ± SD",
+        "95 % interval, by patients",
+        "Median",
+        "Range",
+        "Worst case",
+        "Its value",
+    ]
+    return Table("The other measures of every class", head, groups, text=(0, 7))
 
 
 def patient_table(report: Report) -> Table:
@@ -122,7 +146,7 @@ def found_table(report: Report) -> Table:
     for name, found in report.summary.classes.items():
         stats = found.measures["predicted_ml"]
         here = sum(record.status(name) == "predicted" for record in report.cases)
-        sizes = [number(value, ML) for value in (stats.median, stats.min, stats.max)]
+        sizes = [volume(value) for value in (stats.median, stats.min, stats.max)]
         rows.append([name, str(here), str(len(report.cases) - here), *sizes])
     head = ["Class", "Scans with it", "Scans without", "Median (ml)", "Smallest (ml)", "Largest (ml)"]
     return Table("Predicted volume of every class", head, [(None, rows)])
@@ -133,7 +157,7 @@ def case_table(report: Report) -> Table:
     names = list(report.summary.classes)
     rows = []
     for record in report.cases:
-        sizes = [number(record.measures.get(name, {}).get("predicted_ml"), ML) for name in names]
+        sizes = [volume(record.measures.get(name, {}).get("predicted_ml")) for name in names]
         rows.append([record.case, record.patient, week(record), *sizes])
     head = ["Case", "Patient", "Week", *(f"{name} (ml)" for name in names)]
     return replace(long_table("Predicted volumes of every case", head, rows, text=(0, 1)), links=report.views)
@@ -144,8 +168,8 @@ def expected_table(report: Report) -> Table:
     found = [(one["dice"], record, name, one) for record in report.cases for name, one in record.expected.items()]
     rows = []
     for dice, record, name, one in sorted(found, key=lambda entry: (entry[0], entry[1].case, entry[2])):
-        volume = record.measures[name]["predicted_ml"]
-        ranges = [interval(one["dice_range"]), number(volume, ML), interval(one["ml_range"], ML)]
+        predicted, (low, high) = record.measures[name]["predicted_ml"], one["ml_range"]
+        ranges = [interval(one["dice_range"]), volume(predicted), f"{volume(low)} to {volume(high)}"]
         rows.append([record.case, name, number(dice), *ranges])
     head = ["Case", "Class", "Expected Dice", "Its range", "Predicted (ml)", "Range of the true volume (ml)"]
     table = long_table("Expected Dice of every class in every case, the lowest first", head, rows, text=(0, 1))
