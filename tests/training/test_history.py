@@ -8,6 +8,7 @@ import torch
 from helpers import rows
 from ignite.engine import Engine, Events
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from scripts.core.palette import colour
@@ -202,6 +203,22 @@ def test_the_picture_shows_the_numbers(tmp_path):
     colours = [abs(picture[..., :3] - lines).max(axis=2) < 0.1 for picture in pictures]
     low, high = (mask.nonzero()[0].min() for mask in colours)
     assert low - high > 0.3 * pictures[0].shape[0]  # in units of the picture's height
+
+
+def test_the_legend_of_the_picture_hides_no_line(tmp_path, monkeypatch):
+    """Also where a class has a long name, which leaves the three panels their width."""
+    drawn, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, *given, **how: [drawn.append(figure), save(figure, *given, **how)]
+    )
+    classes = ["background", "bones", "a" * 80]
+    values = {f"{side}_dice_{name}": 0.1 for side in ("train", "val") for name in classes}
+    draw_progress([{"epoch": 1, "learning_rate": 0.1, "train_loss": 1.0, **values}], classes, tmp_path / "progress.png")
+    (figure,) = drawn
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    legend = figure.axes[1].get_legend().get_window_extent()
+    assert panels[1].x1 < legend.x0 and legend.x1 < panels[2].x0
+    assert all(panel.width > 0.2 * figure.bbox.width for panel in panels)
 
 
 def test_the_picture_takes_any_name_of_a_class(tmp_path):

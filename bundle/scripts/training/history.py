@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 HISTORY = "history.csv"
 SPARING = 20  # times as long as the picture takes pass before it is drawn again, so that it costs 5 % at most
+LONGEST = 28  # characters of a name in the picture
 PAUSED = 3  # times the usual duration: in such an epoch the computer slept, or did something else
 
 
@@ -165,7 +166,7 @@ def draw_progress(rows: list[dict], classes: list[str], file: Path) -> None:
             known = [
                 (row["epoch"], row[f"{side}_dice_{name}"]) for row in rows if row[f"{side}_dice_{name}"] is not None
             ]
-            label = name if side == "val" else None
+            label = (name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…") if side == "val" else None
             xs, ys = zip(*known) if known else ((), ())
             dice_axis.plot(xs, ys, style, color=colour(value), label=label, marker="o", markersize=size)
     dice_axis.set(title="Dice: validation solid, training dashed", ylim=(0, 1))
