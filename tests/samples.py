@@ -58,7 +58,9 @@ def odd(record: CaseRecord, name: str, status: str) -> None:
         "false alarm": (0.0, old["predicted_ml"] / 9),
         "absent": (0.0, 0.0),
     }[status]
-    scores = dict.fromkeys(SCORES, NAN) | ({"Dice": 0.0, "IoU": 0.0, "sensitivity": 0.0} if status == "missed" else {})
+    scores = dict.fromkeys(SCORES, NAN) | (
+        dict.fromkeys(("Dice", "IoU", "sensitivity", "surface_dice"), 0.0) if status == "missed" else {}
+    )
     values = dict(zip(VOLUMES, (*volumes, volumes[1] - volumes[0])))
     record.measures[name] = {"status": status, **scores, **values, "n_ref": 1}
 

@@ -36,7 +36,7 @@ def result(dice: float | str, n_ref: int) -> dict:
         "precision": value if scored else NAN,
         "hd95_mm": 40 * (1 - value) if scored else NAN,
         "mean_surface_distance_mm": 10 * (1 - value) if scored else NAN,
-        "surface_dice": value if scored else NAN,
+        "surface_dice": value,
         "truth_ml": n_ref / 100,
         "predicted_ml": n_pred / 100,
         "difference_ml": (n_pred - n_ref) / 100,

@@ -19,8 +19,8 @@ RULES = (
     "Intervals (95 %) draw all scans of a patient or none. An interval without 0 is unlikely to be chance, if there is "
     "one comparison. Of twenty comparisons, one such interval is expected by chance; with ten patients about two, as "
     f"intervals of few patients are too narrow. With fewer than {FEWEST} patients nothing is concluded.",
-    "A missed structure has Dice 0 and counts. Its precision, surface Dice and distances are not defined and have no "
-    "difference. A false alarm has no measure: only its number is compared.",
+    "A missed structure has Dice 0 and counts. Its precision and distances are not defined and have no difference. A "
+    "false alarm has no measure: only its number is compared.",
 )
 
 

@@ -26,8 +26,8 @@ RULES = (
     "Every measure is taken on the image's own grid. Distances are in mm, between the surface voxels of the two masks. "
     "The surface Dice counts the area of the surfaces between the voxels.",
     "Absent: the class is neither in the truth nor in the prediction. The case does not count for that class.",
-    "Missed: the class is in the truth and nothing was predicted. Dice, IoU and sensitivity are 0 and count. "
-    "Precision, surface Dice and distances are not defined, so every mean is shown together with the number of missed "
+    "Missed: the class is in the truth and nothing was predicted. Dice, IoU, sensitivity and surface Dice are 0 and "
+    "count. Precision and distances are not defined, so every mean is shown together with the number of missed "
     "structures.",
     "False alarm: the class was predicted and is not in the truth. No measure is defined. The number of false alarms "
     "and their volume are reported.",
@@ -136,6 +136,8 @@ def surface_dice(pair: ClassPair) -> float:
     The surfaces run between the voxels and count by their area, as the authors of the measure defined it. Counting
     surface voxels instead gave values that are 0.1 lower at a tolerance of about one voxel.
     """
+    if not pair.counts["n_pred"]:
+        return 0.0
     predicted_edges, true_edges, predicted_area, true_area = get_mask_edges(
         *pair.padded, crop=False, spacing=pair.spacing
     )
@@ -166,7 +168,7 @@ MEASURES = {
         Measure("precision", "Precision", precision),
         Measure("hd95_mm", "95 % Hausdorff distance (mm)", hd95_mm, 2, "less"),
         Measure("mean_surface_distance_mm", "Mean surface distance (mm)", mean_surface_distance_mm, 2, "less"),
-        Measure("surface_dice", "Surface Dice at {tolerance_mm} mm", surface_dice),
+        Measure("surface_dice", "Surface Dice at {tolerance_mm} mm", surface_dice, needs="truth"),
         Measure("truth_ml", "Truth volume (ml)", truth_ml, 1, "neither", "nothing"),
         Measure("predicted_ml", "Predicted volume (ml)", predicted_ml, 1, "neither", "nothing"),
         Measure("difference_ml", "Predicted minus true volume (ml)", difference_ml, 1, "zero", "nothing"),
