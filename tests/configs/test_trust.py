@@ -21,7 +21,7 @@ CALLS = {  # everything that an expression of a configuration calls
     "dist.is_initialized", "dist.barrier", "dist.init_process_group", "dist.destroy_process_group",
     "idist.sync",
     "monai.utils.set_determinism", "monai.handlers.from_engine",
-    "_.to", "_.parameters", "_.run", "_.begin", "_.exit_with_status", "part.attach",
+    "_.to", "_.parameters", "_.check", "_.run", "_.begin", "_.exit_with_status", "part.attach",
 }  # fmt: skip
 TARGETS = re.compile(  # own scripts, MONAI's components by their short names, and these parts of torch and ignite
     r"scripts\.\w+\.\w+\.\w+|[A-Z]\w+|torch\.optim\.AdamW?|torch\.optim\.lr_scheduler\.ExponentialLR"
