@@ -252,7 +252,8 @@ def test_a_misspelled_id_of_a_patch_is_rejected(given, message, tmp_path):
 
 def test_an_id_of_ones_own_is_taken_where_something_uses_it(tmp_path):
     own = {"epoch": 3, "epochs": "@epoch", "my_own_note": "nothing looks like it"}
-    made = workflow("train", ["train.json"], dataset_dir=tmp_path / "none", output_dir=tmp_path / "out", **own)
+    paths = {"dataset_dir": tmp_path / "none", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}
+    made = workflow("train", ["train.json"], **paths, **own)
     made.initialize()
     assert "dataset_dir does not exist" in refusal(made.run)
 
@@ -261,7 +262,8 @@ def test_an_id_of_ones_own_is_taken_where_something_uses_it(tmp_path):
 def test_half_precision_is_refused_on_a_processor_that_has_none(flags, refused, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: flags, raising=False)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    given = {"dataset_dir": tmp_path / "none", "output_dir": tmp_path / "out", "device": "cpu"}
+    paths = {"dataset_dir": tmp_path / "none", "output_dir": tmp_path / "out", "ckpt_dir": tmp_path / "out"}
+    given = {**paths, "device": "cpu"}
     made = workflow("train", ["train.json"], half=True, **given)
     made.initialize()
     said = refusal(made.run)
