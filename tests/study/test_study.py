@@ -406,7 +406,7 @@ def test_workers_and_the_place_of_the_data_may_change(begin, phantoms):
         ({"space": {"learning_rat": [1]}}, "did you mean --learning_rate?"),
         ({"epoch": 3}, "did you mean --epochs?"),
         ({"levels": 3}, "--levels: nothing in"),
-        ({"space": {"activation": ["relu"]}}, "would change nothing"),
+        ({"space": {"activation": ["relu"]}}, "space: activation: nothing in"),
         ({"space": {"network_def::features": [4]}, "network_def": "%x.json::unet_32"}, "replaces all of network_def"),
         ({"space": {}}, "expected values by id"),
         ({"trials": 0}, "trials is 0"),

@@ -351,6 +351,7 @@ def test_another_error_stays_what_it_is(phantoms, tmp_path):
 @pytest.mark.parametrize("name", ["model.pt", "last.pt", "history.csv", "progress.png"])
 def test_a_full_disk_ends_the_run_in_one_line_and_leaves_the_epoch_before(name, phantoms, tmp_path, monkeypatch):
     overrides = given(tmp_path / "run", phantoms, epochs=2, charts=name == "progress.png")
+    monkeypatch.setattr("scripts.training.history.SPARING", 0)  # the picture is drawn after every epoch
     made, trainer = prepared("train", **overrides)
     real = os.fsync
 

@@ -47,11 +47,11 @@ def check_command_line(debug: bool = False) -> None:
         refuse_unknown_ids(sys.argv[1:])
         refuse_wrong_order(files_of(sys.argv[1:]))
         refuse_unknown_run(sys.argv[1:])
-        refuse_unused_ids(sys.argv[1:])
-        refuse_lost_none(sys.argv[1:])
         ids = ids_of(sys.argv[1:])
         ids.sort(key=lambda name: name not in args_file(sys.argv[1:]))  # MONAI sets those of the file first
         refuse_lost_parts({name: value_of(sys.argv[1:], name) for name in ids})
+        refuse_unused_ids(sys.argv[1:])
+        refuse_lost_none(sys.argv[1:])
 
 
 def files_of(arguments: Sequence[str]) -> list[str]:

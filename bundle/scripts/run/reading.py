@@ -45,10 +45,10 @@ def follow(files: Sequence[str], starts: Iterable[str], values: Sequence[Any]) -
     parser["given_values"] = list(values)
     try:
         parser.resolve_macro_and_relative_ids()
-    except KeyError as error:
+    except (KeyError, OSError) as error:
         names = [value for value in values if str(value).startswith("%")]
         raise UserError(
-            f"{', '.join(names) or ', '.join(files)}: found no such entry ({error.args[0]}); correct its name"
+            f"{', '.join(names) or ', '.join(files)}: found no such entry ({error.args[-1]}); correct its name"
         ) from error
     found: set[str] = set()
     ahead = ["given_values", "imports", "initialize", "finalize", *starts]

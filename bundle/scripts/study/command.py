@@ -106,12 +106,12 @@ def check_numbers(search: str, trials: int | None, parallel: int, search_seed: i
 def read_configs(files: Sequence[str]) -> ConfigParser:
     """Reads the configuration files, one patch after the other."""
     refuse_missing_files(files)
-    refuse_wrong_order(files)
     parser = ConfigParser()
     try:
         parser.read_config(list(files))
     except Exception as error:  # JSON and YAML raise errors of their own
         raise UserError(f"{', '.join(files)}: not readable ({one_line_reason(error)}); fix or replace it") from error
+    refuse_wrong_order(files)
     return parser
 
 
@@ -124,10 +124,10 @@ def check_ids(files: Sequence[str], knobs: Sequence[Knob], overrides: dict) -> N
         if name in varied:
             raise UserError(f"--{name}: is also in the space; leave one of them out")
     refuse_unknown_ids(["run", "--config_file", str(list(files)), *(f"--{name}" for name in [*varied, *overrides])])
+    refuse_lost_parts({**overrides, **{knob.name: knob.first for knob in knobs}})
     values = [*overrides.values(), *(value for knob in knobs for value in (knob.values or {}).values())]
     refuse_unread_ids([f"--{name}" for name in overrides], files, values)
     refuse_unread_ids([f"space: {name}" for name in varied], files, values)
-    refuse_lost_parts({**overrides, **{knob.name: knob.first for knob in knobs}})
 
 
 def named_study(folder: Path, settings: dict) -> dict:
