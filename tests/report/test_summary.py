@@ -388,3 +388,11 @@ def test_the_table_where_a_class_is_in_no_case():
     assert rows[1].split() == ["bladder", "1", "0", "0.5000", "-", "-", "0.5000", "0.5000", "A0"]
     assert rows[2].split() == ["prostate", "0", "0", "-", "-", "-", "-", "in", "the", "truth", "of", "no", "case"]
     assert rows[3].split()[2:5] == ["1", "0", "0.5000"]
+
+
+@pytest.mark.parametrize("patients, low, high", [(2, 0.45, 0.55), (10, 0.08, 0.13), (30, 0.05, 0.08)])
+def test_how_often_an_interval_excludes_0_by_chance(patients, low, high):
+    """A thousand comparisons of runs that do not differ: with ten patients two of twenty intervals exclude 0."""
+    drawn = np.random.default_rng(0).normal(size=(patients, 1, 1000))
+    (found,) = intervals(drawn, range(patients))
+    assert low < np.mean([first > 0 or last < 0 for first, last in found]) < high
