@@ -145,6 +145,8 @@ def note_organs(note: Callable, scan: ScanMotion, true: dict[str, OrganMotion]) 
         error = [getattr(seen, key) - getattr(real, key) for key in SHIFTS]
         note(**{f"{name}_mm": np.linalg.norm(error)})
         note(volume_percent=100 * abs(seen.volume_ml / real.volume_ml - 1))
+        if seen.surface_max_mm is None or real.surface_max_mm is None:  # too thin for a surface
+            continue
         note(surface_max_mm=abs(seen.surface_max_mm - real.surface_max_mm))
         note(surface_p95_mm=abs(seen.surface_p95_mm - real.surface_p95_mm))
         note(outside_percent=100 * max(abs(seen.outside[key] - real.outside[key]) for key in seen.outside))

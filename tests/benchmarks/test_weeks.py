@@ -2,11 +2,13 @@
 
 import importlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import BUNDLE, ROOT
 
+from scripts.weeks.motion import OrganMotion
 from scripts.weeks.rigid import STAY
 from scripts.weeks.structures import find_structures
 
@@ -29,6 +31,14 @@ def test_everything_is_measured_at_a_small_size(script, tmp_path, monkeypatch):
     text = script.table({"sizes": [found], "predictions": predicted})
     assert text.count("\n") == len(text.splitlines()) and "48x48x24, 9.0 mm, of a network" in text
     assert "SimpleITK" not in text and "shift of the prostate (mm)" in text
+
+
+def test_an_organ_without_a_surface_has_no_figures_of_it(script):
+    known = {"volume_ml": 2.0, "left_mm": 1.0, "back_mm": 0.0, "head_mm": 0.0}
+    real = {"rectum": OrganMotion(**known, surface_max_mm=1.0, surface_p95_mm=1.0, outside={5: 0.0})}
+    figures = script.Figures()
+    script.note_organs(figures.note, SimpleNamespace(organs={"rectum": OrganMotion(**known)}), real)
+    assert set(figures.summary()) == {"rectum_mm", "volume_percent"}
 
 
 def test_legs_are_turned_and_nothing_else(script):
