@@ -18,6 +18,7 @@ from scripts.core.errors import UserError
 from scripts.networks.improved_unet import ImprovedUNet
 from scripts.run import command_line, crash, session
 from scripts.run.configuration import refuse_wrong_order
+from scripts.run.words import files_of
 
 pytestmark = pytest.mark.programs
 
@@ -87,11 +88,11 @@ def test_unknown_ids_are_refused(words, wrong, meant):
 def test_a_patch_before_its_file_is_refused(files, refused, form):
     words = [*RUN, *form.replace(" ", "\n").format(files).split("\n")]
     if refused:
-        said = refusal(refuse_wrong_order, command_line.files_of(words))
+        said = refusal(refuse_wrong_order, files_of(words))
         *_, first, second = files if isinstance(files, list) else files.split(",")
         assert said.startswith(f"--config_file: {first} stands before {second}") and "put" in said
     else:
-        refuse_wrong_order(command_line.files_of(words))
+        refuse_wrong_order(files_of(words))
 
 
 def test_the_published_order_of_steps_has_no_recipe_beside_it():

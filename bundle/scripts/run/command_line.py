@@ -3,7 +3,6 @@
 Every configuration that can be run uses it; `scripts.study` checks its ids with it.
 """
 
-import ast
 import difflib
 import inspect
 import json
@@ -11,13 +10,11 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-import monai.bundle
 from monai.bundle import ConfigComponent, ConfigParser
 
 from scripts.core.errors import UserError
@@ -25,6 +22,17 @@ from scripts.core.paths import CONFIGS
 from scripts.run.configuration import refuse_wrong_order
 from scripts.run.crash import report_crash
 from scripts.run.reading import unread
+from scripts.run.words import (
+    args_file,
+    arguments_of_run,
+    files_of,
+    given_values,
+    ids_of,
+    is_bundle_command,
+    literal,
+    run_of,
+    value_of,
+)
 
 LABELLING_TASK = ["-m", "train"]  # how MONAI Label starts a process for a training; it shows the last lines
 RUNS = {"training": "train.json", "evaluating": "evaluate.json", "inference": "inference.json"}  # and where they are
@@ -47,24 +55,11 @@ def check_command_line(debug: bool = False) -> None:
         refuse_unknown_ids(sys.argv[1:])
         refuse_wrong_order(files_of(sys.argv[1:]))
         refuse_unknown_run(sys.argv[1:])
-        ids = ids_of(sys.argv[1:])
-        ids.sort(key=lambda name: name not in args_file(sys.argv[1:]))  # MONAI sets those of the file first
+        of_file = args_file(sys.argv[1:])
+        ids = sorted(ids_of(sys.argv[1:]), key=lambda name: name not in of_file)  # MONAI sets those of the file first
         refuse_lost_parts({name: value_of(sys.argv[1:], name) for name in ids})
         refuse_unused_ids(sys.argv[1:])
         refuse_lost_none(sys.argv[1:])
-
-
-def files_of(arguments: Sequence[str]) -> list[str]:
-    """The configuration files of a command line."""
-    found = literal(value_of(arguments, "config_file") or [])
-    return found.split(",") if isinstance(found, str) else [str(file) for file in found]
-
-
-def literal(value: Any) -> Any:
-    """What a word of the command line means in Python, or the word itself."""
-    with suppress(ValueError, SyntaxError):
-        return ast.literal_eval(value)
-    return value
 
 
 def contents_of(files: Sequence[str]) -> list[dict]:
@@ -77,58 +72,9 @@ def ids_in(contents: Sequence[dict]) -> set[str]:
     return {key.lstrip("+") for content in contents for key in content}
 
 
-def run_of(arguments: Sequence[str]) -> str:
-    """The name of the run that a command line asks for."""
-    _, first, *_ = [*arguments, "-", "-"]
-    return (value_of(arguments, "run_id") or "run") if first.startswith("-") else first
-
-
-def value_of(arguments: Sequence[str], name: str) -> Any:
-    """What a command line or its `--args_file` gives for an option; of several values, the last one counts."""
-    given = given_values(arguments, name)
-    return given[-1] if given else args_file(arguments).get(name)
-
-
-def given_values(arguments: Sequence[str], name: str) -> list[str]:
-    """All values of an option in a command line, which may be written with - in place of _, as --config-file."""
-    words = [part for word in arguments for part in (word.split("=", 1) if word[:2] == "--" else [word])]
-    return [value for word, value in zip(words, words[1:]) if word[:2] == "--" and option(word) == name]
-
-
-def option(word: str) -> str:
-    """The name of an option as a word of the command line gives it."""
-    return word.lstrip("-").split("=")[0].replace("-", "_")
-
-
-def args_file(arguments: Sequence[str]) -> dict:
-    """What the file of `--args_file` holds, if there is one."""
-    found: dict = {}
-    for path in given_values(arguments, "args_file"):
-        found |= ConfigParser.load_config_file(path)
-    return found
-
-
-def ids_of(arguments: Sequence[str]) -> list[str]:
-    """The ids that a command line and its `--args_file` set, without the arguments of MONAI's command."""
-    given = [option(word) for word in arguments if word.startswith("-")]
-    given = [word for word in given if word and not word[0].isdigit() and not word[0] == "."]
-    return [name for name in [*given, *args_file(arguments)] if name.lstrip("+") not in arguments_of_run()]
-
-
-def arguments_of_run() -> list[str]:
-    """The arguments of MONAI's command itself."""
-    return [name for name in inspect.signature(monai.bundle.run).parameters if name != "override"]
-
-
 def is_referred_to(name: str, text: str) -> bool:
     """Whether a configuration, as text, refers to an id."""
     return bool(re.search(rf"[@%]{re.escape(name)}(?!\w)", text))
-
-
-def is_bundle_command() -> bool:
-    """Returns whether this process is `python -m monai.bundle run ...`."""
-    program, *arguments = sys.argv or [""]
-    return Path(program) == Path(monai.bundle.__file__).with_name("__main__.py") and arguments[:1] == ["run"]
 
 
 def refuse_unknown_ids(arguments: Sequence[str]) -> None:

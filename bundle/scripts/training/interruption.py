@@ -14,7 +14,7 @@ from scripts.core.errors import Stopped, UserError, is_out_of_memory
 from scripts.core.files import DISK_FULL, disk_full_message
 from scripts.core.kinds import bare
 from scripts.core.processes import is_main_process
-from scripts.run.command_line import is_bundle_command
+from scripts.run.words import is_bundle_command
 from scripts.training.checkpoints import Checkpoints
 
 logger = logging.getLogger(__name__)
